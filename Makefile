@@ -1,0 +1,53 @@
+# Thin on purpose: set-up is tools/setup.sh, the test runs are tools/test.sh.
+# ARGS is handed on: make test ARGS='-k fork', make demo ARGS='--help'.
+
+PY := .venv/bin/python
+ARGS ?=
+# The part of the suite that also runs on SQLAlchemy 2.0.
+CORE ?= tests/core tests/drivers
+LINTED := src tests $(wildcard bench examples)
+
+export CORE ARGS
+# Which server the lab starts (a private copy when this machine has none of its own).
+LAB := . tools/lab-env.sh &&
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test test-core lint bench peers clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+demo: .venv/.ready-demo ## break connections in front of you, without and with holdfast
+	@$(LAB) $(PY) -m holdfast.cli demo $(ARGS)
+
+test: .venv/.ready-test .venv-sa20/.ready ## everything: SQLAlchemy 2.1, the core on 2.0, MySQL when HOLDFAST_LAB_MYSQLD is set
+	@$(LAB) tools/test.sh
+
+test-core: .venv/.ready-test ## the quick part, on one server and one SQLAlchemy
+	@$(LAB) $(PY) -m pytest $(CORE) -m 'not slow and not mysql and not chaos' $(ARGS)
+
+lint: .venv/.ready-test ## ruff and mypy; what the pre-commit hook runs
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy --strict $(LINTED)
+
+bench: .venv/.ready-test ## measure holdfast against stock SQLAlchemy
+	@$(LAB) $(PY) -m bench $(ARGS)
+
+peers: .venv/.ready-test ## other projects' own test suites with holdfast in place
+	@$(LAB) $(PY) tests/peers/run.py $(ARGS)
+
+clean: ## remove environments, private servers, caches and scratch
+	rm -rf .venv .venv-sa20 .lab .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist bench/scratch
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Set-up runs again only when what it reads has changed.
+.venv/.ready-demo: pyproject.toml tools/setup.sh
+	@tools/setup.sh demo
+
+.venv/.ready-test: pyproject.toml tools/setup.sh
+	@tools/setup.sh test
+
+.venv-sa20/.ready: pyproject.toml tools/setup.sh
+	@tools/setup.sh sa20

@@ -1,0 +1,65 @@
+"""What holdfast did for one engine, in numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+__all__ = ["Cause", "Counters"]
+
+
+class Cause:
+    """Why a connection was replaced. The words are keys of :attr:`Counters.replaced` and stand in log lines."""
+
+    CLOSED = "closed by the server"
+    """The other side had closed or reset it; noticed before it was used."""
+    OUT_OF_STEP = "out of step"
+    """Bytes that nobody had asked for were waiting: its next reply would have been another statement's."""
+    INTERRUPTED = "interrupted"
+    """An exception that was not the driver's left a statement half done."""
+    UNREAD_RESULT = "unread result"
+    """It was returned with rows or result sets that nobody had read."""
+    SILENT = "silent"
+    """A probe after a long idle time was not answered in time."""
+    RETIRED = "retired"
+    """It works, but its server is read-only or not ready."""
+    LOST_IN_USE = "lost in use"
+    """It was lost while the application was using it; the application got the driver's error."""
+
+
+@dataclass
+class Counters:
+    """Running totals since the engine was created. Read them at any time; they are not a rigid interface.
+
+    Plain integers, incremented without a lock: with several threads a count may rarely be short by one.
+    """
+
+    connects: int = 0
+    """Connections that were opened and held."""
+    checkouts: int = 0
+    """Times a connection was handed out."""
+    replaced: dict[str, int] = field(default_factory=dict)
+    """Connections that were discarded, by cause (:class:`Cause`)."""
+    rollbacks_deferred: int = 0
+    """ROLLBACKs that were sent without waiting for the reply."""
+    rollbacks_skipped: int = 0
+    """ROLLBACKs that were not sent, because nothing had been sent since the last COMMIT or ROLLBACK."""
+    statements_pipelined: int = 0
+    """Statements that were sent while a ROLLBACK's reply was still on its way."""
+    probes: int = 0
+    """Round trips made to see whether a long idle or suspect connection still answers."""
+    disconnects_recognised: int = 0
+    """Lost connections that SQLAlchemy's dialect alone would have kept in the pool."""
+
+    def count_replaced(self, cause: str) -> None:
+        """Add one discarded connection to :attr:`replaced`."""
+        self.replaced[cause] = self.replaced.get(cause, 0) + 1
+
+    def snapshot(self) -> Counters:
+        """Return a copy that no longer changes."""
+        return Counters(**{**self.__dict__, "replaced": dict(self.replaced)})
+
+    def as_dict(self) -> Mapping[str, int]:
+        """Return the totals as one flat mapping, causes as ``replaced: <cause>``."""
+        flat = {name: value for name, value in self.__dict__.items() if name != "replaced"}
+        return flat | {f"replaced: {cause}": count for cause, count in self.replaced.items()}

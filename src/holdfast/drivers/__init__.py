@@ -1,0 +1,151 @@
+"""One module a driver; nothing outside this package knows which driver it is.
+
+A driver is recognised by the class of the connection it returned, not by the URL, so that ``creator=`` and
+``module=`` work. Its module is imported only when such a connection turns up: the driver is then imported already.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .base import HeldConnection, Wire, hold
+
+__all__ = [
+    "DRIVERS",
+    "ConnectHook",
+    "Driver",
+    "HeldConnection",
+    "Wire",
+    "by_url_name",
+    "connect_hook",
+    "hold_connection",
+    "is_installed",
+    "unwrap",
+]
+
+
+@dataclass(frozen=True)
+class Driver:
+    """How one kind of connection is recognised and held."""
+
+    url_name: str
+    """The driver's part of the URL: ``mysql+<url_name>://``."""
+    connection_class: str
+    """Dotted name of the driver's connection class."""
+    module: str
+    """Module of this package that holds it."""
+    mixin: str
+    """Name of the mixin in that module."""
+    prepare: str
+    """Name of the function there that adjusts a new connection's state."""
+    distribution: str
+    """What to install, as pip calls it."""
+    extra: str
+    """The extra of holdfast that installs it."""
+    import_name: str
+    """What to import."""
+
+
+DRIVERS: tuple[Driver, ...] = (
+    Driver(
+        "mysqldb",
+        "MySQLdb.connections.Connection",
+        "mysqldb",
+        "MySQLdbConnection",
+        "prepare",
+        "mysqlclient",
+        "mysqlclient",
+        "MySQLdb",
+    ),
+    Driver(
+        "pymysql",
+        "pymysql.connections.Connection",
+        "pymysql",
+        "PyMySQLConnection",
+        "prepare",
+        "PyMySQL",
+        "pymysql",
+        "pymysql",
+    ),
+    Driver(
+        "mysqlconnector",
+        "mysql.connector.connection.MySQLConnection",
+        "mysqlconnector",
+        "MySQLConnection",
+        "prepare",
+        "mysql-connector-python",
+        "mysqlconnector",
+        "mysql.connector",
+    ),
+    Driver(
+        "mysqlconnector",
+        "mysql.connector.connection_cext.CMySQLConnection",
+        "mysqlconnector",
+        "CMySQLConnection",
+        "prepare_c",
+        "mysql-connector-python",
+        "mysqlconnector",
+        "mysql.connector",
+    ),
+)
+"""The drivers that holdfast knows."""
+
+_by_type: dict[type, Driver | None] = {}
+
+
+def by_url_name(name: str) -> Driver | None:
+    """Return the driver that a URL names, or ``None`` when holdfast does not know it."""
+    return next((driver for driver in DRIVERS if driver.url_name == name), None)
+
+
+def is_installed(driver: Driver) -> bool:
+    """Say whether the driver can be imported, without importing it."""
+    try:
+        return importlib.util.find_spec(driver.import_name) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def unwrap(connection: Any) -> Any:
+    """Return the driver's own connection from inside a tracer's proxies (``__wrapped__``: OpenTelemetry, ddtrace)."""
+    for _ in range(8):
+        inner = getattr(connection, "__wrapped__", None)
+        if inner is None:
+            break
+        connection = inner
+    return connection
+
+
+def hold_connection(connection: Any, wire: Wire) -> bool:
+    """Hold a connection that a driver, a ``creator`` or a tracer returned.
+
+    :return: false when it is not a connection of a driver that holdfast knows; it is then left as it is.
+    """
+    connection = unwrap(connection)
+    cls = type(connection)
+    if cls not in _by_type:
+        names = {f"{base.__module__}.{base.__qualname__}" for base in cls.__mro__}
+        _by_type[cls] = next((driver for driver in DRIVERS if driver.connection_class in names), None)
+    driver = _by_type[cls]
+    if driver is None:
+        return False
+    module = importlib.import_module(f"{__name__}.{driver.module}")
+    getattr(module, driver.prepare)(connection, wire)
+    hold(connection, getattr(module, driver.mixin), wire)
+    return True
+
+
+ConnectHook = Callable[[Any, list[Any], dict[str, Any]], Any]
+"""Called with (dialect, positional arguments, keyword arguments) before a connection is made; may change the
+arguments, may return a connection."""
+
+
+def connect_hook(driver: Driver) -> ConnectHook | None:
+    """Make the function that prepares each connect of one engine, for drivers that have something to prepare."""
+    module = importlib.import_module(f"{__name__}.{driver.module}")
+    make: Callable[[], ConnectHook] | None = getattr(module, "connect_hook", None)
+    return make() if make is not None else None

@@ -1,0 +1,374 @@
+"""What every driver's held connection has in common.
+
+The object that a driver (or a ``creator=``, or a tracer) returned is given a subclass of its own class
+(:func:`hold`), so ``isinstance``, ``driver_connection`` and other people's instrumentation go on working. The
+subclass's methods are those of :class:`HeldConnection` and of the driver's own class below it. They are copied into
+a class with one base, because ``__class__`` assignment wants the same memory layout, which a second base can change;
+hence ``wire.stock.method(self)`` where one would write ``super().method()``. They keep three promises:
+
+* **Deferred rollback.** ``rollback()`` sends ROLLBACK and returns; the reply is read before anything else is read.
+* **Pipelining.** A statement that may follow an unanswered ROLLBACK (:func:`may_follow_rollback`) is sent behind
+  it and both replies are read in order, so that a request waits for its own statements only.
+* **Clean tracking.** After an acknowledged COMMIT or ROLLBACK with nothing sent since, a further ROLLBACK is left
+  out. The server's in-transaction flag is not used: after a failed first statement, and for non-transactional
+  tables, it is 0 while metadata locks are held (MariaDB 10.11, MySQL 9.7).
+
+All of it rests on one rule: **every method that sends a command must call** ``_holdfast_begin()`` **first**. A method
+left out would read the ROLLBACK's reply as its own. ``tests/drivers/test_every_method_is_covered.py`` lists the
+methods of each driver's connection class and fails when a new one is not classified.
+
+Rejected: building the subclass in ``do_connect`` (bypasses ``creator=``, other listeners and every tracer that
+patches the driver's ``connect``); a proxy object around the connection (breaks ``isinstance``); sending ROLLBACK in
+the pool's ``reset`` event (isolation-level finalizers run SQL after it and would read the wrong reply).
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import stat
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from ..counters import Cause, Counters
+
+__all__ = ["HeldConnection", "Wire", "hold", "may_follow_rollback", "server_error"]
+
+_GONE = (
+    getattr(select, "POLLHUP", 0)
+    | getattr(select, "POLLERR", 0)
+    | getattr(select, "POLLNVAL", 0)
+    | getattr(select, "POLLRDHUP", 0)
+)
+_WATCHED = _GONE | getattr(select, "POLLIN", 0)
+
+# A statement in this list cannot commit anything by itself, so it does no harm should the ROLLBACK in front of it
+# turn out to have failed: the connection is then discarded with all that was done on it.
+_MAY_FOLLOW = frozenset({b"SELECT", b"INSERT", b"UPDATE", b"DELETE", b"REPLAC"})
+
+
+def may_follow_rollback(statement: bytes | str) -> bool:
+    """Say whether a statement may be sent before the reply to a ROLLBACK has been read.
+
+    Only plain reads and writes may: COMMIT, DDL, SET, CALL, LOAD DATA and everything unknown wait for the reply.
+    """
+    head = statement[:40].lstrip()[:6].upper()
+    return (head.encode("ascii", "replace") if isinstance(head, str) else head) in _MAY_FOLLOW
+
+
+def server_error(number: object) -> bool:
+    """Say whether an error number comes from the server (in a reply) and not from the client library.
+
+    Client errors have the numbers 2000 to 2999 (errmsg.h); 0 and -1 are drivers' own.
+    """
+    return isinstance(number, int) and number > 0 and not 2000 <= number < 3000
+
+
+class Wire:
+    """What is known about the stream of bytes between one connection and its server."""
+
+    __slots__ = (
+        "charset_is_set",
+        "clean",
+        "counters",
+        "defer",
+        "fault",
+        "fd",
+        "fresh",
+        "idle_since",
+        "in_flight",
+        "inode",
+        "local",
+        "opening_cursor",
+        "pending",
+        "pipeline",
+        "poll",
+        "probe_seconds",
+        "retired",
+        "stock",
+    )
+
+    def __init__(
+        self, counters: Counters, *, defer: bool = True, pipeline: bool = True, probe_seconds: float = 5.0
+    ) -> None:
+        self.counters = counters
+        self.defer = defer
+        """Whether ROLLBACK may be sent without waiting for its reply."""
+        self.pipeline = pipeline
+        """Whether a statement may be sent behind an unanswered ROLLBACK."""
+        self.probe_seconds = probe_seconds
+        """How long to wait for a reply when nothing else bounds the wait."""
+        self.pending = False
+        """A ROLLBACK was sent and its reply has not been read."""
+        self.clean = False
+        """Nothing was sent since the last acknowledged COMMIT or ROLLBACK."""
+        self.in_flight = False
+        """A command was sent and its reply has not been read to the end."""
+        self.fault: str | None = None
+        """Why this connection must not be used any more (:class:`~holdfast.counters.Cause`)."""
+        self.retired = False
+        """It works, and is to be replaced when it is returned."""
+        self.fresh = True
+        """It was never returned to the pool."""
+        self.charset_is_set = False
+        """The driver has just sent SET NAMES, and nothing was sent since."""
+        self.opening_cursor = False
+        """The driver is inside ``cursor()``."""
+        self.idle_since = 0.0
+        """Monotonic time of its last return to the pool."""
+        self.stock: Any = None
+        """The connection's own class, before it was held."""
+        self.fd: int | None = None
+        self.inode: int | None = None
+        self.local = False
+        """It is a unix socket: no network that could swallow it in silence."""
+        self.poll: Callable[[int], list[tuple[int, int]]] | None = None
+
+    def watch(self, fd: int | None) -> None:
+        """Remember the connection's socket, for :meth:`events`.
+
+        Where there is no descriptor, or no ``poll()`` (Windows), nothing is watched and the connection is never
+        known to be dead before it is used, as in stock SQLAlchemy.
+        """
+        self.fd = self.inode = self.poll = None
+        if fd is None or fd < 0 or not hasattr(select, "poll"):
+            return
+        try:
+            status = os.fstat(fd)
+        except OSError:
+            return
+        if not stat.S_ISSOCK(status.st_mode):
+            return
+        poller = select.poll()
+        poller.register(fd, _WATCHED)
+        self.fd, self.inode, self.poll = fd, status.st_ino, poller.poll
+        self.local = _family(fd) == getattr(socket, "AF_UNIX", None)
+
+    def events(self, wait_seconds: float = 0.0) -> int:
+        """Return what ``poll()`` reports of the socket: 0 when there is nothing to read and nobody hung up."""
+        if self.poll is None:
+            return 0
+        found = self.poll(int(wait_seconds * 1000))
+        return found[0][1] if found else 0
+
+    def same_socket(self) -> bool:
+        """Say whether the descriptor still is the socket it was.
+
+        A client library that closed its socket may go on reporting the old number (libmariadb does), which by then
+        may belong to another connection.
+        """
+        if self.fd is None:
+            return True
+        try:
+            return os.fstat(self.fd).st_ino == self.inode
+        except OSError:
+            return False
+
+
+def _family(fd: int) -> int | None:
+    try:
+        with socket.socket(fileno=os.dup(fd)) as copy:
+            return copy.family
+    except OSError:
+        return None
+
+
+class HeldConnection:
+    """The methods that a held connection has in place of its driver's. Names of our own start with ``_holdfast`` to
+    keep out of the driver's way; the state is one :class:`Wire`."""
+
+    _holdfast: Wire
+
+    # -- what a driver's mixin provides ------------------------------------------------------------------------
+
+    _holdfast_errors: type[Exception]
+    """The driver's base exception."""
+
+    def _holdfast_fd(self) -> int | None:
+        """Return the socket's descriptor, or ``None``."""
+        raise NotImplementedError
+
+    def _holdfast_error(self, number: int, text: str) -> Exception:
+        """Make one of the driver's own OperationalErrors."""
+        raise NotImplementedError
+
+    def _holdfast_send_rollback(self) -> None:
+        """Send ROLLBACK without reading the reply."""
+        raise NotImplementedError
+
+    def _holdfast_read_rollback(self) -> None:
+        """Read the reply to ROLLBACK; raise the driver's error when it is one."""
+        raise NotImplementedError
+
+    def _holdfast_has_unread_result(self) -> bool:
+        """Say whether the driver itself knows of rows or result sets not read yet."""
+        return False
+
+    def _holdfast_is_open(self) -> bool:
+        """Say whether the driver itself still considers the connection open."""
+        return True
+
+    # -- the rules ---------------------------------------------------------------------------------------------
+
+    def _holdfast_begin(self) -> None:
+        """Make the connection ready for a command: nothing pending, and no longer clean.
+
+        :raises: the driver's OperationalError (2006) when the connection must not be used any more; the driver's
+            error when the pending ROLLBACK turns out to have failed.
+        """
+        wire = self._holdfast
+        if wire.fault is not None:
+            raise self._holdfast_fault_error()
+        if wire.pending:
+            self._holdfast_settle()
+        wire.clean = False
+
+    def _holdfast_settle(self) -> None:
+        """Read the reply to the ROLLBACK that was sent, waiting for it if it has not arrived.
+
+        :raises: the driver's error, and only that; the connection then has a fault.
+        """
+        wire = self._holdfast
+        wire.pending = False
+        wire.in_flight = True
+        try:
+            self._holdfast_read_rollback()
+        except self._holdfast_errors:
+            wire.fault = Cause.CLOSED
+            raise
+        except (OSError, AttributeError, ValueError) as error:  # a driver reading from what it has closed itself
+            wire.fault = Cause.CLOSED
+            raise self._holdfast_error(2013, "Lost connection to MySQL server during ROLLBACK") from error
+        wire.in_flight = False
+        wire.clean = True
+
+    def _holdfast_fault_error(self) -> Exception:
+        fault = self._holdfast.fault
+        return self._holdfast_error(2006, f"MySQL server has gone away (holdfast: this connection was {fault})")
+
+    def _holdfast_look(self) -> str | None:
+        """Say why this connection must not be used, or ``None``: no round trip, no wait.
+
+        A healthy idle connection has nothing to read. Where a ROLLBACK's reply is pending, what has arrived is read
+        and the socket looked at once more; where it has not arrived, the next statement is sent behind it.
+        """
+        wire = self._holdfast
+        if wire.fault is not None:
+            return wire.fault
+        if wire.in_flight:
+            return Cause.INTERRUPTED
+        if not self._holdfast_is_open():
+            return Cause.CLOSED
+        events = wire.events()
+        if not events:
+            return None
+        if wire.pending:
+            try:
+                self._holdfast_settle()
+            except self._holdfast_errors:
+                return Cause.CLOSED
+            events = wire.events()
+            if not events:
+                return None
+        if self._holdfast_has_unread_result():
+            return Cause.UNREAD_RESULT
+        return Cause.CLOSED if events & _GONE else Cause.OUT_OF_STEP
+
+    def _holdfast_probe(self, wait_seconds: float) -> str | None:
+        """Make one round trip that takes ``wait_seconds`` at the most; say what is wrong, or ``None``.
+
+        A ROLLBACK is sent, because its reply is known to every driver's adapter; one still pending serves as well.
+        """
+        wire = self._holdfast
+        if wire.poll is None or not wire.defer:
+            return None
+        wire.counters.probes += 1
+        if not wire.pending:
+            try:
+                self._holdfast_send_rollback()
+            except self._holdfast_errors:
+                return Cause.CLOSED
+            wire.pending = True
+        return self._holdfast_look() if wire.events(wait_seconds) else Cause.SILENT
+
+    # -- the driver's methods, held ----------------------------------------------------------------------------
+
+    def rollback(self) -> None:
+        """Roll back; see the module's docstring for when and how anything is sent.
+
+        Returns quietly when the connection can be seen to be dead or out of step: it is discarded, and with its
+        session the server rolls back.
+        """
+        wire = self._holdfast
+        if wire.pending or wire.fault is not None:
+            return
+        if wire.clean:
+            wire.counters.rollbacks_skipped += 1
+            return
+        if wire.in_flight:
+            wire.fault = Cause.INTERRUPTED
+            return
+        if self._holdfast_has_unread_result():
+            wire.stock.rollback(self)  # the driver knows what to do: read it, or refuse
+            wire.clean = True
+            return
+        events = wire.events()
+        if events:
+            wire.fault = Cause.CLOSED if events & _GONE else Cause.OUT_OF_STEP
+            return
+        if not wire.defer:
+            wire.stock.rollback(self)
+            wire.clean = True
+            return
+        self._holdfast_send_rollback()
+        wire.pending = True
+        wire.counters.rollbacks_deferred += 1
+
+    def commit(self) -> None:
+        """Commit, and wait for the reply: never deferred, never pipelined, never repeated."""
+        wire = self._holdfast
+        self._holdfast_begin()
+        wire.stock.commit(self)
+        wire.clean = True
+
+    def close(self) -> None:
+        """Close, reading a pending reply first for as long as a probe may take, so that the server does not count
+        an aborted client."""
+        wire = self._holdfast
+        if wire.pending:
+            try:
+                if wire.events(wire.probe_seconds):
+                    self._holdfast_settle()
+            except self._holdfast_errors:
+                wire.pending = False
+        wire.pending = False
+        wire.fault = wire.fault or Cause.CLOSED
+        wire.stock.close(self)
+
+
+_C = TypeVar("_C")
+_classes: dict[tuple[type, type], type] = {}
+
+
+def hold(connection: _C, methods: type[HeldConnection], wire: Wire) -> None:
+    """Turn a connection into a held one, in place.
+
+    :param connection: the driver's own connection object, unwrapped.
+    :param methods: the driver's class of methods.
+    :param wire: its fresh state.
+    """
+    cls = type(connection)
+    held = _classes.get((methods, cls)) or _classes.setdefault((methods, cls), _subclass(cls, methods))
+    target: Any = connection
+    wire.stock = cls
+    target._holdfast = wire
+    target.__class__ = held
+    wire.watch(target._holdfast_fd())
+
+
+def _subclass(cls: type, methods: type[HeldConnection]) -> type:
+    namespace: dict[str, Any] = {}
+    for part in reversed(methods.__mro__[:-1]):
+        namespace.update({name: value for name, value in vars(part).items() if not name.startswith("__")})
+    return type(cls.__name__, (cls,), {**namespace, "__module__": cls.__module__, "__qualname__": cls.__qualname__})

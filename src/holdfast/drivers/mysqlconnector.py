@@ -1,0 +1,223 @@
+"""mysql-connector-python (``mysql+mysqlconnector``), pure Python and with its C extension.
+
+The pure connection sends every command but three through ``_send_cmd``. ``cursor()`` sends COM_PING each time, to
+find out whether the connection is open; held, it looks at the socket object instead (``is_connected()`` called by
+the application still pings).
+
+The C extension has no way to send a command without waiting and does not tell its socket. It gets clean tracking
+and no ping per cursor; its socket is found among the process's own where that is unambiguous.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from mysql.connector import HAVE_CEXT, errors
+from mysql.connector.constants import ClientFlag, ServerCmd
+
+from ..counters import Cause
+from . import sockets
+from .base import HeldConnection, Wire, may_follow_rollback, server_error
+
+__all__ = ["CMySQLConnection", "MySQLConnection", "connect_hook", "prepare", "prepare_c"]
+
+
+def prepare(connection: Any, wire: Wire) -> None:
+    """Nothing to prepare: the pure connection can do everything."""
+
+
+def prepare_c(connection: Any, wire: Wire) -> None:
+    """Switch off what the C extension has no calls for."""
+    wire.defer = wire.pipeline = False
+
+
+def connect_hook() -> Callable[[Any, list[Any], dict[str, Any]], Any]:
+    """Make the function that lets a C connection's socket be found afterwards."""
+
+    def note(dialect: Any, positional: list[Any], arguments: dict[str, Any]) -> None:
+        if HAVE_CEXT and not arguments.get("use_pure"):
+            sockets.remember()
+
+    return note
+
+
+class _Connector(HeldConnection):
+    """What both kinds of connection have in common."""
+
+    _holdfast_errors = errors.Error
+
+    def _holdfast_error(self, number: int, text: str) -> Exception:
+        return errors.OperationalError(msg=f"{number} (HY000): {text}", errno=number)
+
+    def cursor(self, *args: Any, **kwargs: Any) -> Any:
+        wire = self._holdfast
+        wire.opening_cursor = True
+        try:
+            return wire.stock.cursor(self, *args, **kwargs)
+        finally:
+            wire.opening_cursor = False
+
+    def is_connected(self) -> bool:
+        if self._holdfast.opening_cursor:
+            return self._holdfast_is_open()
+        if self._holdfast.fault is not None:
+            return False
+        return bool(self._holdfast.stock.is_connected(self))
+
+    def _holdfast_exchange(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Run one of the driver's methods that sends a command and reads its reply to the end."""
+        wire = self._holdfast
+        outer, wire.in_flight = wire.in_flight, True
+        try:
+            value = call(*args, **kwargs)
+        except errors.Error as error:
+            # Answered with an error, or refused before anything was sent: in step either way. A client error is not.
+            if not server_error(error.errno) and error.errno not in (-1, None):
+                wire.fault = Cause.LOST_IN_USE
+            wire.in_flight = outer
+            raise
+        wire.in_flight = outer
+        return value
+
+
+class MySQLConnection(_Connector):
+    """A held :class:`mysql.connector.connection.MySQLConnection` (pure Python)."""
+
+    def _holdfast_fd(self) -> int | None:
+        sock = getattr(self._socket, "sock", None)  # type: ignore[attr-defined]
+        return None if sock is None else sock.fileno()
+
+    def _holdfast_is_open(self) -> bool:
+        sock = getattr(self._socket, "sock", None)  # type: ignore[attr-defined]
+        return sock is not None and sock.fileno() >= 0
+
+    def _holdfast_has_unread_result(self) -> bool:
+        return bool(self.unread_result or self._have_next_result)  # type: ignore[attr-defined]
+
+    def _holdfast_send_rollback(self) -> None:
+        attributes = self._client_flags & ClientFlag.CLIENT_QUERY_ATTRIBUTES  # type: ignore[attr-defined]
+        # COM_QUERY with query attributes starts with their number (0) and the number of sets (1).
+        packet = b"\x00\x01ROLLBACK" if attributes else b"ROLLBACK"
+        self._holdfast.stock._send_cmd(self, ServerCmd.QUERY, packet, expect_response=False)
+
+    def _holdfast_read_rollback(self) -> None:
+        self._handle_ok(self._socket.recv(self._read_timeout))  # type: ignore[attr-defined]
+
+    def _send_cmd(self, command: int, argument: Any = None, *args: Any, **kwargs: Any) -> Any:
+        wire = self._holdfast
+        expected = kwargs.get("expect_response", True)
+        if (
+            wire.pending
+            and wire.pipeline
+            and wire.fault is None
+            and command == ServerCmd.QUERY
+            and expected
+            and not args
+            and may_follow_rollback(argument[2:] if argument[:2] == b"\x00\x01" else argument)
+        ):
+            wire.stock._send_cmd(self, command, argument, **{**kwargs, "expect_response": False})
+            self._holdfast_settle()
+            wire.counters.statements_pipelined += 1
+            wire.clean = False
+            return self._holdfast_exchange(
+                self._socket.recv,  # type: ignore[attr-defined]
+                kwargs.get("read_timeout") or self._read_timeout,  # type: ignore[attr-defined]
+            )
+        self._holdfast_begin()
+        return self._holdfast_exchange(wire.stock._send_cmd, self, command, argument, *args, **kwargs)
+
+    def rollback(self) -> None:
+        # The driver reads what is left of a result before it rolls back; further result sets it would trip over.
+        if self._have_next_result and not self.unread_result:  # type: ignore[attr-defined]
+            self._holdfast.fault = self._holdfast.fault or Cause.UNREAD_RESULT
+        HeldConnection.rollback(self)
+
+    def cmd_query(self, *args: Any, **kwargs: Any) -> Any:
+        return self._holdfast_exchange(self._holdfast.stock.cmd_query, self, *args, **kwargs)
+
+    def get_rows(self, *args: Any, **kwargs: Any) -> Any:
+        return self._holdfast_exchange(self._holdfast.stock.get_rows, self, *args, **kwargs)
+
+    def cmd_statistics(self) -> Any:
+        self._holdfast_begin()
+        return self._holdfast_exchange(self._holdfast.stock.cmd_statistics, self)
+
+    def cmd_change_user(self, *args: Any, **kwargs: Any) -> Any:
+        self._holdfast_begin()
+        return self._holdfast_exchange(self._holdfast.stock.cmd_change_user, self, *args, **kwargs)
+
+    def cmd_stmt_prepare(self, *args: Any, **kwargs: Any) -> Any:
+        return self._holdfast_exchange(self._holdfast.stock.cmd_stmt_prepare, self, *args, **kwargs)
+
+    def cmd_stmt_execute(self, *args: Any, **kwargs: Any) -> Any:
+        return self._holdfast_exchange(self._holdfast.stock.cmd_stmt_execute, self, *args, **kwargs)
+
+    def _open_connection(self) -> None:
+        # reconnect() and ping(reconnect=True) come here on a connection that is already held.
+        wire = self._holdfast
+        wire.pending = wire.clean = wire.in_flight = False
+        wire.fault = None
+        wire.stock._open_connection(self)
+        wire.watch(self._holdfast_fd())
+
+
+class CMySQLConnection(_Connector):
+    """A held :class:`mysql.connector.connection_cext.CMySQLConnection` (C extension)."""
+
+    def _holdfast_fd(self) -> int | None:
+        return sockets.newest()
+
+    def _holdfast_is_open(self) -> bool:
+        return not self.is_closed() and self._holdfast.same_socket()  # type: ignore[attr-defined]
+
+    def _holdfast_has_unread_result(self) -> bool:
+        return bool(self.unread_result)  # type: ignore[attr-defined]
+
+    @property
+    def autocommit(self) -> bool:
+        return bool(self._holdfast.stock.autocommit.fget(self))
+
+    @autocommit.setter
+    def autocommit(self, value: bool) -> None:
+        self._holdfast_begin()
+        self._holdfast.stock.autocommit.fset(self, value)
+
+    @property
+    def database(self) -> Any:
+        return self._holdfast.stock.database.fget(self)
+
+    @database.setter
+    def database(self, value: str) -> None:
+        self._holdfast_begin()
+        self._holdfast.stock.database.fset(self, value)
+
+
+def _begins(name: str) -> Callable[..., Any]:
+    def method(self: CMySQLConnection, *args: Any, **kwargs: Any) -> Any:
+        self._holdfast_begin()
+        call = getattr(self._holdfast.stock, name)
+        return self._holdfast_exchange(call, self, *args, **kwargs)
+
+    method.__name__ = method.__qualname__ = name
+    return method
+
+
+# The C extension has no single place through which commands go.
+for _name in (
+    "_execute_query",
+    "cmd_change_user",
+    "cmd_init_db",
+    "cmd_query",
+    "cmd_refresh",
+    "cmd_reset_connection",
+    "cmd_shutdown",
+    "cmd_statistics",
+    "cmd_stmt_close",
+    "cmd_stmt_execute",
+    "cmd_stmt_prepare",
+    "cmd_stmt_reset",
+    "info_query",
+    "set_character_set_name",
+):
+    setattr(CMySQLConnection, _name, _begins(_name))

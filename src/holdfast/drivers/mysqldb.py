@@ -1,0 +1,179 @@
+"""mysqlclient (``mysql+mysqldb``), on libmariadb or libmysqlclient.
+
+The C library has its own state machine and refuses a command out of turn (2014), so an interrupted statement cannot
+lead to a wrong answer; such a connection is discarded all the same. After a fatal error ``fileno()`` still returns
+the number of the socket that the library has closed, hence the check that the descriptor is the same socket.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import MySQLdb
+from MySQLdb import connections
+
+from ..counters import Cause
+from .base import HeldConnection, Wire, may_follow_rollback, server_error
+
+__all__ = ["MySQLdbConnection", "connect_hook", "prepare"]
+
+_OUT_OF_SYNC = 2014  # CR_COMMANDS_OUT_OF_SYNC
+
+
+def _can_pipeline() -> bool:
+    # libmysqlclient checks the sequence number of every reply packet against the one command it believes to be
+    # outstanding; libmariadb reads two replies in order. Its versions are 3.x or the server's 10.x and up,
+    # libmysqlclient's 5.x, 8.x, 9.x.
+    major = MySQLdb.get_client_info().split(".")[0]
+    return major.isdigit() and int(major) not in (5, 6, 8, 9)
+
+
+def prepare(connection: Any, wire: Wire) -> None:
+    """Switch pipelining off where the client library or a subclass of the application's does not allow it."""
+    if type(connection).query is not connections.Connection.query or not _can_pipeline():
+        wire.pipeline = False
+
+
+def connect_hook() -> Callable[[Any, list[Any], dict[str, Any]], Any]:
+    """Make the function that limits how long connecting may take.
+
+    The C libraries' own limit is the system's, about two minutes; PyMySQL and mysql-connector have 10 seconds, and so
+    has this. ``connect_timeout`` in the URL or ``connect_args`` goes first, and so does an options file.
+    """
+
+    def limit(dialect: Any, positional: list[Any], arguments: dict[str, Any]) -> None:
+        if not arguments.keys() & {"connect_timeout", "read_default_file", "read_default_group"}:
+            arguments["connect_timeout"] = 10
+
+    return limit
+
+
+class MySQLdbConnection(HeldConnection):
+    """A held :class:`MySQLdb.connections.Connection`."""
+
+    _holdfast_errors = MySQLdb.MySQLError
+
+    def _holdfast_fd(self) -> int | None:
+        try:
+            return self.fileno()  # type: ignore[attr-defined,no-any-return]
+        except MySQLdb.MySQLError:
+            return None
+
+    def _holdfast_error(self, number: int, text: str) -> Exception:
+        error: Exception = MySQLdb.OperationalError(number, text)
+        return error
+
+    def _holdfast_is_open(self) -> bool:
+        return bool(self.open) and self._holdfast.same_socket()  # type: ignore[attr-defined]
+
+    def _holdfast_failed(self, error: Exception) -> None:
+        """Note what a driver's error says about the connection. A server's error leaves it sound."""
+        wire = self._holdfast
+        number = error.args[0] if error.args else None
+        wire.in_flight = False
+        if not server_error(number):
+            wire.fault = Cause.INTERRUPTED if number == _OUT_OF_SYNC else Cause.LOST_IN_USE
+
+    def _holdfast_has_unread_result(self) -> bool:
+        return bool(self.more_results()) if hasattr(self, "more_results") else False
+
+    def _holdfast_send_rollback(self) -> None:
+        self._holdfast.stock.send_query(self, b"ROLLBACK")
+
+    def _holdfast_read_rollback(self) -> None:
+        self._holdfast.stock.read_query_result(self)
+
+    def rollback(self) -> None:
+        """Roll back; a connection whose result was never fetched (2014) is given up instead."""
+        try:
+            HeldConnection.rollback(self)
+        except MySQLdb.MySQLError as error:
+            if error.args[:1] != (_OUT_OF_SYNC,):
+                raise
+            self._holdfast.fault = Cause.UNREAD_RESULT
+
+    def query(self, query: Any) -> None:
+        wire = self._holdfast
+        if wire.charset_is_set:
+            wire.charset_is_set = False
+            # SQLAlchemy's dialect repeats the SET NAMES that the driver sent while connecting.
+            if query == b"SET NAMES " + self.character_set_name().encode():  # type: ignore[attr-defined]
+                return
+        pipelined = wire.pending and wire.pipeline and wire.fault is None and may_follow_rollback(query)
+        if not pipelined:
+            self._holdfast_begin()
+        wire.in_flight = True
+        try:
+            if pipelined:
+                wire.stock.send_query(self, bytes(query) if isinstance(query, bytearray) else query)
+                self._holdfast_settle()
+                wire.counters.statements_pipelined += 1
+                wire.in_flight = True
+                wire.clean = False
+                wire.stock.read_query_result(self)
+            else:
+                wire.stock.query(self, query)
+        except MySQLdb.MySQLError as error:
+            self._holdfast_failed(error)
+            raise
+        wire.in_flight = False
+
+    def autocommit(self, on: Any) -> None:
+        if bool(on) != self.get_autocommit():  # type: ignore[attr-defined]
+            self._holdfast_begin()
+        self._holdfast.stock.autocommit(self, on)
+
+    def next_result(self) -> int:
+        # Cursors ask for further results when they are closed, which may be after the ROLLBACK was sent. There were
+        # none then (rollback() looks), and reading now would read the ROLLBACK's reply.
+        if self._holdfast.pending:
+            return -1
+        return int(self._holdfast.stock.next_result(self))
+
+    def ping(self, *args: Any) -> None:
+        self._holdfast_begin()
+        self._holdfast.stock.ping(self, *args)
+        if not self._holdfast.same_socket():  # ping(True) may have reconnected
+            self._holdfast.watch(self._holdfast_fd())
+
+    def send_query(self, query: Any) -> None:
+        self._holdfast_begin()
+        self._holdfast.in_flight = True
+        self._holdfast.stock.send_query(self, query)
+
+    def read_query_result(self) -> None:
+        self._holdfast.stock.read_query_result(self)
+        self._holdfast.in_flight = False
+
+    def change_user(self, *args: Any, **kwargs: Any) -> None:
+        self._holdfast_begin()
+        self._holdfast.stock.change_user(self, *args, **kwargs)
+
+    def dump_debug_info(self) -> None:
+        self._holdfast_begin()
+        self._holdfast.stock.dump_debug_info(self)
+
+    def kill(self, thread_id: int) -> None:
+        self._holdfast_begin()
+        self._holdfast.stock.kill(self, thread_id)
+
+    def select_db(self, database: str) -> None:
+        self._holdfast_begin()
+        self._holdfast.stock.select_db(self, database)
+
+    def set_character_set(self, charset: str, *args: Any) -> None:
+        self._holdfast_begin()
+        self._holdfast.stock.set_character_set(self, charset, *args)
+
+    def set_server_option(self, option: int) -> int:
+        self._holdfast_begin()
+        return int(self._holdfast.stock.set_server_option(self, option))
+
+    def shutdown(self) -> None:
+        self._holdfast_begin()
+        self._holdfast.stock.shutdown(self)
+
+    def stat(self) -> str:
+        self._holdfast_begin()
+        return str(self._holdfast.stock.stat(self))

@@ -1,0 +1,179 @@
+"""PyMySQL (``mysql+pymysql``).
+
+Every command goes out through ``_execute_command``. Replies are read through a buffered file, which may hold bytes
+that ``poll()`` cannot see; a reply that was not read to its end is therefore noticed by keeping account
+(``Wire.in_flight``), not by looking into the buffer.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from typing import Any
+
+import pymysql
+from pymysql import connections, err
+from pymysql.constants import CLIENT, COMMAND, CR
+
+from ..counters import Cause
+from .base import HeldConnection, Wire, may_follow_rollback
+
+__all__ = ["PyMySQLConnection", "connect_hook", "prepare"]
+
+
+def prepare(connection: Any, wire: Wire) -> None:
+    """Nothing to prepare: ``_execute_command`` is called through the class's own method order."""
+
+
+class PyMySQLConnection(HeldConnection):
+    """A held :class:`pymysql.connections.Connection`."""
+
+    _holdfast_errors = err.MySQLError
+
+    def _holdfast_fd(self) -> int | None:
+        sock = self._sock  # type: ignore[attr-defined]
+        return None if sock is None else sock.fileno()
+
+    def _holdfast_error(self, number: int, text: str) -> Exception:
+        return err.OperationalError(number, text)
+
+    def _holdfast_is_open(self) -> bool:
+        return self._sock is not None  # type: ignore[attr-defined]
+
+    def _holdfast_has_unread_result(self) -> bool:
+        result = self._result  # type: ignore[attr-defined]
+        return result is not None and bool(result.unbuffered_active or result.has_next)
+
+    def _holdfast_send_rollback(self) -> None:
+        self._holdfast.stock._execute_command(self, COMMAND.COM_QUERY, b"ROLLBACK")
+
+    def _holdfast_read_rollback(self) -> None:
+        self._next_seq_id = 1  # each reply starts counting after its own command
+        self._holdfast.stock._read_ok_packet(self)
+
+    def _execute_command(self, command: int, sql: bytes | str) -> None:
+        wire = self._holdfast
+        if (
+            wire.pending
+            and wire.pipeline
+            and wire.fault is None
+            and command == COMMAND.COM_QUERY
+            and may_follow_rollback(sql)
+        ):
+            wire.stock._execute_command(self, command, sql)
+            self._holdfast_settle()
+            self._next_seq_id = 1
+            wire.counters.statements_pipelined += 1
+            wire.clean = False
+            wire.in_flight = True
+            return
+        self._holdfast_begin()
+        wire.in_flight = True
+        wire.stock._execute_command(self, command, sql)
+
+    def _holdfast_replied(self, read: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Read one reply to its end with the driver's own ``read``."""
+        wire = self._holdfast
+        try:
+            value = read(*args, **kwargs)
+        except err.MySQLError as error:
+            if error.args[:1] == (CR.CR_COMMANDS_OUT_OF_SYNC,):
+                wire.fault = Cause.OUT_OF_STEP
+            wire.in_flight = False
+            raise
+        wire.in_flight = False
+        return value
+
+    def _read_ok_packet(self) -> Any:
+        return self._holdfast_replied(self._holdfast.stock._read_ok_packet, self)
+
+    def _read_query_result(self, unbuffered: bool = False) -> Any:
+        return self._holdfast_replied(self._holdfast.stock._read_query_result, self, unbuffered=unbuffered)
+
+    def query(self, sql: Any, unbuffered: bool = False) -> Any:
+        wire = self._holdfast
+        if wire.charset_is_set:
+            wire.charset_is_set = False
+            # SQLAlchemy's dialect repeats the SET NAMES that the driver sent while connecting.
+            if sql == b"SET NAMES " + self.charset.encode() and self.init_command is None:  # type: ignore[attr-defined]
+                this: Any = self
+                this._result = connections.MySQLResult(this)
+                return 0
+        return wire.stock.query(self, sql, unbuffered)
+
+    def set_character_set(self, charset: str, collation: str | None = None) -> None:
+        self._holdfast_replied(self._holdfast.stock.set_character_set, self, charset, collation)
+
+    def show_warnings(self) -> Any:
+        return self._holdfast_replied(self._holdfast.stock.show_warnings, self)
+
+    def connect(self, sock: Any = None) -> None:
+        # ping(reconnect=True) comes here on a connection that is already held.
+        wire = self._holdfast
+        wire.pending = wire.clean = wire.in_flight = False
+        wire.fault = None
+        wire.stock.connect(self, sock)
+        wire.watch(self._holdfast_fd())
+
+
+_TLS = ("ssl", "ssl_ca", "ssl_cert", "ssl_key", "ssl_key_password", "ssl_verify_cert", "ssl_verify_identity")
+
+
+def connect_hook() -> Callable[[Any, list[Any], dict[str, Any]], Any]:
+    """Make the function that gives every connection of one engine the same TLS context.
+
+    PyMySQL builds a context for each connection and loads the system's certificates into it: 25 to 36 ms of CPU time
+    (PyMySQL 1.2.4), also when the server then offers no TLS.
+    """
+    return _SharedTLS().connect
+
+
+class _SharedTLS:
+    """What the connections of one engine have learned about TLS.
+
+    Asked for (``ssl`` or ``ssl_*`` arguments), the context is built once. Not asked for, PyMySQL uses TLS when the
+    server offers it; that stays so: the first connection tells whether it does. If it does, later ones are given the
+    first one's context, and one that then finds no TLS is made again the plain way. If it does not, later ones are
+    told not to prepare for it, until one sees it offered.
+    """
+
+    def __init__(self) -> None:
+        self.asked: dict[str, ssl.SSLContext] = {}
+        self.offered: ssl.SSLContext | None = None
+        self.not_offered = False
+
+    def connect(self, dialect: Any, positional: list[Any], arguments: dict[str, Any]) -> Any:
+        """Prepare the arguments of one connect, or make the connection."""
+        if arguments.get("ssl_disabled") or arguments.get("read_default_file") or arguments.get("unix_socket"):
+            return None
+        asked = {name: arguments[name] for name in _TLS if arguments.get(name)}
+        if asked:
+            if not isinstance(asked.get("ssl"), ssl.SSLContext):
+                key = repr(sorted(asked.items()))
+                if key not in self.asked:
+                    model: Any = connections.Connection(defer_connect=True, **asked)
+                    self.asked[key] = model.ctx
+                for name in _TLS:
+                    arguments.pop(name, None)
+                arguments["ssl"] = self.asked[key]
+            return None
+        # Another do_connect listener may still want to change the arguments: then leave all to the driver.
+        if len(list(dialect.dispatch.do_connect)) != 1:
+            return None
+        return self._connect_as_offered(dialect, positional, arguments)
+
+    def _connect_as_offered(self, dialect: Any, positional: list[Any], arguments: dict[str, Any]) -> Any:
+        if self.offered is not None:
+            try:
+                return dialect.connect(*positional, **{**arguments, "ssl": self.offered})
+            except err.OperationalError as error:
+                if error.args[:1] != (CR.CR_SSL_CONNECTION_ERROR,):
+                    raise
+                self.offered = None
+        plain = {"ssl_disabled": True} if self.not_offered else {}
+        connection = dialect.connect(*positional, **{**arguments, **plain})
+        inner: Any = getattr(connection, "__wrapped__", connection)
+        self.not_offered = not inner.server_capabilities & CLIENT.SSL
+        if isinstance(inner._sock, ssl.SSLSocket):
+            self.offered = inner.ctx
+        return connection

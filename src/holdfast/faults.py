@@ -1,0 +1,159 @@
+"""What a driver's error means for the connection it happened on.
+
+SQLAlchemy's dialects recognise most lost connections; this table holds the rest, and the errors after which a
+connection still answers but should not be given to anybody else. Pure data and two pure functions: no driver is
+imported here, an error is judged by its number, its class's name and its text.
+
+Each row was produced by a real server and driver; ``tests/core/test_faults.py`` has one test a row.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+__all__ = ["ROWS", "Effect", "Row", "classify", "error_number"]
+
+
+class Effect(enum.Enum):
+    """What to do with the connection."""
+
+    LOST = "lost"
+    """It is gone. SQLAlchemy is told so (``is_disconnect``), which discards it."""
+    RETIRE = "retire"
+    """It works, but its server is not one to go on with: replaced when it is returned, not before, so that the
+    application's transaction ends the way it would without holdfast."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One kind of error."""
+
+    meaning: str
+    """What happened, in words for a log line."""
+    effect: Effect
+    number: int | None
+    """The errno, or ``None`` when any will do."""
+    source: str
+    """Which driver and server, and where the rule comes from."""
+    texts: tuple[str, ...] = ()
+    """One of these must be part of the message, case ignored; empty when the number is enough."""
+    classes: tuple[str, ...] = ()
+    """The exception's class must have one of these names; empty when any will do."""
+    connecting_too: bool = True
+    """Whether the row also holds for an error raised while connecting."""
+
+    def matches(self, number: int | None, text: str, class_names: frozenset[str], *, connected: bool) -> bool:
+        """Say whether an error with these features is of this kind."""
+        return (
+            (self.number is None or self.number == number)
+            and (connected or self.connecting_too)
+            and (not self.texts or any(part in text for part in self.texts))
+            and (not self.classes or not class_names.isdisjoint(self.classes))
+        )
+
+
+ROWS: tuple[Row, ...] = (
+    Row(
+        "the connection was already closed",
+        Effect.LOST,
+        None,
+        "mysql-connector-python 26.10, pure: raised by cursor() with errno -1. The dialect looks for this text with "
+        "a full stop, which only the C extension writes.",
+        texts=("mysql connection not available",),
+    ),
+    Row(
+        "the server did not answer within the driver's read or write timeout",
+        Effect.LOST,
+        3024,
+        "mysql-connector-python 26.10: errno 3024 made up by the client. A server's own 3024 (ER_QUERY_TIMEOUT, "
+        "max_execution_time) has another class and leaves the connection sound.",
+        classes=("ReadTimeoutError", "WriteTimeoutError"),
+    ),
+    Row(
+        "the TLS connection was cut",
+        Effect.LOST,
+        2026,
+        "mysqlclient on libmariadb: (2026, 'TLS/SSL error: unexpected eof while reading') after KILL, SIGTERM and "
+        "SIGKILL. While connecting, 2026 means a refused handshake instead.",
+        connecting_too=False,
+    ),
+    Row(
+        "the server is shutting down",
+        Effect.LOST,
+        1053,
+        "ER_SERVER_SHUTDOWN, MariaDB and MySQL: sent to a statement that was running when the server was told to stop.",
+    ),
+    Row(
+        "the connection was killed",
+        Effect.LOST,
+        1927,
+        "ER_CONNECTION_KILLED, MariaDB: sent to a statement that was running when its connection was killed. "
+        "The dialect of mysql-connector does not know it.",
+    ),
+    Row(
+        "the connection was closed for inactivity",
+        Effect.LOST,
+        4031,
+        "ER_CLIENT_INTERACTION_TIMEOUT, MySQL 8.0.24 and later: waits in the socket of a connection idle longer than "
+        "wait_timeout. The dialect of mysql-connector does not know it.",
+    ),
+    Row(
+        "the server has become read-only",
+        Effect.RETIRE,
+        1290,
+        "ER_OPTION_PREVENTS_STATEMENT, MariaDB and MySQL: a primary that was demoted. The number is shared with other "
+        "options (secure_file_priv), hence the text.",
+        texts=("read-only", "read_only"),
+    ),
+    Row(
+        "the transaction is read-only",
+        Effect.RETIRE,
+        1792,
+        "ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION: a demoted Aurora primary, or START TRANSACTION READ ONLY; for the "
+        "second, replacing the connection costs one connect and nothing else.",
+    ),
+    Row(
+        "the server is in read-only mode",
+        Effect.RETIRE,
+        1836,
+        "ER_READ_ONLY_MODE, MySQL: innodb_read_only or a demoted primary.",
+    ),
+    Row(
+        "the cluster node is not ready",
+        Effect.RETIRE,
+        1047,
+        "ER_UNKNOWN_COM_ERROR as Galera uses it: 'WSREP has not yet prepared node for application use'.",
+        texts=("wsrep",),
+    ),
+)
+"""The table. Order matters only where two rows could match; the first wins."""
+
+
+def classify(error: BaseException, *, connected: bool = True) -> Row | None:
+    """Find the row for a driver's exception.
+
+    :param error: the exception as the driver raised it.
+    :param connected: false when it was raised while connecting.
+    :return: ``None`` when the table has nothing to add to what SQLAlchemy's dialect already knows.
+    """
+    number, text = error_number(error), str(error).lower()
+    names = frozenset(cls.__name__ for cls in type(error).__mro__)
+    for row in ROWS:
+        if row.matches(number, text, names, connected=connected):
+            return row
+    return None
+
+
+def error_number(error: BaseException) -> int | None:
+    """Return the MySQL error number that an exception carries, as ``errno`` or as its first argument."""
+    for candidate in _number_candidates(error):
+        if isinstance(candidate, int):
+            return candidate
+    return None
+
+
+def _number_candidates(error: BaseException) -> Iterator[object]:
+    yield getattr(error, "errno", None)
+    yield from error.args[:1]

@@ -1,0 +1,33 @@
+"""What to do about an error while connecting, added to the error's own text.
+
+The exception keeps its type and its driver's message; a line is added with
+:meth:`sqlalchemy.exc.StatementError.add_detail`.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy.engine import ExceptionContext
+
+from .faults import error_number
+
+__all__ = ["explain_connect_error"]
+
+_HINTS: dict[int, str] = {
+    1045: (
+        "the server refused the account or its password. In a URL, each of @ : / ? # % in a password must be written "
+        "as %40 %3A %2F %3F %23 %25; sqlalchemy.URL.create(password=...) takes it as it is."
+    ),
+    1044: "the account may not use this database. Is the database's name complete (username$name on some hosts)?",
+    1049: "there is no database of that name. Is it complete (username$name on some hosts)?",
+    2002: "nothing answers there. Is the server running, and are host, port or unix_socket right?",
+    2003: "nothing answers there. Is the server running, and are host and port right?",
+    2005: "this host name cannot be resolved. Is it spelt right? An unescaped @ in a password ends up here, too.",
+}
+
+
+def explain_connect_error(context: ExceptionContext, where: str) -> None:
+    """Add a hint to an error that was raised while connecting, when there is one for its number."""
+    number = error_number(context.original_exception)
+    hint = _HINTS.get(number) if number is not None else None
+    if hint is not None and context.sqlalchemy_exception is not None:
+        context.sqlalchemy_exception.add_detail(f"holdfast, connecting to {where}: {hint}")

@@ -1,0 +1,250 @@
+"""One engine, held: the listeners on its pool and its errors, and what they counted."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+import weakref
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from sqlalchemy import event
+from sqlalchemy.engine import Engine, ExceptionContext
+from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.pool import AssertionPool, NullPool, Pool, QueuePool
+
+from . import drivers, faults, hints, liveness
+from .counters import Cause, Counters
+from .drivers import Wire
+from .settings import Settings
+
+__all__ = ["Hold", "of"]
+
+logger = logging.getLogger("holdfast")
+
+_DEFERRING_POOLS = (QueuePool, NullPool, AssertionPool)
+"""Pools that give a connection to one user at a time. A StaticPool's or SingletonThreadPool's connection can be used
+by a second checkout while the first one's ROLLBACK is unanswered; there every ROLLBACK is waited for."""
+
+_holds: weakref.WeakKeyDictionary[Any, Hold] = weakref.WeakKeyDictionary()
+
+
+class Hold:
+    """What holdfast does for one engine.
+
+    Get it with :func:`holdfast.of`. Its ``repr`` is safe to log: it never contains a password.
+    """
+
+    def __init__(
+        self,
+        where: str,
+        settings: Settings | None = None,
+        *,
+        reason: str = "",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.where: str = where
+        """Driver, host, port and database; no account."""
+        self.active: bool = not reason
+        """Whether the engine's connections are held."""
+        self.reason: str = reason
+        """Why not, when they are not; else empty."""
+        self.settings: Settings = settings or Settings()
+        """The settings in force."""
+        self._counters = Counters()
+        self._clock = clock
+        self._suspect_since = float("-inf")
+        self._own_connect = True
+        self._unknown_said = False
+
+    @property
+    def counters(self) -> Counters:
+        """The running totals, as a copy that no longer changes."""
+        return self._counters.snapshot()
+
+    def __repr__(self) -> str:
+        if not self.active:
+            return f"<holdfast: {self.where} is not held: {self.reason}>"
+        c = self._counters
+        replaced = ", ".join(f"{count} {cause}" for cause, count in c.replaced.items()) or "none"
+        return (
+            f"<holdfast: {self.where} is held; {c.checkouts} checkouts, {c.connects} connects, replaced: {replaced}; "
+            f"rollbacks: {c.rollbacks_deferred} deferred, {c.rollbacks_skipped} skipped; {c.probes} probes>"
+        )
+
+    # -- attaching ---------------------------------------------------------------------------------------------
+
+    def attach(self, engine: Engine, driver: drivers.Driver | None, *, own_connect: bool) -> None:
+        """Listen to an engine. ``own_connect``: connections are made by the dialect, not by a ``creator``."""
+        self._own_connect = own_connect
+        hook = drivers.connect_hook(driver) if driver is not None and own_connect else None
+        if hook is not None:
+            connect = hook
+
+            def do_connect(dialect: Any, record: Any, positional: list[Any], arguments: dict[str, Any]) -> Any:
+                return connect(dialect, positional, arguments)
+
+            event.listen(engine, "do_connect", do_connect)
+        # First in the row: the dialect's own listeners and everybody else's then work with the held connection.
+        event.listen(engine, "connect", self._on_connect, insert=True)
+        event.listen(engine, "checkout", self._on_checkout, insert=True)
+        event.listen(engine, "checkin", self._on_checkin)
+        event.listen(engine, "handle_error", self._on_error)
+        self._pool = weakref.ref(engine)
+        remember(engine, self)
+
+    def _hold(self, dbapi_connection: Any, pool: Pool | None) -> Wire | None:
+        settings = self.settings
+        defer = settings.defer_rollback and isinstance(pool, _DEFERRING_POOLS)
+        wire = Wire(
+            self._counters,
+            defer=defer,
+            pipeline=defer and settings.pipeline,
+            probe_seconds=settings.probe_timeout,
+        )
+        if not drivers.hold_connection(dbapi_connection, wire):
+            if not self._unknown_said:
+                self._unknown_said = True
+                logger.warning(
+                    "%s: a connection of class %s is not one that holdfast knows; it is used as in stock SQLAlchemy.",
+                    self.where,
+                    type(drivers.unwrap(dbapi_connection)).__qualname__,
+                )
+            return None
+        self._counters.connects += 1
+        if wire.fd is not None:
+            liveness.limit_silence(wire.fd, settings)
+        return wire
+
+    # -- listeners ---------------------------------------------------------------------------------------------
+
+    def _on_connect(self, dbapi_connection: Any, record: Any) -> None:
+        if getattr(dbapi_connection, "_holdfast", None) is None:
+            engine = self._pool()
+            wire = self._hold(dbapi_connection, engine.pool if engine is not None else None)
+            if wire is not None:
+                wire.charset_is_set = self._own_connect
+
+    def _on_checkout(self, dbapi_connection: Any, record: Any, proxy: Any) -> None:
+        self._counters.checkouts += 1
+        wire: Wire | None = getattr(dbapi_connection, "_holdfast", None)
+        if wire is None:
+            return
+        now = self._clock()
+        cause = liveness.check_before_use(
+            dbapi_connection, wire, self.settings, now=now, suspect_since=self._suspect_since
+        )
+        if cause is None:
+            return
+        self._counters.count_replaced(cause)
+        if cause is Cause.SILENT:
+            self._suspect_since = now
+        logger.info(
+            "%s: a pooled connection was %s after %.1f s idle; replaced before use, no error reached the application.",
+            self.where,
+            cause,
+            now - wire.idle_since,
+        )
+        raise DisconnectionError(f"holdfast: {cause}")
+
+    def _on_checkin(self, dbapi_connection: Any, record: Any) -> None:
+        wire: Wire | None = getattr(dbapi_connection, "_holdfast", None)
+        if wire is None:
+            return
+        wire.fresh = False
+        wire.idle_since = self._clock()
+        cause = liveness.check_on_return(dbapi_connection, wire)
+        if cause is None:
+            return
+        self._counters.count_replaced(cause)
+        logger.info("%s: a connection was %s when it was returned%s; it is discarded.", self.where, cause, _place())
+        record.invalidate()
+
+    def _on_error(self, context: ExceptionContext) -> None:
+        error = context.original_exception
+        connected = context.connection is not None
+        if not connected:
+            hints.explain_connect_error(context, self.where)
+        row = faults.classify(error, connected=connected) if _is_driver_error(context) else None
+        if row is not None and connected:
+            if row.effect is faults.Effect.RETIRE:
+                self._retire(context)
+            elif not context.is_disconnect:
+                context.is_disconnect = True
+                self._counters.disconnects_recognised += 1
+        if connected and context.is_disconnect and context.invalidate_pool_on_disconnect:
+            # Stock SQLAlchemy closes every connection of the pool. They are looked at before their next use instead.
+            context.invalidate_pool_on_disconnect = False
+            self._suspect_since = self._clock()
+            self._counters.count_replaced(Cause.LOST_IN_USE)
+            logger.info(
+                "%s: a connection was lost in use (%s); the application got the error, the pool's other connections "
+                "are checked before their next use.",
+                self.where,
+                row.meaning if row is not None else f"error {faults.error_number(error)}",
+            )
+
+    def _retire(self, context: ExceptionContext) -> None:
+        connection = context.connection
+        wire: Wire | None = None
+        if connection is not None and not connection.invalidated:
+            wire = getattr(connection.connection.dbapi_connection, "_holdfast", None)
+        if wire is not None:
+            wire.retired = True
+
+
+def of(engine: Any) -> Hold:
+    """Say what holdfast does for an engine.
+
+    :param engine: an :class:`~sqlalchemy.engine.Engine`, or anything that has one as ``engine`` (a ``Connection``,
+        Flask-SQLAlchemy's ``db``) or as ``sync_engine``.
+    :return: a :class:`Hold`; for an engine that was made without the plugin one that says so (``active`` is false).
+    :raises TypeError: when there is no engine in what was given.
+    """
+    found = getattr(engine, "sync_engine", engine)
+    found = getattr(found, "engine", found)
+    dialect = getattr(found, "dialect", None)
+    if dialect is None:
+        raise TypeError(f"holdfast.of() takes an engine, not {type(engine).__name__}. Did you mean session.get_bind()?")
+    hold = _holds.get(dialect)
+    if hold is None:
+        reason = "it was created without ?plugin=holdfast (or from engine.url, which does not keep the plugin)"
+        return Hold(describe(found), reason=reason)
+    return hold
+
+
+def find(engine: Engine) -> Hold | None:
+    """Return what :func:`remember` was told of this engine."""
+    return _holds.get(engine.dialect)
+
+
+def remember(engine: Engine, hold: Hold) -> None:
+    """Make :func:`of` find a hold. By the dialect, which an engine shares with its ``execution_options()`` copies."""
+    _holds[engine.dialect] = hold
+
+
+def describe(engine: Any) -> str:
+    """Name an engine in a log line: driver, host, port, database, and no account."""
+    url = engine.url
+    place = "/".join(filter(None, [f"{url.host or ''}{f':{url.port}' if url.port else ''}", url.database]))
+    return f"{url.drivername}://{place}" if place else str(url.drivername)
+
+
+def _is_driver_error(context: ExceptionContext) -> bool:
+    return isinstance(context.original_exception, context.dialect.loaded_dbapi.Error)
+
+
+_NOT_THE_APPLICATION = frozenset({"sqlalchemy", "holdfast", "flask_sqlalchemy", "contextlib", "weakref"})
+
+
+def _place() -> str:
+    """Name the line of the application that is returning a connection, as ' by FILE, line N, in F'."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").partition(".")[0] not in _NOT_THE_APPLICATION:
+            code = frame.f_code
+            return f" by {code.co_filename}, line {frame.f_lineno}, in {code.co_name}"
+        frame = frame.f_back
+    return ""

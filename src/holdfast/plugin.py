@@ -1,0 +1,103 @@
+"""The SQLAlchemy plugin: from a URL's query and ``create_engine``'s arguments to a held engine."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import MutableMapping
+from typing import Any
+
+import sqlalchemy
+from sqlalchemy.engine import URL, CreateEnginePlugin, Engine, make_url
+
+from . import drivers, urls
+from .errors import DriverNotInstalled
+from .hold import Hold, describe, find, remember
+from .settings import PREFIX, Settings
+
+__all__ = ["HoldfastPlugin", "create_engine"]
+
+logger = logging.getLogger("holdfast")
+
+_OURS = ("mysql", "mariadb")
+_said: set[str] = set()
+
+
+class HoldfastPlugin(CreateEnginePlugin):
+    """Registered as the SQLAlchemy plugin ``holdfast``; never used directly."""
+
+    def __init__(self, url: URL, kwargs: MutableMapping[str, Any]) -> None:
+        """Read the settings, and refuse what cannot work before anything is built.
+
+        :raises SettingError: for a wrong setting.
+        :raises DatabaseURLError: for a URL that cannot mean what was meant.
+        :raises DriverNotInstalled: when the URL's driver is missing.
+        """
+        self.settings = Settings.take(url.query, kwargs)
+        self.own_connect = kwargs.get("creator") is None and kwargs.get("pool") is None
+        ours = url.get_backend_name() in _OURS
+        urls.check(url, ours=ours)
+        if ours and kwargs.get("module") is None:
+            _require_driver(url)
+        if ours and kwargs.get("pool_pre_ping"):
+            logger.info(
+                "pool_pre_ping costs a round trip at every checkout and is not needed: holdfast notices a closed "
+                "connection without one. It is left on as you asked."
+            )
+
+    def update_url(self, url: URL) -> URL:
+        """Take the settings out of the URL, which the driver would not know."""
+        return url.difference_update_query([key for key in url.query if key.startswith(PREFIX)])
+
+    def engine_created(self, engine: Engine) -> None:
+        """Attach to the engine, or step aside and say so."""
+        if find(engine) is not None:  # the plugin was named twice: in the URL and as an argument
+            return
+        where, reason = describe(engine), _why_not(engine, self.settings)
+        hold = Hold(where, self.settings, reason=reason)
+        if reason:
+            remember(engine, hold)
+            if (key := f"{engine.dialect.name}+{engine.dialect.driver} {reason}") not in _said:
+                _said.add(key)
+                logger.info("%s is not held: %s. The engine works as in stock SQLAlchemy.", where, reason)
+            return
+        hold.attach(engine, drivers.by_url_name(engine.dialect.driver), own_connect=self.own_connect)
+
+
+def create_engine(url: str | URL, **kwargs: Any) -> Engine:
+    """Create a held engine: SQLAlchemy's :func:`sqlalchemy.create_engine` with the plugin switched on.
+
+    :param url: the database URL; ``?plugin=holdfast`` may be in it and need not.
+    :param kwargs: anything that SQLAlchemy's function takes, and the ``holdfast_*`` settings.
+    :return: an ordinary :class:`sqlalchemy.engine.Engine`.
+    :raises HoldfastError: for a wrong setting, a URL that cannot be what was meant, or a missing driver.
+    """
+    parsed = urls.parse(url) if isinstance(url, str) else make_url(url)
+    plugins = list(kwargs.pop("plugins", ()))
+    named = parsed.query.get("plugin", ())
+    if "holdfast" not in plugins and "holdfast" not in ((named,) if isinstance(named, str) else named):
+        plugins.append("holdfast")
+    return sqlalchemy.create_engine(parsed, plugins=plugins, **kwargs)
+
+
+def _why_not(engine: Engine, settings: Settings) -> str:
+    if not settings.enabled:
+        return "holdfast_enabled is false"
+    if engine.dialect.name not in _OURS:
+        return f"{engine.dialect.name} is not MySQL or MariaDB"
+    if engine.dialect.is_async:
+        return f"the asyncio driver {engine.dialect.driver} is not supported yet"
+    return ""
+
+
+def _require_driver(url: URL) -> None:
+    driver = drivers.by_url_name(url.get_driver_name())
+    if driver is None or drivers.is_installed(driver):
+        return
+    text = f"The URL asks for the driver {driver.distribution} ({driver.import_name}), which is not installed: "
+    text += f"pip install 'holdfast[{driver.extra}]'."
+    if "+" not in url.drivername:
+        text += f" (A URL that starts with {url.drivername}:// means {url.drivername}+{driver.url_name}://.)"
+    others = sorted({f"{url.get_backend_name()}+{d.url_name}://" for d in drivers.DRIVERS if drivers.is_installed(d)})
+    if others:
+        text += f" Installed are the drivers for {' and '.join(others)}."
+    raise DriverNotInstalled(text, name=driver.import_name)

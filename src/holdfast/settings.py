@@ -1,0 +1,222 @@
+"""Every setting, once: its name, unit, default, range, and what it changes.
+
+A setting is written in the URL as ``holdfast_<name>=<value>`` or given to ``create_engine`` as a keyword
+argument of the same name. None is needed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from .errors import SettingError
+
+__all__ = ["PREFIX", "SETTINGS", "Setting", "Settings"]
+
+PREFIX = "holdfast_"
+"""What every setting's name starts with, in the URL and as a keyword argument."""
+
+_TRUE = frozenset({"1", "true", "yes", "on"})
+_FALSE = frozenset({"0", "false", "no", "off"})
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One row of the settings table."""
+
+    name: str
+    """Name without the ``holdfast_`` prefix."""
+    default: bool | float | None
+    """Value when nothing is given; ``None`` means off."""
+    consequence: str
+    """What the setting changes, and when to touch it."""
+    unit: str = ""
+    """Unit of a number; empty for a switch."""
+    minimum: float = 0.0
+    """Smallest number accepted."""
+    maximum: float = 0.0
+    """Largest number accepted."""
+    can_be_off: bool = False
+    """Whether ``off`` is accepted in place of a number."""
+
+    @property
+    def key(self) -> str:
+        """The name as it is written in a URL or a keyword argument."""
+        return PREFIX + self.name
+
+    @property
+    def accepts(self) -> str:
+        """The accepted values, in words."""
+        if not self.unit:
+            return "true or false"
+        span = f"a number of {self.unit} from {self.minimum:g} to {self.maximum:g}"
+        return f"{span}, or off" if self.can_be_off else span
+
+    def parse(self, value: object) -> Any:
+        """Turn a URL's text or a keyword argument into the setting's value.
+
+        :raises SettingError: when the value is not one that :attr:`accepts` describes.
+        """
+        word = value.strip().lower() if isinstance(value, str) else None
+        if not self.unit:
+            if isinstance(value, bool):
+                return value
+            if word in _TRUE:
+                return True
+            if word in _FALSE:
+                return False
+            raise self._refused(value)
+        if self.can_be_off and (value is None or value is False or word in _FALSE - {"0"}):
+            return None
+        if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+            raise self._refused(value)
+        try:
+            number = float(value)
+        except (ValueError, OverflowError):
+            raise self._refused(value) from None
+        if not math.isfinite(number) or not self.minimum <= number <= self.maximum:
+            raise self._refused(value)
+        return number
+
+    def _refused(self, value: object) -> SettingError:
+        default = "off" if self.default is None else f"{self.default}".lower()
+        return SettingError(
+            f"{self.key}={_shown(value)} is not accepted: {self.key} takes {self.accepts} (default {default})."
+        )
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting(
+        "enabled",
+        True,
+        "Off, holdfast leaves the engine exactly as SQLAlchemy made it. For comparing, or for ruling holdfast out.",
+    ),
+    Setting(
+        "defer_rollback",
+        True,
+        "The ROLLBACK at the end of a unit of work is sent at once and its reply is read before the connection is "
+        "next used, so that nobody waits for it. Off, every ROLLBACK is waited for, as in stock SQLAlchemy.",
+    ),
+    Setting(
+        "pipeline",
+        True,
+        "When that reply is still on its way, the next statement is sent behind it and both replies are read in "
+        "order. Off, the reply is waited for first. Needs defer_rollback.",
+    ),
+    Setting(
+        "probe_after_idle",
+        30.0,
+        "A TCP connection that was idle longer than this gets one bounded round trip before it is used, because a "
+        "firewall that forgot the connection sends nothing that could be noticed. Shorter finds a silent drop "
+        "sooner and costs quiet sites more round trips. Off, silent drops are left to the TCP settings below.",
+        unit="seconds",
+        minimum=0,
+        maximum=86400,
+        can_be_off=True,
+    ),
+    Setting(
+        "probe_timeout",
+        5.0,
+        "How long that round trip may take before the connection is replaced. Five seconds outlasts two lost "
+        "packets (TCP resends after 0.2 s, 0.4 s, 0.8 s, 1.6 s).",
+        unit="seconds",
+        minimum=0.05,
+        maximum=300,
+    ),
+    Setting(
+        "keepalive_idle",
+        60.0,
+        "TCP keepalive: an idle connection is probed by the kernel after this time, then every sixth of it, and "
+        "given up after three unanswered probes. Keeps firewalls and load balancers, whose idle limits start at "
+        "about a minute, from forgetting the connection. Off leaves the socket as the driver made it.",
+        unit="seconds",
+        minimum=1,
+        maximum=32767,
+        can_be_off=True,
+    ),
+    Setting(
+        "tcp_user_timeout",
+        15.0,
+        "TCP_USER_TIMEOUT: how long sent bytes may stay unacknowledged before the kernel gives the peer up (Linux; "
+        "its own limit is about fifteen minutes). It limits a peer that is gone, never a query that is slow.",
+        unit="seconds",
+        minimum=1,
+        maximum=3600,
+        can_be_off=True,
+    ),
+)
+"""The settings table, in the order the documentation shows it."""
+
+_BY_KEY: Mapping[str, Setting] = {setting.key: setting for setting in SETTINGS}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The values in force for one engine. Field names and defaults are those of :data:`SETTINGS`."""
+
+    enabled: bool = True
+    defer_rollback: bool = True
+    pipeline: bool = True
+    probe_after_idle: float | None = 30.0
+    probe_timeout: float = 5.0
+    keepalive_idle: float | None = 60.0
+    tcp_user_timeout: float | None = 15.0
+
+    @classmethod
+    def take(cls, query: Mapping[str, Any], options: MutableMapping[str, Any]) -> Settings:
+        """Read the settings from a URL's query and remove them from ``create_engine``'s keyword arguments.
+
+        :param query: the URL's query; not changed.
+        :param options: the keyword arguments; every ``holdfast_*`` key is popped.
+        :raises SettingError: for an unknown name (with the nearest known one), a value out of range, a setting
+            given twice with different values, or settings that contradict each other.
+        """
+        given: dict[str, Any] = {}
+        for key, value in query.items():
+            if key.startswith(PREFIX):
+                given[key] = _known(key).parse(_single(key, value))
+        for key in [key for key in options if key.startswith(PREFIX)]:
+            value = _known(key).parse(options.pop(key))
+            if given.get(key, value) != value:
+                raise SettingError(
+                    f"{key} is given twice: {_shown(given[key])} in the URL and {_shown(value)} as a keyword "
+                    "argument. Keep one of them."
+                )
+            given[key] = value
+        if given.get("holdfast_pipeline") and given.get("holdfast_defer_rollback") is False:
+            raise SettingError(
+                "holdfast_pipeline=true contradicts holdfast_defer_rollback=false: a statement is pipelined behind "
+                "a deferred ROLLBACK. Remove one of the two."
+            )
+        settings = cls(**{key[len(PREFIX) :]: value for key, value in given.items()})
+        return settings if settings.defer_rollback else _replaced(settings, pipeline=False)
+
+
+def _replaced(settings: Settings, **changes: Any) -> Settings:
+    values = {field.name: getattr(settings, field.name) for field in fields(settings)}
+    return Settings(**{**values, **changes})
+
+
+def _known(key: str) -> Setting:
+    setting = _BY_KEY.get(key)
+    if setting is None:
+        near = difflib.get_close_matches(key, _BY_KEY, n=1, cutoff=0.6)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise SettingError(f"{key} is not a holdfast setting.{hint} The settings are: {', '.join(_BY_KEY)}.")
+    return setting
+
+
+def _single(key: str, value: object) -> object:
+    if isinstance(value, tuple):
+        raise SettingError(f"{key} is given {len(value)} times in the URL. Keep one of them.")
+    return value
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "off"
+    text = value if isinstance(value, str) else repr(value)
+    return text if len(text) <= 40 else text[:37] + "..."
