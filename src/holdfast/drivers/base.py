@@ -45,7 +45,12 @@ _WATCHED = _GONE | getattr(select, "POLLIN", 0)
 
 # A statement in this list cannot commit anything by itself, so it does no harm should the ROLLBACK in front of it
 # turn out to have failed: the connection is then discarded with all that was done on it.
-_MAY_FOLLOW = frozenset({b"SELECT", b"INSERT", b"UPDATE", b"DELETE", b"REPLAC"})
+_MAY_FOLLOW = frozenset(
+    variant
+    for word in ("SELECT", "INSERT", "UPDATE", "DELETE", "REPLAC")
+    for text in (word, word.lower(), word.capitalize())
+    for variant in (text, text.encode())
+)
 
 
 def may_follow_rollback(statement: bytes | str) -> bool:
@@ -53,8 +58,7 @@ def may_follow_rollback(statement: bytes | str) -> bool:
 
     Only plain reads and writes may: COMMIT, DDL, SET, CALL, LOAD DATA and everything unknown wait for the reply.
     """
-    head = statement[:40].lstrip()[:6].upper()
-    return (head.encode("ascii", "replace") if isinstance(head, str) else head) in _MAY_FOLLOW
+    return statement[:6] in _MAY_FOLLOW or statement[:40].lstrip()[:6] in _MAY_FOLLOW
 
 
 def server_error(number: object) -> bool:
@@ -260,9 +264,9 @@ class HeldConnection:
             return Cause.INTERRUPTED
         if not self._holdfast_is_open():
             return Cause.CLOSED
-        events = wire.events()
-        if not events:
+        if wire.poll is None or not wire.poll(0):
             return None
+        events = wire.events()
         if wire.pending:
             try:
                 self._holdfast_settle()
@@ -313,9 +317,8 @@ class HeldConnection:
             wire.stock.rollback(self)  # the driver knows what to do: read it, or refuse
             wire.clean = True
             return
-        events = wire.events()
-        if events:
-            wire.fault = Cause.CLOSED if events & _GONE else Cause.OUT_OF_STEP
+        if wire.poll is not None and wire.poll(0):
+            wire.fault = Cause.CLOSED if wire.events() & _GONE else Cause.OUT_OF_STEP
             return
         if not wire.defer:
             wire.stock.rollback(self)

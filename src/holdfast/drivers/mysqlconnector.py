@@ -50,6 +50,8 @@ class _Connector(HeldConnection):
     def _holdfast_error(self, number: int, text: str) -> Exception:
         return errors.OperationalError(msg=f"{number} (HY000): {text}", errno=number)
 
+    disconnect = HeldConnection.close  # the driver's is its own close() under a second name
+
     def cursor(self, *args: Any, **kwargs: Any) -> Any:
         wire = self._holdfast
         wire.opening_cursor = True
@@ -64,6 +66,14 @@ class _Connector(HeldConnection):
         if self._holdfast.fault is not None:
             return False
         return bool(self._holdfast.stock.is_connected(self))
+
+    def _open_connection(self) -> None:
+        # reconnect() and ping(reconnect=True) come here on a connection that is already held.
+        wire = self._holdfast
+        wire.pending = wire.clean = wire.in_flight = False
+        wire.fault = None
+        wire.stock._open_connection(self)
+        wire.watch(self._holdfast_fd())
 
     def _holdfast_exchange(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Run one of the driver's methods that sends a command and reads its reply to the end."""
@@ -153,20 +163,16 @@ class MySQLConnection(_Connector):
     def cmd_stmt_execute(self, *args: Any, **kwargs: Any) -> Any:
         return self._holdfast_exchange(self._holdfast.stock.cmd_stmt_execute, self, *args, **kwargs)
 
-    def _open_connection(self) -> None:
-        # reconnect() and ping(reconnect=True) come here on a connection that is already held.
-        wire = self._holdfast
-        wire.pending = wire.clean = wire.in_flight = False
-        wire.fault = None
-        wire.stock._open_connection(self)
-        wire.watch(self._holdfast_fd())
-
 
 class CMySQLConnection(_Connector):
     """A held :class:`mysql.connector.connection_cext.CMySQLConnection` (C extension)."""
 
     def _holdfast_fd(self) -> int | None:
         return sockets.newest()
+
+    def _open_connection(self) -> None:
+        sockets.remember()
+        _Connector._open_connection(self)
 
     def _holdfast_is_open(self) -> bool:
         return not self.is_closed() and self._holdfast.same_socket()  # type: ignore[attr-defined]

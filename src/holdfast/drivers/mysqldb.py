@@ -18,7 +18,12 @@ from .base import HeldConnection, Wire, may_follow_rollback, server_error
 
 __all__ = ["MySQLdbConnection", "connect_hook", "prepare"]
 
+_CLIENT_ERRORS = 2000  # to 2999: errors of the library, after which it has closed the socket (all but 2014)
 _OUT_OF_SYNC = 2014  # CR_COMMANDS_OUT_OF_SYNC
+
+
+_send_query = connections.Connection.send_query
+_read_query_result = connections.Connection.read_query_result
 
 
 def _can_pipeline() -> bool:
@@ -65,7 +70,8 @@ class MySQLdbConnection(HeldConnection):
         return error
 
     def _holdfast_is_open(self) -> bool:
-        return bool(self.open) and self._holdfast.same_socket()  # type: ignore[attr-defined]
+        # open says only whether close() was called. The last error says whether the library closed the socket.
+        return bool(self.open) and not _CLIENT_ERRORS <= self.errno() < _CLIENT_ERRORS + 1000  # type: ignore[attr-defined]
 
     def _holdfast_failed(self, error: Exception) -> None:
         """Note what a driver's error says about the connection. A server's error leaves it sound."""
@@ -79,10 +85,10 @@ class MySQLdbConnection(HeldConnection):
         return bool(self.more_results()) if hasattr(self, "more_results") else False
 
     def _holdfast_send_rollback(self) -> None:
-        self._holdfast.stock.send_query(self, b"ROLLBACK")
+        _send_query(self, b"ROLLBACK")
 
     def _holdfast_read_rollback(self) -> None:
-        self._holdfast.stock.read_query_result(self)
+        _read_query_result(self)
 
     def rollback(self) -> None:
         """Roll back; a connection whose result was never fetched (2014) is given up instead."""
@@ -101,18 +107,19 @@ class MySQLdbConnection(HeldConnection):
             if query == b"SET NAMES " + self.character_set_name().encode():  # type: ignore[attr-defined]
                 return
         pipelined = wire.pending and wire.pipeline and wire.fault is None and may_follow_rollback(query)
-        if not pipelined:
+        if not pipelined and (wire.pending or wire.fault is not None):
             self._holdfast_begin()
         wire.in_flight = True
         try:
             if pipelined:
-                wire.stock.send_query(self, bytes(query) if isinstance(query, bytearray) else query)
+                _send_query(self, bytes(query) if isinstance(query, bytearray) else query)
                 self._holdfast_settle()
                 wire.counters.statements_pipelined += 1
-                wire.in_flight = True
                 wire.clean = False
-                wire.stock.read_query_result(self)
+                wire.in_flight = True
+                _read_query_result(self)
             else:
+                wire.clean = False
                 wire.stock.query(self, query)
         except MySQLdb.MySQLError as error:
             self._holdfast_failed(error)
@@ -123,13 +130,6 @@ class MySQLdbConnection(HeldConnection):
         if bool(on) != self.get_autocommit():  # type: ignore[attr-defined]
             self._holdfast_begin()
         self._holdfast.stock.autocommit(self, on)
-
-    def next_result(self) -> int:
-        # Cursors ask for further results when they are closed, which may be after the ROLLBACK was sent. There were
-        # none then (rollback() looks), and reading now would read the ROLLBACK's reply.
-        if self._holdfast.pending:
-            return -1
-        return int(self._holdfast.stock.next_result(self))
 
     def ping(self, *args: Any) -> None:
         self._holdfast_begin()

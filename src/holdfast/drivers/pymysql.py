@@ -11,7 +11,6 @@ import ssl
 from collections.abc import Callable
 from typing import Any
 
-import pymysql
 from pymysql import connections, err
 from pymysql.constants import CLIENT, COMMAND, CR
 

@@ -1,0 +1,28 @@
+"""What can go wrong in the lab.
+
+    RuntimeError
+     └── LabError            anything the lab itself could not do
+          ├── ServerNotFound   there is no MariaDB or MySQL to run
+          └── ServerFailed     there is one, and it did not do what was asked
+"""
+
+from __future__ import annotations
+
+
+class LabError(RuntimeError):
+    """Raised when the lab itself could not do what was asked; base of the two below."""
+
+
+class ServerNotFound(LabError):
+    """Raised when no MariaDB or MySQL server program can be found to run."""
+
+
+class ServerFailed(LabError):
+    """Raised when a server did not start, ended by itself, or is not running when it is needed.
+
+    The message names the server's address and directory, and ends with the last lines of its error log.
+    """
+
+
+for _error in (LabError, ServerNotFound, ServerFailed):
+    _error.__module__ = "holdfast.lab"
