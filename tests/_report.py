@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import platform
 from importlib import metadata
 
@@ -37,5 +38,12 @@ def _connector() -> str:
         import mysql.connector
     except ImportError as error:
         return f"mysql-connector-python cannot be imported ({error})"
-    kind = "with its C extension" if mysql.connector.HAVE_CEXT else "pure Python"
+    if mysql.connector.HAVE_CEXT:
+        kind = "with its C extension"
+    else:
+        try:
+            importlib.import_module("_mysql_connector")
+            kind = "pure Python"
+        except ImportError as error:
+            kind = f"pure Python ({error})"
     return f"{_version('mysql-connector-python')} {kind}"

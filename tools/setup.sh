@@ -110,9 +110,10 @@ provide_mysqlclient() { # sets mysqlclient_left_out
     if can_install && install_packages $missing && [ -z "$(missing_build_packages)" ]; then return; fi
     mysqlclient_left_out=yes
     extras=${extras#mysqlclient,}
-    say "the driver mysqlclient is LEFT OUT: it must be compiled here, and this machine lacks: $(missing_build_packages | xargs)" \
+    say "the driver mysqlclient is LEFT OUT: it is compiled on the spot, and this machine lacks what that needs." \
+        "Debian, Ubuntu: apt-get install $(missing_build_packages | xargs)" \
         "(Fedora: gcc pkgconf mariadb-connector-c-devel python3-devel; macOS: brew install pkgconf mariadb-connector-c)"
-    if [ "$mode" != demo ]; then die "the tests need every driver: install these packages, then run make test again."; fi
+    if [ "$mode" != demo ]; then die "the tests need every driver: install these packages, then try again."; fi
 }
 
 install_python_packages() {
@@ -126,7 +127,8 @@ install_python_packages() {
 
 has_server() {
     local place
-    for place in "${HOLDFAST_LAB_ROOT:-.lab/mariadb}"/usr/sbin/mariadbd /usr/sbin/mariadbd /usr/libexec/mariadbd; do
+    for place in "${HOLDFAST_LAB_MARIADBD:-}" "${HOLDFAST_LAB_ROOT:-.lab/mariadb}/usr/sbin/mariadbd" \
+        /usr/sbin/mariadbd /usr/libexec/mariadbd /opt/homebrew/opt/mariadb/bin/mariadbd /usr/local/opt/mariadb/bin/mariadbd; do
         if [ -x "$place" ]; then return; fi
     done
     have mariadbd
@@ -181,7 +183,8 @@ demo)
     ;;
 test)
     provide_server
-    install_python_packages "the development tools" 'SQLAlchemy>=2.1' --group dev
+    # SQLAlchemy 2.1 has left Python 3.10 behind
+    install_python_packages "the development tools" 'SQLAlchemy>=2.1; python_version >= "3.11"' --group dev
     touch .venv/.ready-demo .venv/.ready-test
     ;;
 sa20)

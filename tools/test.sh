@@ -6,6 +6,8 @@ cd "$(dirname "$0")/.."
 
 read -ra core <<<"${CORE:?the paths of the core suite}"
 declare -a args="(${ARGS:-})" # read as the shell does, so that ARGS="-k 'fork and not tls'" keeps its quotes
+mysqld=${HOLDFAST_LAB_MYSQLD:-}
+unset HOLDFAST_LAB_MYSQLD # it is for the last run alone
 failed=0
 
 run() { # run TITLE ENVIRONMENT PYTEST-ARGUMENT...
@@ -18,11 +20,18 @@ run() { # run TITLE ENVIRONMENT PYTEST-ARGUMENT...
     if [ $status != 0 ]; then failed=1; fi
 }
 
-run "SQLAlchemy 2.1" .venv -m 'not mysql'
-run "SQLAlchemy 2.0, the core" .venv-sa20 "${core[@]}" -m 'not mysql and not slow'
-if [ -n "${HOLDFAST_LAB_MYSQLD:-}" ]; then
-    run "Oracle's MySQL" .venv -m mysql
-else
-    printf "\n>> Oracle's MySQL: left out, HOLDFAST_LAB_MYSQLD is not set\n"
+sqlalchemy() { "$1/bin/python" -c 'from importlib.metadata import version; print("SQLAlchemy", version("SQLAlchemy"))'; }
+
+newest=$(sqlalchemy .venv) second=$(sqlalchemy .venv-sa20)
+if [ -z "$mysqld" ]; then echo "Oracle's MySQL is left out: HOLDFAST_LAB_MYSQLD is not set"; fi
+if [ "$newest" = "$second" ]; then echo "$newest is the newest for this Python: one run instead of two"; fi
+
+run "$newest" .venv -m 'not mysql'
+if [ "$newest" != "$second" ]; then
+    run "$second, the core" .venv-sa20 "${core[@]}" -m 'not mysql and not slow'
+fi
+if [ -n "$mysqld" ]; then
+    export HOLDFAST_LAB_MYSQLD=$mysqld
+    run "$newest, Oracle's MySQL" .venv -m mysql
 fi
 exit $failed

@@ -115,7 +115,7 @@ class Hold:
             return None
         self._counters.connects += 1
         if wire.fd is not None:
-            liveness.limit_silence(wire.fd, settings)
+            liveness.set_socket_options(wire.fd, settings)
         return wire
 
     # -- listeners ---------------------------------------------------------------------------------------------

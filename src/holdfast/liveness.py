@@ -16,7 +16,7 @@ from .counters import Cause
 from .drivers import Wire
 from .settings import Settings
 
-__all__ = ["check_before_use", "check_on_return", "limit_silence"]
+__all__ = ["check_before_use", "check_on_return", "set_socket_options"]
 
 _KEEPALIVE_PROBES = 3
 
@@ -54,10 +54,10 @@ def check_on_return(connection: Any, wire: Wire) -> str | None:
     return cause
 
 
-def limit_silence(fd: int, settings: Settings) -> None:
-    """Set TCP keepalive and ``TCP_USER_TIMEOUT`` on a connection's socket, as far as the system has them.
+def set_socket_options(fd: int, settings: Settings) -> None:
+    """Set TCP keepalive, ``TCP_USER_TIMEOUT`` and ``TCP_NODELAY`` on a connection's socket, where the system has them.
 
-    Both are needed (measured): keepalive ends a connection that waits for a reply, ``TCP_USER_TIMEOUT`` one that has
+    The first two are both needed (measured): keepalive ends a connection that waits for a reply, ``TCP_USER_TIMEOUT`` one that has
     sent something. Neither limits a server that is alive and slow.
     """
     try:
@@ -67,6 +67,8 @@ def limit_silence(fd: int, settings: Settings) -> None:
     with sock:
         if sock.family not in (socket.AF_INET, socket.AF_INET6):
             return
+        # mysql-connector leaves Nagle's algorithm on: a statement sent behind a ROLLBACK would wait for its reply.
+        _set(sock, "TCP_NODELAY", 1)
         if settings.keepalive_idle is not None:
             interval = max(1, round(settings.keepalive_idle / 6))
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -78,7 +80,7 @@ def limit_silence(fd: int, settings: Settings) -> None:
 
 
 def _set(sock: socket.socket, option: str, value: int) -> None:
-    number = getattr(socket, option, None)  # macOS has neither TCP_KEEPIDLE (before Python 3.10.?) nor USER_TIMEOUT
+    number = getattr(socket, option, None)  # macOS has no TCP_USER_TIMEOUT
     if number is None:
         return
     try:

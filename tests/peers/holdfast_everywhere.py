@@ -29,7 +29,7 @@ class Witness(CreateEnginePlugin):
 
     def engine_created(self, engine: Engine) -> None:
         """Count this engine."""
-        if holdfast.of(engine) is not None:
+        if holdfast.of(engine).active:
             Witness.held += 1
         else:
             Witness.passed_by += 1
@@ -53,7 +53,8 @@ def pytest_configure(config: pytest.Config) -> None:
         new_url, loaded, rest = stock(url, {**kwargs, "plugins": names})
         return new_url, [*loaded, Witness(url, {})], rest
 
-    setattr(URL, "_instantiate_plugins", with_holdfast)  # noqa: B010: a plain assignment is a type error
+    # A plain assignment would be a type error.
+    setattr(URL, "_instantiate_plugins", with_holdfast)  # noqa: B010
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

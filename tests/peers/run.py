@@ -61,7 +61,7 @@ KNOWN: dict[tuple[str, str], str] = {}
 
 
 class RunBroken(Exception):
-    """Raised when a run of the suite ended without a report, or says nothing about holdfast."""
+    """Raised when a run of the suite did not come to its end, or says nothing about holdfast."""
 
 
 @dataclass(frozen=True)
@@ -77,10 +77,11 @@ Report = dict[str, Result]
 
 @dataclass(frozen=True)
 class Run:
-    """One run of the suite: its tests, how long it took, and how many engines were held (None: stock)."""
+    """One run of the suite: its tests, how long it took (None: a part of a stored run), and how many engines
+    were held (None: stock)."""
 
     report: Report
-    seconds: float
+    seconds: float | None
     held: int | None = None
 
     def count(self, outcome: str) -> int:
@@ -207,9 +208,10 @@ class Suite:
             )
             finish(process, self.limit)
         seconds = time.monotonic() - started
-        if not junit.exists():
+        # 0: all passed, 1: some failed. All else is no whole run: interrupted at the limit, killed, wrong usage.
+        if process.returncode not in (0, 1):
             last = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-            raise RunBroken(f"{stem.name} ended with {process.returncode} and no report; {log}:\n{last}")
+            raise RunBroken(f"{stem.name} ended with {process.returncode} after {seconds:.0f} s; {log}:\n{last}")
         return Run(read_report(junit), seconds, engines_held(log) if mode == "holdfast" else None)
 
     def stock(self, server: str, fresh: bool, may_run: bool = True) -> Run | None:
@@ -221,7 +223,7 @@ class Suite:
             stored = json.loads(about.read_text())
             if stored["versions"] == versions:
                 report = {t: r for t, r in read_report(junit).items() if in_paths(t, self.paths)}
-                return Run(report, stored["seconds"])
+                return Run(report, stored["seconds"] if self.paths == FULL else None)
         if not may_run:
             return None
         whole = self.paths == FULL and not self.words
@@ -229,7 +231,7 @@ class Suite:
             about.unlink(missing_ok=True)
         run = self.run("stock")
         if whole:
-            about.write_text(json.dumps({"versions": versions, "seconds": round(run.seconds, 1)}, indent=1))
+            about.write_text(json.dumps({"versions": versions, "seconds": run.seconds}, indent=1))
         return run
 
 
@@ -320,7 +322,7 @@ def engines_held(log: Path) -> int:
 
 
 def finish(process: subprocess.Popen[bytes], limit: float) -> None:
-    """Wait for a run; at its limit interrupt it, which still writes a report, and then end it."""
+    """Wait for a run; at its limit interrupt it, then have its stacks printed, then kill it."""
     for seconds, end in ((limit, signal.SIGINT), (30, signal.SIGABRT), (10, signal.SIGKILL)):
         try:
             process.wait(seconds)
@@ -391,8 +393,8 @@ def print_table(comparisons: Iterable[Comparison]) -> None:
         differences = [len(c.lost), len(c.won), len(c.unsteady)] if both else ["-"] * 3
         say(
             row.format(
-                *(c.suite.line.version, c.suite.driver, *stock, seconds(c.stock)),
-                *(*held, str(engines), seconds(c.held), *differences),
+                *(c.suite.line.version, c.suite.driver, *stock, in_seconds(c.stock)),
+                *(*held, str(engines), in_seconds(c.held), *differences),
             )
         )
 
@@ -402,9 +404,9 @@ def counts(run: Run | None, *outcomes: str) -> list[str]:
     return ["-" if run is None else str(run.count(outcome)) for outcome in outcomes]
 
 
-def seconds(run: Run | None) -> str:
+def in_seconds(run: Run | None) -> str:
     """Return how long a run took, in whole seconds."""
-    return "-" if run is None else f"{run.seconds:.0f}"
+    return "-" if run is None or run.seconds is None else f"{run.seconds:.0f}"
 
 
 def print_names(comparison: Comparison) -> None:

@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 from ._errors import LabError, ServerFailed, ServerNotFound
+from .proxy import Measurement, Proxy
 from .server import Process, Server
 
-__all__ = ["LabError", "Process", "Server", "ServerFailed", "ServerNotFound"]
+__all__ = ["LabError", "Measurement", "Process", "Proxy", "Server", "ServerFailed", "ServerNotFound"]

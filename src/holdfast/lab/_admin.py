@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ._errors import LabError
 
 if TYPE_CHECKING:
-    import pymysql.connections
+    from pymysql.connections import Connection
 
 _CONNECT_SECONDS = 10
 _FULL_SECONDS = 3.0
@@ -38,12 +38,13 @@ class Administrator:
         self._socket = socket
         # One at a time: above max_connections the server keeps a single place for administrators.
         self._lock = threading.Lock()
+        self._owner = os.getpid()
 
     def execute(
         self, sql: str, args: Sequence[Any] | Mapping[str, Any] | None = None, *, database: str | None = None
     ) -> list[tuple[Any, ...]]:
         """Run one statement; return its rows, none for a statement that has no result."""
-        with self._lock:
+        with self._one_at_a_time():
             connection = self._connect(database=database)
             try:
                 with connection.cursor() as cursor:
@@ -69,7 +70,7 @@ class Administrator:
         if not os.path.exists(self._socket):
             return False
         try:
-            with self._lock:
+            with self._one_at_a_time():
                 self._connect().close()
         except pymysql.err.OperationalError as error:
             if error.args[0] in _CANNOT_CONNECT:
@@ -84,17 +85,20 @@ class Administrator:
         without TLS takes an RSA exchange: some milliseconds, two more round trips, and for PyMySQL the package
         cryptography.
         """
-        with self._lock:
+        with self._one_at_a_time():
             self._connect(user=user, password=password).close()
 
-    def _connect(
-        self, *, user: str = "root", password: str = "", database: str | None = None
-    ) -> pymysql.connections.Connection[Any]:
+    def _one_at_a_time(self) -> threading.Lock:
+        if os.getpid() != self._owner:  # another thread may have held the lock when this process was forked
+            self._lock, self._owner = threading.Lock(), os.getpid()
+        return self._lock
+
+    def _connect(self, *, user: str = "root", password: str = "", database: str | None = None) -> Connection[Any]:
         pymysql = _pymysql()
         deadline = time.monotonic() + _FULL_SECONDS
         while True:
             try:
-                return pymysql.connect(
+                connection: Connection[Any] = pymysql.connect(
                     unix_socket=self._socket,
                     user=user,
                     password=password,
@@ -103,6 +107,7 @@ class Administrator:
                     autocommit=True,
                     connect_timeout=_CONNECT_SECONDS,
                 )
+                return connection
             except pymysql.err.OperationalError as error:
                 # The administrator's extra place may still be taken by the connection that was just closed.
                 if error.args[0] != _TOO_MANY_CONNECTIONS or time.monotonic() > deadline:

@@ -178,8 +178,9 @@ def _run(command: list[str], executable: Executable, statements: bytes) -> None:
         raise ServerFailed(f"{executable.path} did not make a data directory in {_BOOTSTRAP_SECONDS:g} s") from error
     if done.returncode:
         words = "\n".join(done.stdout.decode(errors="replace").splitlines()[-30:])
+        code = done.returncode
         raise ServerFailed(
-            f"{executable.path} could not make a data directory (exit status {done.returncode}). Its last words:\n{words}"
+            f"{executable.path} could not make a data directory (exit status {code}). Its last words:\n{words}"
         )
 
 

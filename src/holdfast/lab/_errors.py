@@ -1,9 +1,9 @@
 """What can go wrong in the lab.
 
-    RuntimeError
-     └── LabError            anything the lab itself could not do
-          ├── ServerNotFound   there is no MariaDB or MySQL to run
-          └── ServerFailed     there is one, and it did not do what was asked
+RuntimeError
+ └── LabError            anything the lab itself could not do
+      ├── ServerNotFound   there is no MariaDB or MySQL to run
+      └── ServerFailed     there is one, and it did not do what was asked
 """
 
 from __future__ import annotations

@@ -95,7 +95,9 @@ def _named(value: str, origin: str) -> Executable:
 def _unpacked(root: Path) -> Executable:
     path = root / "usr/sbin/mariadbd"
     if not path.is_file():
-        raise ServerNotFound(f"$HOLDFAST_LAB_ROOT names {str(root)!r}, but there is no usr/sbin/mariadbd in it.\n{_HELP}")
+        raise ServerNotFound(
+            f"$HOLDFAST_LAB_ROOT names {str(root)!r}, but there is no usr/sbin/mariadbd in it.\n{_HELP}"
+        )
     folders = [str(folder) for part in ("usr/lib", "lib") for folder in sorted((root / part).glob("*-linux-*"))]
     options = (f"--basedir={root / 'usr'}", f"--lc-messages-dir={root / 'usr/share/mysql'}")
     return _identify(path, options, ":".join([*folders, str(root / "usr/lib")]))
@@ -106,10 +108,8 @@ def _identify(path: Path, options: tuple[str, ...] = (), library_path: str | Non
     return _ask_version(path, options, library_path, (stat.st_mtime_ns, stat.st_size))
 
 
-@functools.lru_cache(maxsize=None)
-def _ask_version(
-    path: Path, options: tuple[str, ...], library_path: str | None, _stat: tuple[int, int]
-) -> Executable:
+@functools.cache
+def _ask_version(path: Path, options: tuple[str, ...], library_path: str | None, _stat: tuple[int, int]) -> Executable:
     """Run `--version`; remembered for as long as the file is the same one."""
     draft = Executable(path, "mysql", "", options, library_path)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,12 +21,13 @@ _POLL_SECONDS = 0.005
 _GUARD_END_SECONDS = 15.0
 
 
-def _release(guard: subprocess.Popen[bytes], owner: int) -> None:
+def _release(guard: subprocess.Popen[bytes], owner: int, directory: Path) -> None:
     """Let the guard clean up and wait for it; in a forked child, which shares the pipes, do nothing."""
     if os.getpid() != owner:
         guard.returncode = 0  # not this process's child: keeps Popen from warning about it
         return
-    assert guard.stdin is not None and guard.stdout is not None
+    assert guard.stdin is not None
+    assert guard.stdout is not None
     try:
         # A request, not just the end of file, which a forked child would keep from being seen.
         guard.stdin.write(b'{"do": "close"}\n')
@@ -42,6 +44,8 @@ def _release(guard: subprocess.Popen[bytes], owner: int) -> None:
     except subprocess.TimeoutExpired:
         guard.kill()
         guard.wait()
+    if directory.exists():  # the guard itself was killed
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 class ServerProcess:
@@ -61,12 +65,16 @@ class ServerProcess:
             stdout=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C in a terminal is for the owner
         )
-        self._finalizer = weakref.finalize(self, _release, self._guard, self._owner)
+        self._finalizer = weakref.finalize(self, _release, self._guard, self._owner, directory)
         self.pid: int | None = None
         error = self._read().get("error")
         if error:
             self.close()
             raise ServerFailed(f"cannot make the server's directory {directory}: {error}")
+
+    def is_owner(self) -> bool:
+        """Tell whether this is the process that made this object, not one forked from it."""
+        return os.getpid() == self._owner
 
     def start(self, argv: Sequence[str], env: Mapping[str, str], log: Path) -> int:
         """Run `argv` with both outputs appended to `log`; return its process id."""
@@ -82,9 +90,13 @@ class ServerProcess:
         if pid is None:
             return False
         if os.getpid() == self._owner:
-            if not self._finalizer.alive or not self._ask({"do": "poll"})["running"]:
+            try:
+                running = bool(self._ask({"do": "poll"})["running"])
+            except ServerFailed:  # closed, or the guard was killed, and the server with it
+                running = False
+            if not running:
                 self.pid = None
-            return self.pid is not None
+            return running
         try:
             os.kill(pid, 0)
         except ProcessLookupError:
@@ -112,7 +124,7 @@ class ServerProcess:
         return True
 
     def close(self) -> None:
-        """Kill the server and remove the directory. Safe to call twice, and in a forked child, where it does nothing."""
+        """Kill the server and remove the directory. May be called twice; does nothing in a forked child."""
         if os.getpid() == self._owner:
             with self._lock:
                 self._finalizer()
@@ -136,6 +148,8 @@ class ServerProcess:
         assert self._guard.stdout is not None
         line = self._guard.stdout.readline()
         if not line:
-            raise ServerFailed("the process that supervises the server has ended (was it killed?), and the server with it")
+            raise ServerFailed(
+                "the process that supervises the server has ended (was it killed?), and the server with it"
+            )
         reply: dict[str, Any] = json.loads(line)
         return reply

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import signal
-import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -15,16 +13,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
-from . import _admin, _bootstrap, _executable, _ports, _tls
+from . import _admin, _bootstrap, _command, _executable, _ports, _tls
 from ._errors import ServerFailed
 from ._process import ServerProcess
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
-_FIXED_OPTIONS = frozenset({"datadir", "socket", "port", "pid_file", "log_error", "tmpdir"})
 _DRIVERS = ("pymysql", "mysqldb", "mysqlconnector")
-_SOCKET_PATH_BYTES = 100  # sun_path holds 104 on macOS, 108 on Linux
 _LOG_TAIL_LINES = 25
 _BIND_FAILURE = re.compile(r"Bind on TCP/IP port.*(Address already in use|in use)", re.IGNORECASE)
 
@@ -100,8 +96,8 @@ class Server:
         self._lock = threading.RLock()
         self.port = 0
         self.options = dict(options or {})
-        self._option_arguments()
-        self.directory = _short_directory()
+        _command.option_arguments(self.options)  # refuses now what would be refused at the start
+        self.directory = _command.short_directory()
         self.tls_ca: str | None = str(self.directory / "ca.pem") if tls else None
         """Path of the certificate authority's certificate; None without TLS."""
         self._admin = _admin.Administrator(self.socket)
@@ -207,6 +203,9 @@ class Server:
 
     def close(self) -> None:
         """Kill the server and remove its directory. May be called twice; does nothing in a forked process."""
+        process = self._process
+        if process is not None and not process.is_owner():
+            return  # and leave the lock alone: another thread may have held it when this process was forked
         with self._lock:
             if self._process is not None:
                 self._process.close()
@@ -293,8 +292,8 @@ class Server:
         limit = f" WITH MAX_USER_CONNECTIONS {int(max_connections)}" if max_connections else ""
         self.execute(f"CREATE USER %s@%s IDENTIFIED BY %s{limit}", (user, host, password))
         for database in databases:
-            # args=() would leave the doubled percent signs; quoting by hand keeps both kinds apart.
-            self.execute(f"GRANT ALL PRIVILEGES ON {_admin.quote(database).replace('%', '%%')}.* TO %s@%s", (user, host))
+            name = _admin.quote(database).replace("%", "%%")
+            self.execute(f"GRANT ALL PRIVILEGES ON {name}.* TO %s@%s", (user, host))
         if self.flavour == "mysql" and host in ("%", "localhost"):
             self._admin.warm_password_cache(user, password)
 
@@ -364,41 +363,9 @@ class Server:
         return False
 
     def _command(self) -> list[str]:
-        directory = self.directory
-        command = [
-            *self._executable.command(),
-            *_bootstrap.server_options(self._executable),
-            f"--datadir={directory / 'data'}",
-            f"--tmpdir={directory / 'tmp'}",
-            f"--socket={self.socket}",
-            f"--pid-file={directory / 'pid'}",
-            f"--bind-address={self.host}",
-            f"--port={self.port}",
-            # The administrator has no password, but as root@localhost: without names that is the socket only.
-            "--skip-name-resolve",
-            "--innodb-fast-shutdown=2",
-        ]
-        if self.tls_ca is not None:
-            command += [
-                f"--ssl-ca={self.tls_ca}",
-                f"--ssl-cert={directory / 'server-cert.pem'}",
-                f"--ssl-key={directory / 'server-key.pem'}",
-            ]
-        elif self.flavour == "mariadb":
-            command.append("--skip-ssl")  # from 11.4 on it would make a certificate for itself
-        else:
-            command.append("--tls-version=")  # MySQL 8.4 took --skip-ssl away
-        return command + self._option_arguments()
-
-    def _option_arguments(self) -> list[str]:
-        arguments = []
-        for name, value in self.options.items():
-            if name.startswith("-") or "=" in name:
-                raise ValueError(f"write the option {name!r} without dashes, and its value as the value")
-            if name.replace("-", "_") in _FIXED_OPTIONS:
-                raise ValueError(f"the option {name!r} is one that the lab sets itself")
-            arguments.append(f"--{name}" if value is None else f"--{name}={value}")
-        return arguments
+        return _command.command_line(
+            self._executable, self.directory, self.socket, self.host, self.port, tls=self.tls_ca is not None
+        ) + _command.option_arguments(self.options)
 
     def _words(self, what: str, log_from: int = 0) -> str:
         tail = "\n".join(self.log[log_from:].splitlines()[-_LOG_TAIL_LINES:])
@@ -406,13 +373,3 @@ class Server:
             f"{self._executable.path} ({self.flavour} {self.version}) at {self.host}:{self.port}, in {self.directory}, "
             f"{what}. The end of its error log:\n{tail or '(empty)'}"
         )
-
-
-def _short_directory() -> Path:
-    """Return a new name in the temporary directory, or in /tmp where that would make the socket's path too long."""
-    name = f"holdfast-lab-{secrets.token_hex(6)}"
-    for parent in (tempfile.gettempdir(), "/tmp"):
-        directory = Path(parent, name)
-        if len(os.fsencode(directory / "s.lock")) < _SOCKET_PATH_BYTES:
-            break
-    return directory

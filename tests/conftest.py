@@ -1,0 +1,124 @@
+"""Servers, engines and drivers for every test. No server is a failure, not a skip."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import URL, Engine, create_engine, text
+
+from holdfast.lab import Proxy, Server
+from tests._report import report_lines
+
+MYSQLD = os.environ.pop("HOLDFAST_LAB_MYSQLD", None)
+"""Oracle's server, for the tests marked mysql. Taken out of the environment, so that every other Server is MariaDB."""
+
+DRIVERS = ("mysqldb", "pymysql", "mysqlconnector")
+
+EngineFactory = Callable[..., Engine]
+
+
+def pytest_report_header() -> list[str]:
+    servers = []
+    for executable in (None, MYSQLD) if MYSQLD else (None,):
+        with Server(executable=executable) as server:
+            servers.append(f"{server.flavour} {server.version}")
+    return report_lines(*servers)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """The MariaDB that tests share. One that a test stops or restarts it makes itself."""
+    with Server(options={"innodb_lock_wait_timeout": 5}) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def tls_server() -> Iterator[Server]:
+    with Server(tls=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mysql_server() -> Iterator[Server]:
+    """Oracle's MySQL."""
+    if MYSQLD is None:
+        pytest.skip("HOLDFAST_LAB_MYSQLD names no MySQL server")
+    with Server(executable=MYSQLD) as server:
+        yield server
+
+
+@pytest.fixture
+def proxy(server: Server) -> Iterator[Proxy]:
+    with Proxy.for_server(server) as proxy:
+        yield proxy
+
+
+@pytest.fixture(params=DRIVERS)
+def driver(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def _factory(plugin: bool) -> Iterator[EngineFactory]:
+    engines: list[Engine] = []
+
+    def make(url: URL, **options: Any) -> Engine:
+        if url.get_driver_name() == "mysqlconnector":
+            url = url.update_query_dict({"use_pure": "1"})
+        if plugin:
+            url = url.update_query_dict({"plugin": "holdfast"})
+        engines.append(create_engine(url, **options))
+        return engines[-1]
+
+    yield make
+    for engine in engines:
+        engine.dispose()
+
+
+@pytest.fixture
+def held() -> Iterator[EngineFactory]:
+    """Makes engines with ?plugin=holdfast, and disposes of them."""
+    yield from _factory(plugin=True)
+
+
+@pytest.fixture
+def stock() -> Iterator[EngineFactory]:
+    """Makes engines as SQLAlchemy does without holdfast, and disposes of them."""
+    yield from _factory(plugin=False)
+
+
+@pytest.fixture
+def engine(server: Server, driver: str, held: EngineFactory) -> Engine:
+    """A held engine on the shared server, for each driver."""
+    return held(server.url(driver))
+
+
+@pytest.fixture
+def table(server: Server) -> Iterator[str]:
+    """An empty InnoDB table (id, value) in the shared server's test database."""
+    name = "ledger"
+    server.execute(f"CREATE OR REPLACE TABLE {name} (id INT PRIMARY KEY, value INT) ENGINE=InnoDB", database="test")
+    yield name
+    server.execute(f"DROP TABLE IF EXISTS {name}", database="test")
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    """What holdfast logged so far."""
+    caplog.set_level(logging.INFO, "holdfast")
+    return lambda: [record.getMessage() for record in caplog.records if record.name == "holdfast"]
+
+
+def read(engine: Engine, value: int = 1) -> Any:
+    """One unit of work: check out, read a number, return."""
+    with engine.connect() as connection:
+        return connection.execute(text(f"SELECT {value}")).scalar()
+
+
+def connection_id(engine: Engine) -> int:
+    """The server's id of the connection that the engine's pool hands out next."""
+    with engine.connect() as connection:
+        return int(connection.execute(text("SELECT CONNECTION_ID()")).scalar_one())
