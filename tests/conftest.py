@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 from typing import Any
 
 import pytest
@@ -122,3 +124,16 @@ def connection_id(engine: Engine) -> int:
     """The server's id of the connection that the engine's pool hands out next."""
     with engine.connect() as connection:
         return int(connection.execute(text("SELECT CONNECTION_ID()")).scalar_one())
+
+
+def wait_until_ended(driver_connection: Any) -> None:
+    """Wait until the end of a connection, held or not, has arrived at this side."""
+    for path in ("fileno", "_sock.fileno", "_socket.sock.fileno"):
+        try:
+            descriptor = attrgetter(path)(driver_connection)()
+            break
+        except AttributeError:
+            continue
+    poller = select.poll()
+    poller.register(descriptor, select.POLLRDHUP)  # not POLLIN: that may be a ROLLBACK's reply
+    assert poller.poll(10_000), "the connection goes on"

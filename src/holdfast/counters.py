@@ -21,6 +21,8 @@ class Cause:
     """It was returned with rows or result sets that nobody had read."""
     SILENT = "silent"
     """A probe after a long idle time was not answered in time."""
+    ROLLBACK_REFUSED = "refused a ROLLBACK"
+    """The server answered a ROLLBACK with an error, as it does inside an XA transaction."""
     RETIRED = "retired"
     """It works, but its server is read-only or not ready."""
     LOST_IN_USE = "lost in use"

@@ -1,8 +1,9 @@
 """What a driver's error means for the connection it happened on.
 
-SQLAlchemy's dialects recognise most lost connections; this table holds the rest, and the errors after which a
-connection still answers but should not be given to anybody else. Pure data and two pure functions: no driver is
-imported here, an error is judged by its number, its class's name and its text.
+The table holds every error that a lost connection was seen to raise, the ones that SQLAlchemy's dialects do not
+recognise among them, and the errors after which a connection still answers but should not be given to anybody else.
+Pure data and two pure functions: no driver is imported here, an error is judged by its number, its class's name and
+its text.
 
 Each row was produced by a real server and driver; ``tests/core/test_faults.py`` has one test a row.
 """
@@ -55,6 +56,44 @@ class Row:
 
 
 ROWS: tuple[Row, ...] = (
+    Row(
+        "the server has gone away",
+        Effect.LOST,
+        2006,
+        "CR_SERVER_GONE_ERROR, all drivers: the connection was found closed while a statement was being sent.",
+    ),
+    Row(
+        "the connection was lost during a statement",
+        Effect.LOST,
+        2013,
+        "CR_SERVER_LOST, all drivers: the connection ended before the reply did.",
+    ),
+    Row(
+        "the connection was lost",
+        Effect.LOST,
+        2055,
+        "CR_SERVER_LOST_EXTENDED: mysql-connector-python for errors of its socket.",
+    ),
+    Row(
+        "the connection was out of step",
+        Effect.LOST,
+        2014,
+        "CR_COMMANDS_OUT_OF_SYNC, mysqlclient and PyMySQL: a reply was left unread; what comes next is not known.",
+    ),
+    Row(
+        "the connection was already closed",
+        Effect.LOST,
+        0,
+        "PyMySQL 1.2: InterfaceError(0, '') for any use of a connection that it has closed after an error.",
+        classes=("InterfaceError",),
+    ),
+    Row(
+        "the connection was out of step",
+        Effect.LOST,
+        None,
+        "PyMySQL 1.2: InternalError without a number; it closes the connection. The dialect does not know it.",
+        texts=("packet sequence number wrong",),
+    ),
     Row(
         "the connection was already closed",
         Effect.LOST,
@@ -136,7 +175,7 @@ def classify(error: BaseException, *, connected: bool = True) -> Row | None:
 
     :param error: the exception as the driver raised it.
     :param connected: false when it was raised while connecting.
-    :return: ``None`` when the table has nothing to add to what SQLAlchemy's dialect already knows.
+    :return: ``None`` for an error that says nothing about the connection.
     """
     number, text = error_number(error), str(error).lower()
     names = frozenset(cls.__name__ for cls in type(error).__mro__)

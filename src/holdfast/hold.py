@@ -24,9 +24,9 @@ __all__ = ["Hold", "of"]
 
 logger = logging.getLogger("holdfast")
 
-_DEFERRING_POOLS = (QueuePool, NullPool, AssertionPool)
-"""Pools that give a connection to one user at a time. A StaticPool's or SingletonThreadPool's connection can be used
-by a second checkout while the first one's ROLLBACK is unanswered; there every ROLLBACK is waited for."""
+_EXCLUSIVE_POOLS = (QueuePool, NullPool, AssertionPool)
+"""Pools that give a connection to one user at a time. A StaticPool's or SingletonThreadPool's connection can be in
+use by a second checkout; there every ROLLBACK is waited for."""
 
 _holds: weakref.WeakKeyDictionary[Any, Hold] = weakref.WeakKeyDictionary()
 
@@ -97,11 +97,12 @@ class Hold:
 
     def _hold(self, dbapi_connection: Any, pool: Pool | None) -> Wire | None:
         settings = self.settings
-        defer = settings.defer_rollback and isinstance(pool, _DEFERRING_POOLS)
+        exclusive = isinstance(pool, _EXCLUSIVE_POOLS)
         wire = Wire(
             self._counters,
-            defer=defer,
-            pipeline=defer and settings.pipeline,
+            exclusive=exclusive,
+            defer=exclusive and settings.defer_rollback,
+            pipeline=exclusive and settings.pipeline,
             probe_seconds=settings.probe_timeout,
         )
         if not drivers.hold_connection(dbapi_connection, wire):
@@ -121,7 +122,7 @@ class Hold:
     # -- listeners ---------------------------------------------------------------------------------------------
 
     def _on_connect(self, dbapi_connection: Any, record: Any) -> None:
-        if getattr(dbapi_connection, "_holdfast", None) is None:
+        if _wire(dbapi_connection) is None:
             engine = self._pool()
             wire = self._hold(dbapi_connection, engine.pool if engine is not None else None)
             if wire is not None:
@@ -129,7 +130,7 @@ class Hold:
 
     def _on_checkout(self, dbapi_connection: Any, record: Any, proxy: Any) -> None:
         self._counters.checkouts += 1
-        wire: Wire | None = getattr(dbapi_connection, "_holdfast", None)
+        wire = _wire(dbapi_connection)
         if wire is None:
             return
         now = self._clock()
@@ -142,7 +143,7 @@ class Hold:
         if cause is Cause.SILENT:
             self._suspect_since = now
         logger.info(
-            "%s: a pooled connection was %s after %.1f s idle; replaced before use, no error reached the application.",
+            "%s: replaced a pooled connection before use (%s, after %.1f s idle); no error reached the application.",
             self.where,
             cause,
             now - wire.idle_since,
@@ -150,7 +151,7 @@ class Hold:
         raise DisconnectionError(f"holdfast: {cause}")
 
     def _on_checkin(self, dbapi_connection: Any, record: Any) -> None:
-        wire: Wire | None = getattr(dbapi_connection, "_holdfast", None)
+        wire = _wire(dbapi_connection)
         if wire is None:
             return
         wire.fresh = False
@@ -159,7 +160,7 @@ class Hold:
         if cause is None:
             return
         self._counters.count_replaced(cause)
-        logger.info("%s: a connection was %s when it was returned%s; it is discarded.", self.where, cause, _place())
+        logger.info("%s: discarded a connection when it was returned%s (%s).", self.where, _place(), cause)
         record.invalidate()
 
     def _on_error(self, context: ExceptionContext) -> None:
@@ -174,23 +175,24 @@ class Hold:
             elif not context.is_disconnect:
                 context.is_disconnect = True
                 self._counters.disconnects_recognised += 1
-        if connected and context.is_disconnect and context.invalidate_pool_on_disconnect:
+        if row is not None and row.effect is faults.Effect.LOST and connected and context.invalidate_pool_on_disconnect:
             # Stock SQLAlchemy closes every connection of the pool. They are looked at before their next use instead.
+            # An error that only the application calls a disconnect keeps stock's way.
             context.invalidate_pool_on_disconnect = False
             self._suspect_since = self._clock()
             self._counters.count_replaced(Cause.LOST_IN_USE)
             logger.info(
-                "%s: a connection was lost in use (%s); the application got the error, the pool's other connections "
+                "%s: a connection was lost in use (%s); the application got the error. The pool's other connections "
                 "are checked before their next use.",
                 self.where,
-                row.meaning if row is not None else f"error {faults.error_number(error)}",
+                row.meaning,
             )
 
     def _retire(self, context: ExceptionContext) -> None:
         connection = context.connection
         wire: Wire | None = None
         if connection is not None and not connection.invalidated:
-            wire = getattr(connection.connection.dbapi_connection, "_holdfast", None)
+            wire = _wire(connection.connection.dbapi_connection)
         if wire is not None:
             wire.retired = True
 
@@ -230,6 +232,12 @@ def describe(engine: Any) -> str:
     url = engine.url
     place = "/".join(filter(None, [f"{url.host or ''}{f':{url.port}' if url.port else ''}", url.database]))
     return f"{url.drivername}://{place}" if place else str(url.drivername)
+
+
+def _wire(dbapi_connection: Any) -> Wire | None:
+    """Return a held connection's state, also from under a tracer's proxy."""
+    wire = getattr(dbapi_connection, "_holdfast", None)
+    return wire if type(wire) is Wire else None
 
 
 def _is_driver_error(context: ExceptionContext) -> bool:

@@ -57,8 +57,8 @@ def check_on_return(connection: Any, wire: Wire) -> str | None:
 def set_socket_options(fd: int, settings: Settings) -> None:
     """Set TCP keepalive, ``TCP_USER_TIMEOUT`` and ``TCP_NODELAY`` on a connection's socket, where the system has them.
 
-    The first two are both needed (measured): keepalive ends a connection that waits for a reply, ``TCP_USER_TIMEOUT`` one that has
-    sent something. Neither limits a server that is alive and slow.
+    The first two are both needed (measured): keepalive ends a connection that waits for a reply,
+    ``TCP_USER_TIMEOUT`` one that has sent something. Neither limits a server that is alive and slow.
     """
     try:
         sock = socket.socket(fileno=os.dup(fd))

@@ -53,14 +53,15 @@ class HoldfastPlugin(CreateEnginePlugin):
         if find(engine) is not None:  # the plugin was named twice: in the URL and as an argument
             return
         where, reason = describe(engine), _why_not(engine, self.settings)
+        driver = getattr(engine.dialect, "driver", "")  # a dialect of somebody else's need not have one
         hold = Hold(where, self.settings, reason=reason)
         if reason:
             remember(engine, hold)
-            if (key := f"{engine.dialect.name}+{engine.dialect.driver} {reason}") not in _said:
+            if (key := f"{engine.dialect.name}+{driver} {reason}") not in _said:
                 _said.add(key)
                 logger.info("%s is not held: %s. The engine works as in stock SQLAlchemy.", where, reason)
             return
-        hold.attach(engine, drivers.by_url_name(engine.dialect.driver), own_connect=self.own_connect)
+        hold.attach(engine, drivers.by_url_name(driver), own_connect=self.own_connect)
 
 
 def create_engine(url: str | URL, **kwargs: Any) -> Engine:

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 import holdfast
 from holdfast import Cause
 from holdfast.lab import Proxy, Server
-from tests.conftest import EngineFactory, connection_id, read
+from tests.conftest import EngineFactory, connection_id, read, wait_until_ended
 
 Break = Callable[[Server, Proxy], None]
 
@@ -73,11 +73,12 @@ def own_proxy(own_server: Server) -> Iterator[Proxy]:
 def failures(engine: Engine, server: Server, proxy: Proxy, broken: Break, rounds: int) -> int:
     """Break the idle connection before each of some requests; count the requests that fail."""
     failed = 0
-    with contextlib.suppress(DBAPIError):
-        read(engine)
+    read(engine)
     for number in range(rounds):
+        with contextlib.suppress(DBAPIError), engine.connect() as connection:
+            idle = connection.connection.driver_connection
         broken(server, proxy)
-        wait_for(lambda: proxy.open_connections == 0)
+        wait_until_ended(idle)
         try:
             assert read(engine, number) == number
         except DBAPIError:
@@ -123,9 +124,12 @@ def test_a_whole_pool_of_killed_connections_is_replaced_one_by_one(
     engine = held(server.url(driver), pool_size=5)
     with contextlib.ExitStack() as stack:
         for _ in range(5):
-            stack.enter_context(engine.connect()).execute(text("SELECT 1"))
+            connection = stack.enter_context(engine.connect())
+            connection.execute(text("SELECT 1"))
+            last = connection.connection.driver_connection
     server.kill_connections("app")
     wait_until_gone(server)
+    wait_until_ended(last)
     with contextlib.ExitStack() as stack:
         for _ in range(5):
             assert stack.enter_context(engine.connect()).execute(text("SELECT 7")).scalar() == 7
@@ -148,7 +152,8 @@ def test_a_connection_lost_in_use_fails_its_own_request_and_its_mates_are_kept(
         assert first.execute(text("SELECT 5")).scalar() == 5
     with engine.connect() as one, engine.connect() as two:
         ids = {c.execute(text("SELECT CONNECTION_ID()")).scalar_one() for c in (one, two)}
-    assert mate in ids and victim not in ids
+    assert mate in ids
+    assert victim not in ids
     counters = holdfast.of(engine).counters
     assert counters.replaced == {Cause.LOST_IN_USE: 1}
     assert counters.probes >= 1, "its mate was asked once before it was used again"
@@ -175,11 +180,6 @@ def test_a_connection_lost_while_checked_out_and_only_returned_is_nobodys_error(
     engine = held(server.url(driver))
     with engine.connect() as connection:
         server.kill_connection(connection.execute(text("SELECT CONNECTION_ID()")).scalar_one())
-        wait_for_poll(connection.connection.dbapi_connection)
+        wait_until_ended(connection.connection.driver_connection)
     assert connection_id(engine)
     assert holdfast.of(engine).counters.replaced == {Cause.CLOSED: 1}
-
-
-def wait_for_poll(connection: object) -> None:
-    """Wait until the end of the connection has arrived at this side."""
-    assert connection._holdfast.events(5.0)  # type: ignore[attr-defined]

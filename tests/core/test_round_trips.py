@@ -58,7 +58,8 @@ UNIT_COSTS = [
 
 @pytest.fixture
 def guests(server: Server) -> None:
-    server.execute("CREATE OR REPLACE TABLE guest (id INT AUTO_INCREMENT PRIMARY KEY, name VARCHAR(40))", database="test")
+    columns = "id INT AUTO_INCREMENT PRIMARY KEY, name VARCHAR(40)"
+    server.execute(f"CREATE OR REPLACE TABLE guest ({columns})", database="test")
 
 
 @pytest.mark.slow

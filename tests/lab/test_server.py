@@ -67,6 +67,13 @@ def test_what_was_committed_just_before_a_kill_is_there_after_it(own_server: Ser
     assert rows(own_server.start()) == [(1,), (2,), *((n,) for n in range(10, 60))]
 
 
+def test_a_statement_for_a_stopped_server_says_that_it_is_stopped(own_server: Server) -> None:
+    own_server.stop()
+    with pytest.raises(ServerFailed, match="is not running"):
+        own_server.execute("SELECT 1")
+    own_server.start()
+
+
 def test_stopping_twice_and_starting_twice_do_no_harm(own_server: Server) -> None:
     pid = own_server.pid
     assert own_server.start().pid == pid

@@ -32,6 +32,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from ..counters import Cause, Counters
+from ..faults import error_number
 
 __all__ = ["HeldConnection", "Wire", "hold", "may_follow_rollback", "server_error"]
 
@@ -77,6 +78,7 @@ class Wire:
         "clean",
         "counters",
         "defer",
+        "exclusive",
         "fault",
         "fd",
         "fresh",
@@ -88,15 +90,27 @@ class Wire:
         "pending",
         "pipeline",
         "poll",
+        "probe",
         "probe_seconds",
         "retired",
         "stock",
     )
 
     def __init__(
-        self, counters: Counters, *, defer: bool = True, pipeline: bool = True, probe_seconds: float = 5.0
+        self,
+        counters: Counters,
+        *,
+        exclusive: bool = True,
+        defer: bool = True,
+        pipeline: bool = True,
+        probe_seconds: float = 5.0,
     ) -> None:
         self.counters = counters
+        self.exclusive = exclusive
+        """Whether its pool gives it to one user at a time. If not, it may be in the middle of somebody else's
+        transaction at any time, and all that is done is to notice that it was closed."""
+        self.probe = exclusive
+        """Whether a ROLLBACK may be sent to see whether it answers."""
         self.defer = defer
         """Whether ROLLBACK may be sent without waiting for its reply."""
         self.pipeline = pipeline
@@ -238,8 +252,8 @@ class HeldConnection:
         wire.in_flight = True
         try:
             self._holdfast_read_rollback()
-        except self._holdfast_errors:
-            wire.fault = Cause.CLOSED
+        except self._holdfast_errors as error:
+            wire.fault = Cause.ROLLBACK_REFUSED if server_error(error_number(error)) else Cause.CLOSED
             raise
         except (OSError, AttributeError, ValueError) as error:  # a driver reading from what it has closed itself
             wire.fault = Cause.CLOSED
@@ -260,6 +274,8 @@ class HeldConnection:
         wire = self._holdfast
         if wire.fault is not None:
             return wire.fault
+        if not wire.exclusive:
+            return Cause.CLOSED if wire.events() & _GONE else None
         if wire.in_flight:
             return Cause.INTERRUPTED
         if not self._holdfast_is_open():
@@ -285,7 +301,7 @@ class HeldConnection:
         A ROLLBACK is sent, because its reply is known to every driver's adapter; one still pending serves as well.
         """
         wire = self._holdfast
-        if wire.poll is None or not wire.defer:
+        if wire.poll is None or not wire.probe:
             return None
         wire.counters.probes += 1
         if not wire.pending:
@@ -305,6 +321,9 @@ class HeldConnection:
         session the server rolls back.
         """
         wire = self._holdfast
+        if not wire.exclusive:
+            wire.stock.rollback(self)
+            return
         if wire.pending or wire.fault is not None:
             return
         if wire.clean:

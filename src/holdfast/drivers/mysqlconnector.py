@@ -29,7 +29,7 @@ def prepare(connection: Any, wire: Wire) -> None:
 
 def prepare_c(connection: Any, wire: Wire) -> None:
     """Switch off what the C extension has no calls for."""
-    wire.defer = wire.pipeline = False
+    wire.defer = wire.pipeline = wire.probe = False
 
 
 def connect_hook() -> Callable[[Any, list[Any], dict[str, Any]], Any]:

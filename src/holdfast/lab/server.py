@@ -7,7 +7,8 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -239,6 +240,11 @@ class Server:
         :param transport: "tcp", or "unix" for the socket.
         :param host: another host, and `port` another port, than the server's own: those of a `Proxy` in front of it.
         :param query: more for the URL's query. TLS is asked for here: `{"ssl_ca": server.tls_ca}`.
+
+        On MySQL without TLS the accounts' passwords are checked by caching_sha2_password. The lab logs in once for
+        app and for each account of `create_account`, so that every driver is let in. After FLUSH PRIVILEGES or a
+        changed password mysql-connector-python is refused (1045), and PyMySQL needs the package cryptography, until
+        something has logged in over TLS, the socket, or with mysqlclient.
         """
         from sqlalchemy.engine import URL
 
@@ -265,9 +271,11 @@ class Server:
 
         :param args: values for the statement's `%s` or `%(name)s`.
         :raises pymysql.err.MySQLError: what the server said.
+        :raises ServerFailed: it is not running; the message has its last words.
         :raises LabError: the package PyMySQL is not installed.
         """
-        return self._admin.execute(sql, args, database=database)
+        with self._explained():
+            return self._admin.execute(sql, args, database=database)
 
     def create_database(self, name: str) -> None:
         """Create a database (utf8mb4)."""
@@ -308,7 +316,8 @@ class Server:
 
     def kill_connection(self, id: int) -> None:
         """End one connection, as `KILL` does. Nothing happens when there is none with that id."""
-        self._admin.kill(id)
+        with self._explained():
+            self._admin.kill(id)
 
     def kill_connections(self, user: str = "app") -> int:
         """End all connections of an account, and return how many there were."""
@@ -349,8 +358,19 @@ class Server:
             # Somebody took the port between our looking and the server's binding, or while it was stopped.
             if not _BIND_FAILURE.search(self.log[before:]) or time.monotonic() > deadline - self.START_SECONDS / 2:
                 raise ServerFailed(self._words(f"ended while starting (exit status {code})", before))
+            time.sleep(0.05)
         if self.flavour == "mysql":
             self._admin.warm_password_cache("app", "app")
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn "cannot connect" into what is the matter with the server, if it is that."""
+        try:
+            yield
+        except Exception as error:
+            if error.args[:1] in ((2002,), (2003,)) and not self.running:
+                raise ServerFailed(self._words("is not running")) from error
+            raise
 
     def _answers(self, process: ServerProcess, deadline: float) -> bool:
         """Wait until the server answers (True) or has ended (False)."""
