@@ -78,6 +78,7 @@ class Wire:
         "clean",
         "counters",
         "defer",
+        "depth",
         "exclusive",
         "fault",
         "fd",
@@ -123,6 +124,8 @@ class Wire:
         """Nothing was sent since the last acknowledged COMMIT or ROLLBACK."""
         self.in_flight = False
         """A command was sent and its reply has not been read to the end."""
+        self.depth = 0
+        """How many of the driver's methods that exchange commands are running, one inside the other."""
         self.fault: str | None = None
         """Why this connection must not be used any more (:class:`~holdfast.counters.Cause`)."""
         self.retired = False
@@ -232,10 +235,12 @@ class HeldConnection:
     def _holdfast_begin(self) -> None:
         """Make the connection ready for a command: nothing pending, and no longer clean.
 
-        :raises: the driver's OperationalError (2006) when the connection must not be used any more; the driver's
-            error when the pending ROLLBACK turns out to have failed.
+        :raises: the driver's OperationalError (2006) when the connection must not be used any more, as when the reply
+            to the last command was never read; the driver's error when the pending ROLLBACK turns out to have failed.
         """
         wire = self._holdfast
+        if wire.in_flight and not wire.depth and wire.fault is None and wire.exclusive:
+            wire.fault = Cause.INTERRUPTED
         if wire.fault is not None:
             raise self._holdfast_fault_error()
         if wire.pending:

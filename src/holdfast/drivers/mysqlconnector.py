@@ -76,19 +76,27 @@ class _Connector(HeldConnection):
         wire.watch(self._holdfast_fd())
 
     def _holdfast_exchange(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Run one of the driver's methods that sends a command and reads its reply to the end."""
+        """Run one of the driver's methods that sends a command or reads a reply to its end. They may be nested."""
         wire = self._holdfast
-        outer, wire.in_flight = wire.in_flight, True
+        if not wire.depth and (wire.in_flight or wire.fault is not None):
+            self._holdfast_begin()  # raises
+        wire.depth += 1
+        wire.in_flight = True
+        finished = False
         try:
             value = call(*args, **kwargs)
+            finished = True
+            return value
         except errors.Error as error:
             # Answered with an error, or refused before anything was sent: in step either way. A client error is not.
+            finished = True
             if not server_error(error.errno) and error.errno not in (-1, None):
                 wire.fault = Cause.LOST_IN_USE
-            wire.in_flight = outer
             raise
-        wire.in_flight = outer
-        return value
+        finally:
+            wire.depth -= 1
+            if finished and not wire.depth:
+                wire.in_flight = False
 
 
 class MySQLConnection(_Connector):
@@ -135,7 +143,10 @@ class MySQLConnection(_Connector):
                 kwargs.get("read_timeout") or self._read_timeout,  # type: ignore[attr-defined]
             )
         self._holdfast_begin()
-        return self._holdfast_exchange(wire.stock._send_cmd, self, command, argument, *args, **kwargs)
+        packet = self._holdfast_exchange(wire.stock._send_cmd, self, command, argument, *args, **kwargs)
+        if command == ServerCmd.QUERY and not expected:
+            wire.in_flight = True  # somebody else is going to read the reply, or not
+        return packet
 
     def rollback(self) -> None:
         # The driver reads what is left of a result before it rolls back; further result sets it would trip over.

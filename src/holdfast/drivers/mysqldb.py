@@ -107,7 +107,7 @@ class MySQLdbConnection(HeldConnection):
             if query == b"SET NAMES " + self.character_set_name().encode():  # type: ignore[attr-defined]
                 return
         pipelined = wire.pending and wire.pipeline and wire.fault is None and may_follow_rollback(query)
-        if not pipelined and (wire.pending or wire.fault is not None):
+        if not pipelined and (wire.pending or wire.in_flight or wire.fault is not None):
             self._holdfast_begin()
         wire.in_flight = True
         try:
@@ -143,7 +143,11 @@ class MySQLdbConnection(HeldConnection):
         self._holdfast.stock.send_query(self, query)
 
     def read_query_result(self) -> None:
-        self._holdfast.stock.read_query_result(self)
+        try:
+            _read_query_result(self)
+        except MySQLdb.MySQLError as error:
+            self._holdfast_failed(error)
+            raise
         self._holdfast.in_flight = False
 
     def change_user(self, *args: Any, **kwargs: Any) -> None:

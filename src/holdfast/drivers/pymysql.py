@@ -68,7 +68,11 @@ class PyMySQLConnection(HeldConnection):
             return
         self._holdfast_begin()
         wire.in_flight = True
-        wire.stock._execute_command(self, command, sql)
+        try:
+            wire.stock._execute_command(self, command, sql)
+        except err.MySQLError:
+            wire.in_flight = False  # the driver has closed the connection, or had not begun to send
+            raise
 
     def _holdfast_replied(self, read: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Read one reply to its end with the driver's own ``read``."""

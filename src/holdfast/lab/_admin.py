@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 _CONNECT_SECONDS = 10
 _FULL_SECONDS = 3.0
-_CANNOT_CONNECT = (2002, 2003, 2013)
+_LOST = 2013
 _TOO_MANY_CONNECTIONS = 1040
 _NO_SUCH_THREAD = 1094
 
@@ -45,7 +46,7 @@ class Administrator:
     ) -> list[tuple[Any, ...]]:
         """Run one statement; return its rows, none for a statement that has no result."""
         with self._one_at_a_time():
-            connection = self._connect(database=database)
+            connection = self._connect(database)
             try:
                 with connection.cursor() as cursor:
                     cursor.execute(sql, args)
@@ -67,13 +68,13 @@ class Administrator:
     def answers(self) -> bool:
         """Tell whether the server accepts the administrator."""
         pymysql = _pymysql()
-        if not os.path.exists(self._socket):
-            return False
         try:
             with self._one_at_a_time():
                 self._connect().close()
+        except OSError:
+            return False
         except pymysql.err.OperationalError as error:
-            if error.args[0] in _CANNOT_CONNECT:
+            if error.args[0] == _LOST:
                 return False
             raise
         return True
@@ -85,34 +86,39 @@ class Administrator:
         without TLS takes an RSA exchange: some milliseconds, two more round trips, and for PyMySQL the package
         cryptography.
         """
+        pymysql = _pymysql()
         with self._one_at_a_time():
-            self._connect(user=user, password=password).close()
+            pymysql.connect(unix_socket=self._socket, user=user, password=password).close()
 
     def _one_at_a_time(self) -> threading.Lock:
         if os.getpid() != self._owner:  # another thread may have held the lock when this process was forked
             self._lock, self._owner = threading.Lock(), os.getpid()
         return self._lock
 
-    def _connect(self, *, user: str = "root", password: str = "", database: str | None = None) -> Connection[Any]:
+    def _connect(self, database: str | None = None) -> Connection[Any]:
+        """Connect, or raise `OSError` when nothing listens, or what PyMySQL raises."""
         pymysql = _pymysql()
         deadline = time.monotonic() + _FULL_SECONDS
         while True:
+            connection: Connection[Any] = pymysql.connect(
+                user="root", database=database, charset="utf8mb4", autocommit=True, defer_connect=True
+            )
+            # PyMySQL 1.2 forgets to close the socket of an attempt that fails.
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             try:
-                connection: Connection[Any] = pymysql.connect(
-                    unix_socket=self._socket,
-                    user=user,
-                    password=password,
-                    database=database,
-                    charset="utf8mb4",
-                    autocommit=True,
-                    connect_timeout=_CONNECT_SECONDS,
-                )
+                sock.settimeout(_CONNECT_SECONDS)
+                sock.connect(self._socket)
+                connection.connect(sock)
                 return connection
             except pymysql.err.OperationalError as error:
+                sock.close()
                 # The administrator's extra place may still be taken by the connection that was just closed.
                 if error.args[0] != _TOO_MANY_CONNECTIONS or time.monotonic() > deadline:
                     raise
                 time.sleep(0.01)
+            except BaseException:
+                sock.close()
+                raise
 
 
 def _pymysql() -> Any:

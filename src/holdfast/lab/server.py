@@ -364,13 +364,12 @@ class Server:
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """Turn "cannot connect" into what is the matter with the server, if it is that."""
+        """Say what is the matter with the server when nothing listens on its socket."""
         try:
             yield
-        except Exception as error:
-            if error.args[:1] in ((2002,), (2003,)) and not self.running:
-                raise ServerFailed(self._words("is not running")) from error
-            raise
+        except OSError as error:
+            what = f"does not answer ({error})" if self.running else "is not running"
+            raise ServerFailed(self._words(what)) from error
 
     def _answers(self, process: ServerProcess, deadline: float) -> bool:
         """Wait until the server answers (True) or has ended (False)."""
