@@ -56,7 +56,7 @@ class Hold:
         self._counters = Counters()
         self._clock = clock
         self._suspect_since = float("-inf")
-        self._own_connect = True
+        self._charset_once = False
         self._unknown_said = False
 
     @property
@@ -76,9 +76,16 @@ class Hold:
 
     # -- attaching ---------------------------------------------------------------------------------------------
 
-    def attach(self, engine: Engine, driver: drivers.Driver | None, *, own_connect: bool) -> None:
-        """Listen to an engine. ``own_connect``: connections are made by the dialect, not by a ``creator``."""
-        self._own_connect = own_connect
+    def attach(
+        self, engine: Engine, driver: drivers.Driver | None, *, own_connect: bool = True, charset_once: bool = False
+    ) -> None:
+        """Listen to an engine.
+
+        :param driver: the driver that its URL names, when holdfast knows it.
+        :param own_connect: whether connections are made by the dialect, not by a ``creator``.
+        :param charset_once: whether a SET NAMES that repeats the driver's own may be left out while connecting.
+        """
+        self._charset_once = charset_once
         hook = drivers.connect_hook(driver) if driver is not None and own_connect else None
         if hook is not None:
             connect = hook
@@ -126,7 +133,7 @@ class Hold:
             engine = self._pool()
             wire = self._hold(dbapi_connection, engine.pool if engine is not None else None)
             if wire is not None:
-                wire.charset_is_set = self._own_connect
+                wire.charset_is_set = self._charset_once
 
     def _on_checkout(self, dbapi_connection: Any, record: Any, proxy: Any) -> None:
         self._counters.checkouts += 1

@@ -34,6 +34,9 @@ class HoldfastPlugin(CreateEnginePlugin):
         """
         self.settings = Settings.take(url.query, kwargs)
         self.own_connect = kwargs.get("creator") is None and kwargs.get("pool") is None
+        given = {*url.query, *kwargs.get("connect_args", ())}
+        # With one of these, SQLAlchemy's SET NAMES is not the same as the one before it.
+        self.charset_once = self.own_connect and not given & {"collation", "init_command", "read_default_file"}
         ours = url.get_backend_name() in _OURS
         urls.check(url, ours=ours)
         if ours and kwargs.get("module") is None:
@@ -61,7 +64,9 @@ class HoldfastPlugin(CreateEnginePlugin):
                 _said.add(key)
                 logger.info("%s is not held: %s. The engine works as in stock SQLAlchemy.", where, reason)
             return
-        hold.attach(engine, drivers.by_url_name(driver), own_connect=self.own_connect)
+        hold.attach(
+            engine, drivers.by_url_name(driver), own_connect=self.own_connect, charset_once=self.charset_once
+        )
 
 
 def create_engine(url: str | URL, **kwargs: Any) -> Engine:

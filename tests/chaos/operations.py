@@ -28,7 +28,7 @@ from types import FrameType
 from typing import Any
 
 from sqlalchemy import BigInteger, Connection, Engine, Integer, create_engine, event, func, select, text
-from sqlalchemy.exc import DBAPIError, ResourceClosedError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 import holdfast
@@ -224,9 +224,8 @@ class Connections:
                 self._known.pop(known.id, None)
 
     def _on_close_detached(self, connection: Any) -> None:
-        with contextlib.suppress(Exception):
-            with self._lock:
-                self._known.pop(self.id_of(connection), None)
+        with contextlib.suppress(Exception), self._lock:
+            self._known.pop(self.id_of(connection), None)
 
 
 class Interruption:
@@ -255,7 +254,8 @@ class Interruption:
         self.left -= 1
         if self.left < 0 and not self.fired:
             what += "" if what == "call" else f" of {getattr(argument, '__qualname__', argument)}"
-            self.fired = f"{frame.f_code.co_qualname if sys.version_info >= (3, 11) else frame.f_code.co_name} {what}"
+            name = getattr(frame.f_code, "co_qualname", frame.f_code.co_name)  # 3.11 has it
+            self.fired = f"{name} {what}"
             raise Interrupted(self.fired)
 
 
@@ -623,7 +623,7 @@ class Worker:
                 cursor.execute(f"SELECT {asked}; SELECT {asked + 1}")
                 self.check(tuple(cursor.fetchall()), ((asked,),), "first of two results")
                 if self.chance.random() < 0.7:
-                    cursor.nextset()  # type: ignore[attr-defined]
+                    cursor.nextset()
                     self.check(tuple(cursor.fetchall()), ((asked + 1,),), "second of two results")
                     cursor.close()
             else:
@@ -843,6 +843,13 @@ def _operations() -> dict[str, Callable[[Worker], None]]:
 FAULTS = tuple(name for name in _operations() if name.startswith(("kill", "idle_limit", "interrupted")))
 
 
+UNDOING = frozenset(
+    "savepoint_released savepoint_rolled_back roll_back_then_write two_statements_and_close many write_and_close "
+    "exception detach invalidate leak interrupted_rollback interrupted_close interrupted_commit".split()
+)
+"""Operations that make no sense where every statement commits itself."""
+
+
 class Run:
     """One engine, its workers, and the reckoning."""
 
@@ -863,8 +870,7 @@ class Run:
         self.moments: Counter[str] = Counter()
         chosen = {name: do for name, do in _operations().items() if plan.only is None or name in plan.only}
         if plan.autocommit:  # no unit of work that could be taken back
-            undone = ("savepoint", "roll_back_then", "two_statements_and", "many", "write_and_close", "interrupted_roll")
-            chosen = {name: do for name, do in chosen.items() if not name.startswith(undone)}
+            chosen = {name: do for name, do in chosen.items() if name not in UNDOING}
         self.ordinary = [do for name, do in chosen.items() if name not in FAULTS]
         self.faulty = [do for name, do in chosen.items() if name in FAULTS]
 

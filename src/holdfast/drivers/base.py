@@ -315,7 +315,11 @@ class HeldConnection:
             except self._holdfast_errors:
                 return Cause.CLOSED
             wire.pending = True
-        return self._holdfast_look() if wire.events(wait_seconds) else Cause.SILENT
+        if wire.events(wait_seconds):
+            return self._holdfast_look()
+        wire.pending = False  # nobody is to wait for that reply again, least of all close()
+        wire.fault = Cause.SILENT
+        return wire.fault
 
     # -- the driver's methods, held ----------------------------------------------------------------------------
 

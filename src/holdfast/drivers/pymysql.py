@@ -98,7 +98,7 @@ class PyMySQLConnection(HeldConnection):
         if wire.charset_is_set:
             wire.charset_is_set = False
             # SQLAlchemy's dialect repeats the SET NAMES that the driver sent while connecting.
-            if sql == b"SET NAMES " + self.charset.encode() and self.init_command is None:  # type: ignore[attr-defined]
+            if sql == f"SET NAMES {self.charset}":  # type: ignore[attr-defined]
                 this: Any = self
                 this._result = connections.MySQLResult(this)
                 return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import selectors
 import socket
@@ -20,6 +21,13 @@ _QUEUE_BYTES = 64 * 1024 * 1024  # then reading stops, and TCP slows the sender 
 _DRAIN_READS = 64
 _LINGER_RESET = struct.pack("ii", 1, 0)  # closing sends RST and forgets what was not sent
 _IN_PROGRESS = (0, errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EAGAIN)
+
+
+# A socket filter of one instruction, "keep nothing": the kernel drops each packet before TCP sees it, so nothing is
+# acknowledged. Linux (socket(7)); any user may set one on a socket of their own.
+_SO_ATTACH_FILTER, _SO_DETACH_FILTER = 26, 27
+_KEEP_NOTHING = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))
+_FILTER_PROGRAM = struct.pack("HP", 1, ctypes.addressof(_KEEP_NOTHING))
 
 
 class _Mark:
@@ -138,7 +146,7 @@ class Flow:
 
     def held(self) -> bool:
         relay = self.link.relay
-        return relay.blackhole or relay.freeze or (relay.hold_replies and self.is_reply) or self.link.halved
+        return relay.blackhole or relay.freeze or (relay.hold_replies and self.is_reply) or self.link.halved or self.link.lost
 
     def flush(self) -> None:
         """Pass on what is due, as far as the faults and the sink allow."""
@@ -210,6 +218,7 @@ class Link:
         self.connecting = False
         self.closed = False
         self.halved = False
+        self.lost = False  # its packets are dropped
         self.cut: int | None = None  # bytes of reply that still pass, then a reset
 
     def connect(self) -> None:
@@ -226,6 +235,11 @@ class Link:
             failed = True
         if failed:
             self.drop()
+
+    def lose_packets(self) -> None:
+        """Drop every packet that the client sends, and send it nothing."""
+        self.client.sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, _FILTER_PROGRAM)
+        self.lost = True
 
     def connected(self) -> None:
         """See how connecting went."""
@@ -289,6 +303,9 @@ class Link:
 
     def restore(self) -> None:
         """Go on after a fault."""
+        if self.lost:
+            self.client.sock.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
+            self.lost = False
         self.cut = None
         if self.halved:
             self.drop()

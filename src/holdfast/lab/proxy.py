@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -62,8 +63,8 @@ class Proxy:
     without pause delays it, by some milliseconds.
 
     The methods from `blackhole` to `truncate_reply` are faults. Each has taken effect when it returns. Those that last
-    act on connections open now and on new ones until `restore`; `reset`, `drop` and `half_close` act once, on the
-    connections open now.
+    act on connections open now and on new ones until `restore`; `lose_packets`, `reset`, `drop` and `half_close` act
+    on the connections open now.
 
     :param host: the server's address.
     :param port: the server's port.
@@ -194,7 +195,7 @@ class Proxy:
     # Faults
 
     def blackhole(self) -> None:
-        """Go silent, as a firewall that drops every packet: connections stay open, and nothing arrives.
+        """Go silent, as a server that hangs while its system still acknowledges: connections stay open, and nothing arrives.
 
         The proxy goes on reading and holds what it has read, both the bytes and the ends of connections. New
         connections are accepted and hear nothing; the server does not see them. `restore` lets everything go on, as
@@ -206,6 +207,17 @@ class Proxy:
             relay.each(Link.update)
 
         self._do(act)
+
+    def lose_packets(self) -> None:
+        """Drop every packet of the connections open now, as a firewall that has forgotten them.
+
+        Nothing they send is acknowledged and nothing reaches them; new connections work. `restore` ends it.
+
+        :raises LabError: on systems without socket filters (all but Linux).
+        """
+        if sys.platform != "linux":
+            raise LabError("Proxy.lose_packets() needs Linux's socket filters.")
+        self._do(lambda relay: relay.each(Link.lose_packets))
 
     def freeze(self) -> None:
         """Stop reading, as a peer that hangs: senders fill the system's buffers (some MB) and then wait.

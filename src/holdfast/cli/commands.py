@@ -1,0 +1,19 @@
+"""The command ``holdfast`` and its subcommands; each is in a module of its own."""
+
+from __future__ import annotations
+
+import click
+
+from .. import __version__
+from .demo.command import demo
+
+__all__ = ["cli"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="holdfast")
+def cli() -> None:
+    """MySQL and MariaDB connections that hold, for SQLAlchemy: add ?plugin=holdfast to the database URL."""
+
+
+cli.add_command(demo)

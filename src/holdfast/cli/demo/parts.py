@@ -1,0 +1,65 @@
+"""The parts of the demonstration, in order. A new one is a module that runs, a function that shows, and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..tables import Table
+from . import lost, out_of_step, shown, waits
+from .stage import Stage
+
+__all__ = ["PARTS", "Part"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part: what it is about, how it is run, how it is shown, and what it calls a failure of holdfast."""
+
+    key: str
+    title: str
+    question: str
+    """What it answers, in a few words."""
+    words: str
+    """Two or three sentences, printed before it runs."""
+    run: Callable[[Stage], Sequence[Any]]
+    """Returns rows: dataclasses with a ``contender``."""
+    show: Callable[[Any], list[Table]]
+    bad: Callable[[Any], int]
+    """Count what went wrong in one row."""
+
+
+PARTS = (
+    Part(
+        "lost",
+        "Connections that the server closed",
+        "how many requests fail after that?",
+        "A guestbook on an ordinary connection pool. Before each request something ends the connections that lie idle "
+        "in the pool.",
+        lost.run,
+        shown.lost_tables,
+        lambda row: row.failed + row.wrong + row.later_failed + abs(row.entries - row.signed),
+    ),
+    Part(
+        "waits",
+        "What a request waits for",
+        "how many round trips does each use of a connection take?",
+        f"The same connections behind a network with a round trip of {2000 * waits.DELAY:g} ms. Each unit of work "
+        "checks a connection out, does one thing, and returns it.",
+        waits.run,
+        shown.waits_tables,
+        lambda row: 0,
+    ),
+    Part(
+        "out_of_step",
+        "Out of step",
+        "a reply is left unread; who gets it?",
+        "A soft time limit, as task queues have, raises an exception while a statement waits for its reply (here "
+        "with mysql-connector-python). The reply stays unread, and the next command takes it for its own; so does a ping, "
+        "which therefore passes.",
+        out_of_step.run,
+        shown.out_of_step_tables,
+        lambda row: int(row.outcome != "right"),
+    ),
+)

@@ -1,0 +1,106 @@
+"""The tables that the demonstration shows; the benchmarks show some of them too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..tables import Cell, Table
+from .lost import CAUSES, Lost
+from .out_of_step import Answer
+from .waits import UNITS, Unit, Waits
+
+__all__ = ["lost_tables", "out_of_step_tables", "waits_tables"]
+
+
+def lost_tables(rows: Sequence[Lost]) -> list[Table]:
+    """Show failed of requests, by driver and cause."""
+    names = list(dict.fromkeys(row.contender for row in rows))
+    found = {(row.driver, row.cause, row.contender): row for row in rows}
+    table = Table("", ("driver", "what happened before each request", *names), labels=2)
+    for driver in dict.fromkeys(row.driver for row in rows):
+        for cause in CAUSES:
+            sites = [found.get((driver, cause.key, name)) for name in names]
+            table.add(driver, cause.title, *(_failed(site) for site in sites))
+    if any(0 < row.failed < row.requests for row in rows):
+        table.notes.append("A request that fails leaves no idle connection behind, so the next one may be served.")
+    for name in names:
+        table.notes += _about_entries([row for row in rows if row.contender == name], name)
+    for name in names:
+        stuck = [row for row in rows if row.contender == name and row.later_failed]
+        for driver in dict.fromkeys(row.driver for row in stuck):
+            those = [row for row in stuck if row.driver == driver]
+            failed, requests = sum(row.later_failed for row in those), sum(row.later_requests for row in those)
+            table.notes.append(
+                f"{driver}, {name}: {failed} of {requests} requests afterwards failed as well, with nothing broken "
+                f"any more ({those[0].errors[-1]})."
+            )
+    return [table]
+
+
+def _failed(site: Lost | None) -> Cell:
+    if site is None:
+        return Cell("")
+    bad = site.failed + site.wrong
+    words = f"{site.failed} of {site.requests} failed" if site.failed else f"all {site.requests} served"
+    return Cell(words, "bad" if bad else "good")
+
+
+def _about_entries(rows: Sequence[Lost], name: str) -> list[str]:
+    signed, entries = sum(row.signed for row in rows), sum(row.entries for row in rows)
+    verdict = "" if signed == entries else ", which is NOT the same"
+    wrong = sum(row.wrong for row in rows)
+    return [
+        f"{name}: {signed} visitors were thanked, {entries} entries are in the book{verdict}; {wrong} wrong answers."
+    ]
+
+
+def waits_tables(rows: Sequence[Waits], units: Sequence[Unit] = UNITS) -> list[Table]:
+    """Show commands and waits per unit, by driver and unit."""
+    names = list(dict.fromkeys(row.contender for row in rows))
+    found = {(row.driver, row.unit, row.contender): row for row in rows}
+    table = Table("", ("driver", "unit of work", *names), labels=2)
+    for driver in dict.fromkeys(row.driver for row in rows):
+        for unit in units:
+            those = [found[driver, unit.key, name] for name in names if (driver, unit.key, name) in found]
+            fewest = min((row.waits for row in those), default=0.0)
+            cells = [
+                Cell(f"{row.commands:.3g} / {row.waits:.1f}", "good" if row.waits < fewest + 0.25 else "plain")
+                for row in those
+            ]
+            table.add(driver, unit.title, *cells)
+    table.notes.append("commands sent / round trips waited for, per unit, back to back on one connection")
+    return [table]
+
+
+def out_of_step_tables(rows: Sequence[Answer]) -> list[Table]:
+    """Show what each visitor was told, and what is true."""
+    tables = []
+    titles = {
+        "book": "After {interrupted}, visitors book seats. What are they told?",
+        "read": "After {interrupted}, visitors look up who has a seat. What are they shown?",
+    }
+    for story, title in titles.items():
+        those = [row for row in rows if row.story == story]
+        if not those:
+            continue
+        names = list(dict.fromkeys(row.contender for row in those))
+        found = {(row.asked, row.contender): row for row in those}
+        table = Table(
+            title.format(interrupted=_interrupted(those[0].timeouts)), ("request", *names), labels=1 + len(names)
+        )
+        for asked in dict.fromkeys(row.asked for row in those):
+            table.add(asked, *(_told(found[asked, name]) for name in names))
+        tables.append(table)
+    return tables
+
+
+def _interrupted(timeouts: int) -> str:
+    return "one interrupted job" if timeouts == 1 else f"{timeouts} interrupted jobs"
+
+
+def _told(answer: Answer) -> Cell:
+    if answer.outcome == "right":
+        return Cell(answer.told, "good")
+    if answer.outcome == "error":
+        return Cell(answer.told, "bad")
+    return Cell(f"{answer.told} (WRONG: {answer.truth})", "bad")
