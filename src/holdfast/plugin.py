@@ -64,9 +64,7 @@ class HoldfastPlugin(CreateEnginePlugin):
                 _said.add(key)
                 logger.info("%s is not held: %s. The engine works as in stock SQLAlchemy.", where, reason)
             return
-        hold.attach(
-            engine, drivers.by_url_name(driver), own_connect=self.own_connect, charset_once=self.charset_once
-        )
+        hold.attach(engine, drivers.by_url_name(driver), own_connect=self.own_connect, charset_once=self.charset_once)
 
 
 def create_engine(url: str | URL, **kwargs: Any) -> Engine:

@@ -93,9 +93,7 @@ def test_text_survives(server: Server, engine: Engine) -> None:
         assert connection.execute(text("SELECT :word"), {"word": "Grüße, 世界 🐬"}).scalar() == "Grüße, 世界 🐬"
 
 
-def test_unix_socket_and_tls_hold(
-    server: Server, tls_server: Server, driver: str, held: EngineFactory
-) -> None:
+def test_unix_socket_and_tls_hold(server: Server, tls_server: Server, driver: str, held: EngineFactory) -> None:
     tls = {"ssl_ca": tls_server.tls_ca or ""}
     for which, url in (
         (server, server.url(driver, transport="unix")),

@@ -146,7 +146,13 @@ class Flow:
 
     def held(self) -> bool:
         relay = self.link.relay
-        return relay.blackhole or relay.freeze or (relay.hold_replies and self.is_reply) or self.link.halved or self.link.lost
+        return (
+            relay.blackhole
+            or relay.freeze
+            or (relay.hold_replies and self.is_reply)
+            or self.link.halved
+            or self.link.lost
+        )
 
     def flush(self) -> None:
         """Pass on what is due, as far as the faults and the sink allow."""

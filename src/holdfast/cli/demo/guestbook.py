@@ -5,7 +5,6 @@ from __future__ import annotations
 from sqlalchemy import URL, Engine, String, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-
 from .contenders import STOCK
 
 __all__ = ["Base", "Entry", "Guestbook", "WrongAnswer", "make_tables"]

@@ -115,11 +115,11 @@ def _strike(stage: Stage, cause: Cause, contenders: Sequence[Contender], rounds:
     make_tables(stage.server.url(stage.drivers[0]))
     with contextlib.ExitStack() as stack:
         proxy = stack.enter_context(Proxy.for_server(stage.server))
-        place = {"host": proxy.host, "port": proxy.port} if cause.through_proxy else {}
+        host, port = (proxy.host, proxy.port) if cause.through_proxy else (None, None)
         sites: list[tuple[Lost, Guestbook]] = []
         for driver in stage.drivers:
             for contender in contenders:
-                engine = contender.engine(stage.server.url(driver, **place))
+                engine = contender.engine(stage.server.url(driver, host=host, port=port))
                 stack.callback(engine.dispose)
                 site = Guestbook(engine, f"{driver} {contender.name}")
                 site.request("the owner")

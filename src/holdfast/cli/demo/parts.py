@@ -56,8 +56,8 @@ PARTS = (
         "Out of step",
         "a reply is left unread; who gets it?",
         "A soft time limit, as task queues have, raises an exception while a statement waits for its reply (here "
-        "with mysql-connector-python). The reply stays unread, and the next command takes it for its own; so does a ping, "
-        "which therefore passes.",
+        "with mysql-connector-python). The reply stays unread, and the next command takes it for its own; so does "
+        "a ping, which therefore passes.",
         out_of_step.run,
         shown.out_of_step_tables,
         lambda row: int(row.outcome != "right"),

@@ -21,6 +21,8 @@ def lost_tables(rows: Sequence[Lost]) -> list[Table]:
         for cause in CAUSES:
             sites = [found.get((driver, cause.key, name)) for name in names]
             table.add(driver, cause.title, *(_failed(site) for site in sites))
+    everything = [[row for row in rows if row.contender == name] for name in names]
+    table.add("in all", "", *(_failed(_sum(those)) for those in everything))
     if any(0 < row.failed < row.requests for row in rows):
         table.notes.append("A request that fails leaves no idle connection behind, so the next one may be served.")
     for name in names:
@@ -35,6 +37,17 @@ def lost_tables(rows: Sequence[Lost]) -> list[Table]:
                 f"any more ({those[0].errors[-1]})."
             )
     return [table]
+
+
+def _sum(rows: Sequence[Lost]) -> Lost | None:
+    if not rows:
+        return None
+    total = Lost("", "", rows[0].contender)
+    for row in rows:
+        total.requests += row.requests
+        total.failed += row.failed
+        total.wrong += row.wrong
+    return total
 
 
 def _failed(site: Lost | None) -> Cell:
@@ -58,7 +71,8 @@ def waits_tables(rows: Sequence[Waits], units: Sequence[Unit] = UNITS) -> list[T
     """Show commands and waits per unit, by driver and unit."""
     names = list(dict.fromkeys(row.contender for row in rows))
     found = {(row.driver, row.unit, row.contender): row for row in rows}
-    table = Table("", ("driver", "unit of work", *names), labels=2)
+    title = "Commands sent / round trips waited for, per unit, back to back on one connection"
+    table = Table(title, ("driver", "unit of work", *names), labels=2)
     for driver in dict.fromkeys(row.driver for row in rows):
         for unit in units:
             those = [found[driver, unit.key, name] for name in names if (driver, unit.key, name) in found]
@@ -68,7 +82,6 @@ def waits_tables(rows: Sequence[Waits], units: Sequence[Unit] = UNITS) -> list[T
                 for row in those
             ]
             table.add(driver, unit.title, *cells)
-    table.notes.append("commands sent / round trips waited for, per unit, back to back on one connection")
     return [table]
 
 

@@ -1,0 +1,28 @@
+"""Failed requests after each fault: the demonstration's part, with pool_pre_ping and more rounds."""
+
+from __future__ import annotations
+
+from holdfast.cli.demo import lost, shown
+from holdfast.cli.demo.contenders import HOLDFAST, PRE_PING, STOCK
+from holdfast.cli.demo.stage import IDLE_LIMIT, PAUSE, Stage
+
+from .section import Result, Section
+
+__all__ = ["SECTION"]
+
+_ROUNDS = 8
+
+
+def run(stage: Stage) -> Result:
+    """Measure."""
+    rounds = None if stage.quick else {cause.key: _ROUNDS for cause in lost.CAUSES}
+    return Result(shown.lost_tables(lost.run(stage, (STOCK, PRE_PING, HOLDFAST), rounds=rounds)))
+
+
+SECTION = Section(
+    "recovery",
+    "Recovery",
+    f"Requests of a guestbook, each after a fault on its idle connection. wait_timeout is {IDLE_LIMIT} s, with a request "
+    f"every {PAUSE:g} s.",
+    run,
+)

@@ -1,0 +1,101 @@
+"""The short set on Oracle's MySQL, which differs where it matters: 4031, caching_sha2, query attributes, metadata locks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+import holdfast
+from holdfast import Cause
+from holdfast.lab import Proxy, Server
+from tests.conftest import MYSQLD, EngineFactory, connection_id, read, wait_until_ended
+
+pytestmark = pytest.mark.mysql
+
+
+@pytest.fixture(scope="module")
+def idle_server() -> Iterator[Server]:
+    if MYSQLD is None:
+        pytest.skip("HOLDFAST_LAB_MYSQLD names no MySQL server")
+    with Server(executable=MYSQLD, options={"wait_timeout": 1}) as server:
+        yield server
+
+
+def test_connections_closed_by_the_idle_limit_are_replaced(
+    idle_server: Server, driver: str, held: EngineFactory, stock: EngineFactory
+) -> None:
+    """MySQL sends error 4031 to an idle connection and closes it: bytes are waiting before any command."""
+    ours, theirs = held(idle_server.url(driver)), stock(idle_server.url(driver))
+    for engine in (ours, theirs):
+        with engine.connect() as connection:
+            connection.execute(text("SELECT 1"))
+            idle = connection.connection.driver_connection
+    wait_until_ended(idle)
+    assert read(ours, 7) == 7
+    with pytest.raises(DBAPIError):
+        read(theirs)
+    assert sum(holdfast.of(ours).counters.replaced.values()) == 1
+
+
+def test_killed_and_restarted(driver: str, held: EngineFactory) -> None:
+    assert MYSQLD is not None
+    with Server(executable=MYSQLD) as server:
+        engine = held(server.url(driver))
+        victim = connection_id(engine)
+        with engine.connect() as connection:
+            idle = connection.connection.driver_connection
+        server.kill_connection(victim)
+        wait_until_ended(idle)
+        assert read(engine, 5) == 5
+        server.kill()
+        server.start()
+        assert read(engine, 6) == 6
+        assert holdfast.of(engine).counters.replaced == {Cause.CLOSED: 2}
+
+
+def test_commands_and_waits(mysql_server: Server, driver: str, held: EngineFactory) -> None:
+    with Proxy.for_server(mysql_server) as proxy:
+        engine = held(mysql_server.url(driver, host=proxy.host, port=proxy.port))
+        read(engine)
+        proxy.delay = 0.01
+        with proxy.measure(8) as measured:
+            for number in range(8):
+                assert read(engine, number) == number
+        proxy.delay = 0
+    assert measured.commands_per_unit == 2
+    assert measured.waits_per_unit == pytest.approx(1, abs=0.4)
+    assert holdfast.of(engine).counters.statements_pipelined >= 7
+
+
+def test_no_metadata_lock_is_left_by_work_that_was_rolled_back(
+    mysql_server: Server, driver: str, held: EngineFactory
+) -> None:
+    """With a failed statement or a MyISAM table MySQL's in-transaction flag is 0 while the lock is held."""
+    mysql_server.execute("CREATE TABLE IF NOT EXISTS kept (id INT PRIMARY KEY) ENGINE=MyISAM", database="test")
+    engine = held(mysql_server.url(driver))
+    for number, statement in enumerate(
+        ("SELECT * FROM kept", "SELECT nothing FROM kept", "INSERT INTO kept VALUES (1)")
+    ):
+        try:
+            with engine.connect() as connection:
+                connection.execute(text(statement))
+        except DBAPIError:
+            pass
+        mysql_server.execute("SET SESSION lock_wait_timeout = 2")
+        mysql_server.execute(f"ALTER TABLE kept COMMENT '{number}'", database="test")
+
+
+def test_uncommitted_work_is_never_seen(
+    mysql_server: Server, driver: str, held: EngineFactory, log: Callable[[], list[str]]
+) -> None:
+    mysql_server.execute("CREATE TABLE IF NOT EXISTS entry (id INT PRIMARY KEY)", database="test")
+    engine = held(mysql_server.url(driver))
+    for number in range(20):
+        with engine.connect() as connection:
+            connection.execute(text(f"INSERT INTO entry VALUES ({number})"))
+        with engine.connect() as connection:
+            assert connection.execute(text("SELECT COUNT(*) FROM entry")).scalar() == 0
+    assert log() == []
