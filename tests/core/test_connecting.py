@@ -30,7 +30,7 @@ def latin1_server() -> Iterator[Server]:
 
 def session(engine: Engine) -> dict[str, str]:
     with engine.connect() as connection:
-        return {name: value for name, value in connection.execute(text(SESSION))}
+        return {str(row[0]): str(row[1]) for row in connection.execute(text(SESSION))}
 
 
 @pytest.mark.parametrize(("name", "stock_commands", "held_commands"), [("mysqldb", 4, 3), ("pymysql", 4, 3)])

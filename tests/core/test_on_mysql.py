@@ -1,4 +1,4 @@
-"""The short set on Oracle's MySQL, which differs where it matters: 4031, caching_sha2, query attributes, metadata locks."""
+"""The short set on Oracle's MySQL, which differs where it matters: 4031, query attributes, metadata locks."""
 
 from __future__ import annotations
 

@@ -24,6 +24,7 @@ _OUT_OF_SYNC = 2014  # CR_COMMANDS_OUT_OF_SYNC
 
 _send_query = connections.Connection.send_query
 _read_query_result = connections.Connection.read_query_result
+_more_results = getattr(connections.Connection, "more_results", None)  # since mysqlclient 2.3
 
 
 def _can_pipeline() -> bool:
@@ -70,8 +71,8 @@ class MySQLdbConnection(HeldConnection):
         return error
 
     def _holdfast_is_open(self) -> bool:
-        # open says only whether close() was called. The last error says whether the library closed the socket.
-        return bool(self.open) and not _CLIENT_ERRORS <= self.errno() < _CLIENT_ERRORS + 1000  # type: ignore[attr-defined]
+        # The last error says whether the library has closed the socket; close() is noticed without.
+        return not _CLIENT_ERRORS <= self.errno() < _CLIENT_ERRORS + 1000  # type: ignore[attr-defined]
 
     def _holdfast_failed(self, error: Exception) -> None:
         """Note what a driver's error says about the connection. A server's error leaves it sound."""
@@ -82,7 +83,7 @@ class MySQLdbConnection(HeldConnection):
             wire.fault = Cause.INTERRUPTED if number == _OUT_OF_SYNC else Cause.LOST_IN_USE
 
     def _holdfast_has_unread_result(self) -> bool:
-        return bool(self.more_results()) if hasattr(self, "more_results") else False
+        return _more_results is not None and bool(_more_results(self))
 
     def _holdfast_send_rollback(self) -> None:
         _send_query(self, b"ROLLBACK")

@@ -195,7 +195,7 @@ class Proxy:
     # Faults
 
     def blackhole(self) -> None:
-        """Go silent, as a server that hangs while its system still acknowledges: connections stay open, and nothing arrives.
+        """Go silent, as a server that hangs while its system acknowledges: connections stay open, nothing arrives.
 
         The proxy goes on reading and holds what it has read, both the bytes and the ends of connections. New
         connections are accepted and hear nothing; the server does not see them. `restore` lets everything go on, as
