@@ -1,0 +1,45 @@
+"""Write the generated parts of README.md: the settings table, and the figures that `make bench` printed.
+
+Run by hand after either changed; tests/core/test_readme.py fails when it was forgotten.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from holdfast import SETTINGS, Setting
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def settings_table() -> str:
+    """The settings as a Markdown table, in the order of the code."""
+    rows = ["| setting | default | accepts | what it changes |", "|---|---|---|---|"]
+    rows += [f"| `{s.key}` | {_default(s)} | {s.accepts} | {s.consequence} |" for s in SETTINGS]
+    return "\n".join(rows)
+
+
+def _default(setting: Setting) -> str:
+    if isinstance(setting.default, bool):
+        return str(setting.default).lower()
+    return "off" if setting.default is None else f"{setting.default:g} s"
+
+
+def replace_part(text: str, name: str, content: str) -> str:
+    """Put generated content between a part's markers."""
+    pattern = re.compile(rf"(<!-- {name}: begin -->\n).*?(<!-- {name}: end -->)", re.DOTALL)
+    assert pattern.search(text), f"README.md has no part {name}"
+    return pattern.sub(lambda match: f"{match[1]}{content}\n{match[2]}", text)
+
+
+def render(text: str) -> str:
+    """Return the README with its generated parts brought up to date."""
+    text = replace_part(text, "settings", settings_table())
+    figures = ROOT / "bench" / "results" / "readme.md"
+    return replace_part(text, "figures", figures.read_text().strip()) if figures.exists() else text
+
+
+if __name__ == "__main__":
+    readme = ROOT / "README.md"
+    readme.write_text(render(readme.read_text()))
