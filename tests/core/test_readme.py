@@ -38,9 +38,9 @@ def test_the_code_blocks_run(server: Server, block: str, capsys: pytest.CaptureF
     address = mine.render_as_string(hide_password=False)
     block = re.sub(r"mysql\+pymysql://user:password@[a-z]+/[a-z]+", address, block)
     if "without the plugin" in block:
-        with pytest.raises(Exception, match="Lost connection|gone away"):
+        with pytest.raises(Exception, match=r"Lost connection|gone away"):
             exec(block, {})
-        block = block.replace("(url, url +", "(url +")
+        block = block.replace('(url, url + "?plugin=holdfast")', '(url + "?plugin=holdfast",)')
     exec(block, {})
     if "'held'" in block:
         assert "held" in capsys.readouterr().out
