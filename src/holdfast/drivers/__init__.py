@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .base import HeldConnection, Wire, hold
+from .base import HeldConnection, Wire, hold, unwrap
 
 __all__ = [
     "DRIVERS",
@@ -108,16 +108,6 @@ def is_installed(driver: Driver) -> bool:
         return importlib.util.find_spec(driver.import_name) is not None
     except ModuleNotFoundError:
         return False
-
-
-def unwrap(connection: Any) -> Any:
-    """Return the driver's own connection from inside a tracer's proxies (``__wrapped__``: OpenTelemetry, ddtrace)."""
-    for _ in range(8):
-        inner = getattr(connection, "__wrapped__", None)
-        if inner is None:
-            break
-        connection = inner
-    return connection
 
 
 def hold_connection(connection: Any, wire: Wire) -> bool:

@@ -34,7 +34,7 @@ from typing import Any, TypeVar
 from ..counters import Cause, Counters
 from ..faults import error_number
 
-__all__ = ["HeldConnection", "Wire", "hold", "may_follow_rollback", "server_error"]
+__all__ = ["HeldConnection", "Wire", "hold", "may_follow_rollback", "server_error", "unwrap"]
 
 _GONE = (
     getattr(select, "POLLHUP", 0)
@@ -380,6 +380,16 @@ class HeldConnection:
 
 _C = TypeVar("_C")
 _classes: dict[tuple[type, type], type] = {}
+
+
+def unwrap(connection: Any) -> Any:
+    """Return the driver's own connection from inside a tracer's proxies (``__wrapped__``: OpenTelemetry, ddtrace)."""
+    for _ in range(8):
+        inner = getattr(connection, "__wrapped__", None)
+        if inner is None:
+            break
+        connection = inner
+    return connection
 
 
 def hold(connection: _C, methods: type[HeldConnection], wire: Wire) -> None:

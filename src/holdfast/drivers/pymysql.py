@@ -15,7 +15,7 @@ from pymysql import connections, err
 from pymysql.constants import CLIENT, COMMAND, CR
 
 from ..counters import Cause
-from .base import HeldConnection, Wire, may_follow_rollback
+from .base import HeldConnection, Wire, may_follow_rollback, unwrap
 
 __all__ = ["PyMySQLConnection", "connect_hook", "prepare"]
 
@@ -175,8 +175,9 @@ class _SharedTLS:
                 self.offered = None
         plain = {"ssl_disabled": True} if self.not_offered else {}
         connection = dialect.connect(*positional, **{**arguments, **plain})
-        inner: Any = getattr(connection, "__wrapped__", connection)
-        self.not_offered = not inner.server_capabilities & CLIENT.SSL
-        if isinstance(inner._sock, ssl.SSLSocket):
-            self.offered = inner.ctx
+        inner = unwrap(connection)
+        if isinstance(inner, connections.Connection):  # module= may have brought something else
+            made: Any = inner
+            self.not_offered = not made.server_capabilities & CLIENT.SSL
+            self.offered = made.ctx if isinstance(made._sock, ssl.SSLSocket) else None
         return connection
