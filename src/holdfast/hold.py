@@ -99,7 +99,7 @@ class Hold:
         event.listen(engine, "checkout", self._on_checkout, insert=True)
         event.listen(engine, "checkin", self._on_checkin)
         event.listen(engine, "handle_error", self._on_error)
-        self._pool = weakref.ref(engine)
+        self._engine = weakref.ref(engine)
         remember(engine, self)
 
     def _hold(self, dbapi_connection: Any, pool: Pool | None) -> Wire | None:
@@ -130,7 +130,7 @@ class Hold:
 
     def _on_connect(self, dbapi_connection: Any, record: Any) -> None:
         if _wire(dbapi_connection) is None:
-            engine = self._pool()
+            engine = self._engine()
             wire = self._hold(dbapi_connection, engine.pool if engine is not None else None)
             if wire is not None:
                 wire.charset_is_set = self._charset_once
@@ -138,12 +138,10 @@ class Hold:
     def _on_checkout(self, dbapi_connection: Any, record: Any, proxy: Any) -> None:
         self._counters.checkouts += 1
         wire = _wire(dbapi_connection)
-        if wire is None:
+        if wire is None or wire.fresh:
             return
         now = self._clock()
-        cause = liveness.check_before_use(
-            dbapi_connection, wire, self.settings, now=now, suspect_since=self._suspect_since
-        )
+        cause = liveness.check_before_use(dbapi_connection, wire, self.settings, now, self._suspect_since)
         if cause is None:
             return
         self._counters.count_replaced(cause)

@@ -21,9 +21,7 @@ __all__ = ["check_before_use", "check_on_return", "set_socket_options"]
 _KEEPALIVE_PROBES = 3
 
 
-def check_before_use(
-    connection: Any, wire: Wire, settings: Settings, *, now: float, suspect_since: float
-) -> str | None:
+def check_before_use(connection: Any, wire: Wire, settings: Settings, now: float, suspect_since: float) -> str | None:
     """Say why a connection from the pool must not be handed out, or ``None``.
 
     :param connection: the held connection, or a tracer's proxy around it.
@@ -33,7 +31,7 @@ def check_before_use(
     :return: one of :class:`holdfast.counters.Cause`.
     """
     cause: str | None = connection._holdfast_look()
-    if cause is not None or wire.fresh or wire.local:
+    if cause is not None or wire.local:
         return cause
     limit = settings.probe_after_idle
     if wire.idle_since <= suspect_since or (limit is not None and now - wire.idle_since >= limit):

@@ -330,31 +330,26 @@ class HeldConnection:
         session the server rolls back.
         """
         wire = self._holdfast
-        if not wire.exclusive:
-            wire.stock.rollback(self)
-            return
-        if wire.pending or wire.fault is not None:
-            return
-        if wire.clean:
+        if wire.clean and wire.exclusive and wire.fault is None:
             wire.counters.rollbacks_skipped += 1
-            return
-        if wire.in_flight:
+        elif wire.pending or wire.fault is not None:
+            pass  # on its way already, or going with the connection
+        elif not wire.exclusive:
+            wire.stock.rollback(self)
+        elif wire.in_flight:
             wire.fault = Cause.INTERRUPTED
-            return
-        if self._holdfast_has_unread_result():
-            wire.stock.rollback(self)  # the driver knows what to do: read it, or refuse
+        elif self._holdfast_has_unread_result():
+            wire.stock.rollback(self)  # reads what is unread, or refuses
             wire.clean = True
-            return
-        if wire.poll is not None and wire.poll(0):
+        elif wire.poll is not None and wire.poll(0):
             wire.fault = Cause.CLOSED if wire.events() & _GONE else Cause.OUT_OF_STEP
-            return
-        if not wire.defer:
+        elif wire.defer:
+            self._holdfast_send_rollback()
+            wire.pending = True
+            wire.counters.rollbacks_deferred += 1
+        else:
             wire.stock.rollback(self)
             wire.clean = True
-            return
-        self._holdfast_send_rollback()
-        wire.pending = True
-        wire.counters.rollbacks_deferred += 1
 
     def commit(self) -> None:
         """Commit, and wait for the reply: never deferred, never pipelined, never repeated."""

@@ -98,7 +98,8 @@ def _outcome(told: str, truth: str) -> Outcome:
 
 def _make_seats(stage: Stage) -> None:
     execute = stage.server.execute
-    execute("CREATE OR REPLACE TABLE seat (number INT PRIMARY KEY, guest VARCHAR(40))", database="test")
+    execute("DROP TABLE IF EXISTS seat", database="test")
+    execute("CREATE TABLE seat (number INT PRIMARY KEY, guest VARCHAR(40))", database="test")
     places = ", ".join("(%s, NULL)" for _ in _SEATS)
     execute(f"INSERT INTO seat VALUES {places}", list(_SEATS), database="test")
 

@@ -16,7 +16,7 @@ def lost_tables(rows: Sequence[Lost]) -> list[Table]:
     """Show failed of requests, by driver and cause."""
     names = list(dict.fromkeys(row.contender for row in rows))
     found = {(row.driver, row.cause, row.contender): row for row in rows}
-    table = Table("", ("driver", "what happened before each request", *names), labels=2)
+    table = Table("", ("driver", "before each request", *names), labels=2)
     for driver in dict.fromkeys(row.driver for row in rows):
         for cause in CAUSES:
             sites = [found.get((driver, cause.key, name)) for name in names]
