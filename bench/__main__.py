@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 
 from holdfast.cli.demo.contenders import installed_drivers, missing_drivers
-from holdfast.cli.demo.stage import IDLE_LIMIT, Stage
+from holdfast.cli.demo.stage import Stage
 from holdfast.cli.demo.surroundings import Surroundings, look_around
 from holdfast.cli.tables import make_console, markdown, show
 from holdfast.lab import LabError, Server
@@ -58,7 +58,7 @@ def _run(console: Console, sections: tuple[Section, ...], quick: bool, folder: P
     text: list[str] = ["# Benchmarks", ""]
     bars: list[Bars] = []
     start = time.monotonic()
-    with Server(options={"wait_timeout": IDLE_LIMIT}) as server:
+    with Server() as server:
         surroundings = look_around(server)
         for line in _head(surroundings):
             console.print(line, soft_wrap=True)

@@ -21,21 +21,22 @@ _HIGHEST = {"waits per unit of work": 6.0}
 
 
 def draw(panels: Sequence[Bars], caption: str, path: Path) -> None:
-    """Draw one panel for each group of bars, three in a row."""
+    """Draw one panel for each group of bars, those of the same unit in a row."""
     from matplotlib import pyplot
 
-    across = min(3, len(panels))
-    down = -(-len(panels) // across)
-    figure, axes = pyplot.subplots(down, across, figsize=(5.6 * across, 4.2 * down), squeeze=False)
-    for axis, bars in zip(axes.flat, panels, strict=False):
-        _panel(axis, bars)
-    for axis in axes.flat[len(panels) :]:
-        axis.set_visible(False)
-    handles, labels = axes.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="upper center", ncols=len(labels), frameon=False, fontsize=11)
-    figure.text(0.5, 0.005, caption, ha="center", fontsize=8, color="#555555")
-    figure.tight_layout(rect=(0, 0.02, 1, 0.95))
-    figure.savefig(path, dpi=110, metadata={"Software": None})
+    rows: dict[str, list[Bars]] = {}
+    for bars in panels:
+        rows.setdefault(bars.unit, []).append(bars)
+    across = max(len(row) for row in rows.values())
+    figure = pyplot.figure(figsize=(5.2 * across, 4.0 * len(rows) + 0.6), layout="constrained")
+    strips = figure.subfigures(len(rows), 1, squeeze=False)
+    for strip, row in zip(strips.flat, rows.values(), strict=True):
+        for axis, bars in zip(strip.subplots(1, len(row), squeeze=False).flat, row, strict=True):
+            _panel(axis, bars)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False, fontsize=11)
+    figure.supxlabel(caption, fontsize=8, color="#555555")
+    figure.savefig(path, dpi=100, metadata={"Software": None})
     pyplot.close(figure)
 
 
@@ -53,7 +54,7 @@ def _panel(axis: Any, bars: Bars) -> None:
             axis.text(place, shown, f"{height:.1f}", ha="center", va="bottom", fontsize=6.5, color="#333333")
     if top:
         axis.set_ylim(0, top * 1.06)
-    axis.set_xticks(range(len(labels)), labels, fontsize=8)
+    axis.set_xticks(range(len(labels)), labels, fontsize=7 if len(labels) < 6 else 6)
     axis.set_title(bars.title, fontsize=11, loc="left")
     axis.set_ylabel(bars.unit, fontsize=8)
     axis.spines[["top", "right"]].set_visible(False)

@@ -21,7 +21,8 @@ def distance(server: Server, round_trip: float) -> Iterator[tuple[str, int]]:
     """Yield host and port where the server seems that many seconds away."""
     command = [sys.executable, "-m", __spec__.name, server.host, str(server.port), str(round_trip / 2)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin is not None and process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
         try:
             yield Proxy.host, int(process.stdout.readline())
         finally:

@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import Engine, event, text
 
+from holdfast import Settings
 from holdfast.cli.demo.contenders import HOLDFAST, PRE_PING, STOCK, Contender
 from holdfast.cli.demo.stage import Stage
 from holdfast.cli.tables import Cell, Table
@@ -23,6 +24,7 @@ from .section import Result, Section
 
 __all__ = ["SECTION"]
 
+_DEFAULTS = Settings()
 _CAP = 15.0
 _QUICK_CAP = 3.0
 _PROBE_AFTER = 0.5
@@ -63,7 +65,7 @@ def run(stage: Stage) -> Result:
     table = Table("Time of the first request on the silent connection", ("driver", *(c.name for c in contenders)))
     stage.say(f"everybody waits, {cap:g} s at the most")
     with contextlib.ExitStack() as stack:
-        server = stack.enter_context(Server(options={"wait_timeout": 600}))
+        server = stack.enter_context(Server())
         sites = {
             (driver, contender.name): _site(stack, server, driver, contender)
             for driver in stage.drivers
@@ -87,8 +89,9 @@ def run(stage: Stage) -> Result:
             site.thread.join()
     table.notes += [
         f"the run gave up after {cap:g} s; a request that waits for a reply has no limit of its own",
-        f"holdfast with holdfast_probe_after_idle={_PROBE_AFTER:g}, holdfast_probe_timeout={_PROBE_TIMEOUT:g}; its defaults are "
-        "30 s and 5 s: a connection that was idle for less than that is not probed",
+        f"holdfast with holdfast_probe_after_idle={_PROBE_AFTER:g} and holdfast_probe_timeout={_PROBE_TIMEOUT:g}; by "
+        f"default {_DEFAULTS.probe_after_idle:g} s and {_DEFAULTS.probe_timeout:g} s: what was idle for a shorter time "
+        "is not probed",
     ]
     return Result([table])
 
@@ -120,6 +123,6 @@ def _cell(site: _Site, cap: float) -> Cell:
 SECTION = Section(
     "silence",
     "Silent peers",
-    "The network between the site and the server goes silent while the connection is idle; new connections get through.",
+    "The network between the site and the server goes silent while a connection is idle; new ones get through.",
     run,
 )

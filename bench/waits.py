@@ -29,13 +29,13 @@ def run(stage: Stage) -> Result:
         for driver in stage.drivers
     ]
     tables = shown.waits_tables(rows, _UNITS)
-    tables[0].notes.append("NullPool's commands are those after the login, which is waited for as well.")
+    tables[0].notes.append("NullPool's commands are those after the login; the login is waited for as well.")
     return Result(tables, bars)
 
 
 SECTION = Section(
     "waits",
     "What a unit of work waits for",
-    f"A round trip takes {2000 * waits.DELAY:g} ms; waits are the median time of a unit, in round trips.",
+    f"A round trip takes {2000 * waits.DELAY:g} ms; waits are the time of a unit in round trips (lower quartile).",
     run,
 )

@@ -93,11 +93,12 @@ ROWS: tuple[Row, ...] = (
         None,
         "PyMySQL 1.2: InternalError without a number; it closes the connection. The dialect does not know it.",
         texts=("packet sequence number wrong",),
+        classes=("InternalError",),
     ),
     Row(
         "the connection was already closed",
         Effect.LOST,
-        None,
+        -1,
         "mysql-connector-python 26.10, pure: raised by cursor() with errno -1. The dialect looks for this text with "
         "a full stop, which only the C extension writes.",
         texts=("mysql connection not available",),

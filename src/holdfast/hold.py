@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import event
 from sqlalchemy.engine import Engine, ExceptionContext
 from sqlalchemy.exc import DisconnectionError
-from sqlalchemy.pool import AssertionPool, NullPool, Pool, QueuePool
+from sqlalchemy.pool import AssertionPool, NullPool, QueuePool
 
 from . import drivers, faults, hints, liveness
 from .counters import Cause, Counters
@@ -55,8 +55,9 @@ class Hold:
         """The settings in force."""
         self._counters = Counters()
         self._clock = clock
-        self._suspect_since = float("-inf")
+        self._suspicion = liveness.Suspicion()
         self._charset_once = False
+        self._exclusive = False
         self._unknown_said = False
 
     @property
@@ -97,20 +98,20 @@ class Hold:
         # First in the row: the dialect's own listeners and everybody else's then work with the held connection.
         event.listen(engine, "connect", self._on_connect, insert=True)
         event.listen(engine, "checkout", self._on_checkout, insert=True)
-        event.listen(engine, "checkin", self._on_checkin)
+        event.listen(engine, "reset", self._on_reset, insert=True)
         event.listen(engine, "handle_error", self._on_error)
-        self._engine = weakref.ref(engine)
+        self._exclusive = isinstance(engine.pool, _EXCLUSIVE_POOLS)
+        self._dialect_events = engine.dialect.dispatch
         remember(engine, self)
 
-    def _hold(self, dbapi_connection: Any, pool: Pool | None) -> Wire | None:
+    def _hold(self, dbapi_connection: Any) -> Wire | None:
         settings = self.settings
-        exclusive = isinstance(pool, _EXCLUSIVE_POOLS)
+        exclusive = self._exclusive
         wire = Wire(
             self._counters,
             exclusive=exclusive,
             defer=exclusive and settings.defer_rollback,
             pipeline=exclusive and settings.pipeline,
-            probe_seconds=settings.probe_timeout,
         )
         if not drivers.hold_connection(dbapi_connection, wire):
             if not self._unknown_said:
@@ -130,23 +131,24 @@ class Hold:
 
     def _on_connect(self, dbapi_connection: Any, record: Any) -> None:
         if _wire(dbapi_connection) is None:
-            engine = self._engine()
-            wire = self._hold(dbapi_connection, engine.pool if engine is not None else None)
+            wire = self._hold(dbapi_connection)
             if wire is not None:
-                wire.charset_is_set = self._charset_once
+                # A listener of the application's may have made or changed the connection.
+                wire.charset_is_set = self._charset_once and len(list(self._dialect_events.do_connect)) <= 1
 
     def _on_checkout(self, dbapi_connection: Any, record: Any, proxy: Any) -> None:
-        self._counters.checkouts += 1
-        wire = _wire(dbapi_connection)
-        if wire is None or wire.fresh:
+        wire = getattr(dbapi_connection, "_holdfast", None)  # _wire(), spelt out: this runs for every request
+        if type(wire) is not Wire or wire.fresh:
+            self._counters.checkouts += 1
             return
         now = self._clock()
-        cause = liveness.check_before_use(dbapi_connection, wire, self.settings, now, self._suspect_since)
+        cause = liveness.check_before_use(dbapi_connection, wire, self.settings, now, self._suspicion)
         if cause is None:
+            self._counters.checkouts += 1
             return
         self._counters.count_replaced(cause)
         if cause is Cause.SILENT:
-            self._suspect_since = now
+            self._suspicion = liveness.Suspicion(now, silent=True)
         logger.info(
             "%s: replaced a pooled connection before use (%s, after %.1f s idle); no error reached the application.",
             self.where,
@@ -155,13 +157,16 @@ class Hold:
         )
         raise DisconnectionError(f"holdfast: {cause}")
 
-    def _on_checkin(self, dbapi_connection: Any, record: Any) -> None:
+    def _on_reset(self, dbapi_connection: Any, record: Any, state: Any) -> None:
+        # The first thing that happens when a connection is returned. What follows (the pool's own ROLLBACK, putting
+        # back an isolation level) must not meet a connection that cannot be used: an exception there would cost the
+        # pool a place for ever.
         wire = _wire(dbapi_connection)
-        if wire is None:
+        if wire is None or record is None or record.dbapi_connection is None:
             return
         wire.fresh = False
         wire.idle_since = self._clock()
-        cause = liveness.check_on_return(dbapi_connection, wire)
+        cause = liveness.check_on_return(dbapi_connection, wire, settle=_will_run_sql(record))
         if cause is None:
             return
         self._counters.count_replaced(cause)
@@ -184,7 +189,7 @@ class Hold:
             # Stock SQLAlchemy closes every connection of the pool. They are looked at before their next use instead.
             # An error that only the application calls a disconnect keeps stock's way.
             context.invalidate_pool_on_disconnect = False
-            self._suspect_since = self._clock()
+            self._suspicion = liveness.Suspicion(self._clock())
             self._counters.count_replaced(Cause.LOST_IN_USE)
             logger.info(
                 "%s: a connection was lost in use (%s); the application got the error. The pool's other connections "
@@ -243,6 +248,11 @@ def _wire(dbapi_connection: Any) -> Wire | None:
     """Return a held connection's state, also from under a tracer's proxy."""
     wire = getattr(dbapi_connection, "_holdfast", None)
     return wire if type(wire) is Wire else None
+
+
+def _will_run_sql(record: Any) -> bool:
+    """Say whether SQLAlchemy has something to put back (an isolation level) before the connection is in the pool."""
+    return bool(getattr(record, "finalize_callback", None))  # not public; tests/core/test_private_attributes.py
 
 
 def _is_driver_error(context: ExceptionContext) -> bool:

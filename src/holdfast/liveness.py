@@ -8,47 +8,65 @@ that was dropped in silence, by a firewall or a host that lost its power. For th
 
 from __future__ import annotations
 
-import os
+import math
 import socket
+from dataclasses import dataclass
 from typing import Any
 
 from .counters import Cause
-from .drivers import Wire
+from .drivers import Wire, borrowed
 from .settings import Settings
 
-__all__ = ["check_before_use", "check_on_return", "set_socket_options"]
+__all__ = ["Suspicion", "check_before_use", "check_on_return", "set_socket_options"]
 
 _KEEPALIVE_PROBES = 3
+_MATES_PROBE_SECONDS = 0.5
 
 
-def check_before_use(connection: Any, wire: Wire, settings: Settings, now: float, suspect_since: float) -> str | None:
+@dataclass(frozen=True)
+class Suspicion:
+    """A connection of the pool was lost at this time: its mates are to be asked once before they are used."""
+
+    since: float = -math.inf
+    """Monotonic time in seconds."""
+    silent: bool = False
+    """It did not answer a probe. Its mates are not given as long."""
+
+
+def check_before_use(connection: Any, wire: Wire, settings: Settings, now: float, suspicion: Suspicion) -> str | None:
     """Say why a connection from the pool must not be handed out, or ``None``.
 
     :param connection: the held connection, or a tracer's proxy around it.
     :param now: monotonic time in seconds.
-    :param suspect_since: monotonic time at which a connection of the same pool was last lost in use. One that was
-        returned before gets one bounded round trip; it is not thrown away.
+    :param suspicion: the last loss in the same pool. A connection that was returned before it gets one bounded round
+        trip; it is not thrown away.
     :return: one of :class:`holdfast.counters.Cause`.
     """
     cause: str | None = connection._holdfast_look()
     if cause is not None or wire.local:
         return cause
-    limit = settings.probe_after_idle
-    if wire.idle_since <= suspect_since or (limit is not None and now - wire.idle_since >= limit):
-        cause = connection._holdfast_probe(settings.probe_timeout)
+    limit, timeout = settings.probe_after_idle, settings.probe_timeout
+    if wire.idle_since <= suspicion.since:
+        cause = connection._holdfast_probe(min(timeout, _MATES_PROBE_SECONDS) if suspicion.silent else timeout)
+    elif limit is not None and now - wire.idle_since >= limit:
+        cause = connection._holdfast_probe(timeout)
     return cause
 
 
-def check_on_return(connection: Any, wire: Wire) -> str | None:
+def check_on_return(connection: Any, wire: Wire, *, settle: bool = False) -> str | None:
     """Say why a connection that is being returned must not be kept, or ``None``.
 
-    One whose ROLLBACK is still unanswered was looked at when that was sent and is looked at again before use.
+    One whose ROLLBACK is still unanswered was looked at when that was sent, and is looked at again before use.
+
+    :param settle: wait for that answer: more statements are about to be run on the connection.
     """
     if wire.retired:
         return Cause.RETIRED
-    if wire.pending and wire.fault is None and not wire.in_flight:
+    if wire.pending and wire.fault is None and not wire.in_flight and not settle:
         return None
     cause: str | None = connection._holdfast_look()
+    if settle and cause is None:
+        cause = connection._holdfast_settled()
     return cause
 
 
@@ -56,13 +74,10 @@ def set_socket_options(fd: int, settings: Settings) -> None:
     """Set TCP keepalive, ``TCP_USER_TIMEOUT`` and ``TCP_NODELAY`` on a connection's socket, where the system has them.
 
     The first two are both needed (measured): keepalive ends a connection that waits for a reply,
-    ``TCP_USER_TIMEOUT`` one that has sent something. Neither limits a server that is alive and slow.
+    ``TCP_USER_TIMEOUT`` one that has sent something. A server that is slow to answer is not limited by them; one that
+    has stopped reading, as during LOAD DATA LOCAL behind a lock, is (Linux counts zero-window probes).
     """
-    try:
-        sock = socket.socket(fileno=os.dup(fd))
-    except OSError:
-        return
-    with sock:
+    with borrowed(fd) as sock:
         if sock.family not in (socket.AF_INET, socket.AF_INET6):
             return
         # mysql-connector leaves Nagle's algorithm on: a statement sent behind a ROLLBACK would wait for its reply.

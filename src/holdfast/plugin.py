@@ -19,6 +19,7 @@ __all__ = ["HoldfastPlugin", "create_engine"]
 logger = logging.getLogger("holdfast")
 
 _OURS = ("mysql", "mariadb")
+_OWN_CHARSET = {"collation", "init_command", "read_default_file", "read_default_group"}
 _said: set[str] = set()
 
 
@@ -33,19 +34,15 @@ class HoldfastPlugin(CreateEnginePlugin):
         :raises DriverNotInstalled: when the URL's driver is missing.
         """
         self.settings = Settings.take(url.query, kwargs)
-        self.own_connect = kwargs.get("creator") is None and kwargs.get("pool") is None
+        self.own_connect = all(kwargs.get(name) is None for name in ("creator", "pool", "module"))
         given = {*url.query, *kwargs.get("connect_args", ())}
         # With one of these, SQLAlchemy's SET NAMES is not the same as the one before it.
-        self.charset_once = self.own_connect and not given & {"collation", "init_command", "read_default_file"}
+        self.charset_once = self.own_connect and not given & _OWN_CHARSET
         ours = url.get_backend_name() in _OURS
         urls.check(url, ours=ours)
         if ours and kwargs.get("module") is None:
             _require_driver(url)
-        if ours and kwargs.get("pool_pre_ping"):
-            logger.info(
-                "pool_pre_ping costs a round trip at every checkout and is not needed: holdfast notices a closed "
-                "connection without one. It is left on as you asked."
-            )
+        self.pre_ping = bool(kwargs.get("pool_pre_ping"))
 
     def update_url(self, url: URL) -> URL:
         """Take the settings out of the URL, which the driver would not know."""
@@ -64,6 +61,11 @@ class HoldfastPlugin(CreateEnginePlugin):
                 _said.add(key)
                 logger.info("%s is not held: %s. The engine works as in stock SQLAlchemy.", where, reason)
             return
+        if self.pre_ping:
+            logger.info(
+                "pool_pre_ping costs a round trip at every checkout and is not needed: holdfast notices a closed "
+                "connection without one. It is left on as you asked."
+            )
         hold.attach(engine, drivers.by_url_name(driver), own_connect=self.own_connect, charset_once=self.charset_once)
 
 

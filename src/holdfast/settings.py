@@ -97,8 +97,9 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "defer_rollback",
         True,
-        "The ROLLBACK at the end of a unit of work is sent at once and its reply is read before the connection is "
-        "next used, so that nobody waits for it. Off, every ROLLBACK is waited for, as in stock SQLAlchemy.",
+        "The ROLLBACK at the end of a unit of work that only read is sent at once, and its reply is read before the "
+        "connection is next used, so that nobody waits for it. Off, every ROLLBACK is waited for, as in stock "
+        "SQLAlchemy.",
     ),
     Setting(
         "pipeline",
@@ -139,9 +140,11 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         "tcp_user_timeout",
-        15.0,
+        60.0,
         "TCP_USER_TIMEOUT: how long sent bytes may stay unacknowledged before the kernel gives the peer up (Linux; "
-        "its own limit is about fifteen minutes). It limits a peer that is gone, never a query that is slow.",
+        "its own limit is about fifteen minutes). It never limits a query that is slow. It does cut off a server "
+        "that reads nothing for so long, as LOAD DATA LOCAL may while it waits for a row lock; the default is above "
+        "innodb_lock_wait_timeout's 50 s for that reason.",
         unit="seconds",
         minimum=1,
         maximum=3600,
@@ -163,7 +166,7 @@ class Settings:
     probe_after_idle: float | None = 30.0
     probe_timeout: float = 5.0
     keepalive_idle: float | None = 60.0
-    tcp_user_timeout: float | None = 15.0
+    tcp_user_timeout: float | None = 60.0
 
     @classmethod
     def take(cls, query: Mapping[str, Any], options: MutableMapping[str, Any]) -> Settings:
@@ -203,8 +206,9 @@ def _replaced(settings: Settings, **changes: Any) -> Settings:
 def _known(key: str) -> Setting:
     setting = _BY_KEY.get(key)
     if setting is None:
-        near = difflib.get_close_matches(key, _BY_KEY, n=1, cutoff=0.6)
-        hint = f" Did you mean {near[0]}?" if near else ""
+        names = [setting.name for setting in SETTINGS]
+        near = difflib.get_close_matches(key[len(PREFIX) :], names, n=1, cutoff=0.6)
+        hint = f" Did you mean {PREFIX}{near[0]}?" if near else ""
         raise SettingError(f"{key} is not a holdfast setting.{hint} The settings are: {', '.join(_BY_KEY)}.")
     return setting
 

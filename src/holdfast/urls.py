@@ -17,8 +17,8 @@ __all__ = ["ESCAPING", "check", "parse"]
 
 ESCAPING = (
     "In a URL, each of @ : / ? # % in a user name or password must be written as %40 %3A %2F %3F %23 %25: "
-    "urllib.parse.quote_plus(password) does it, and sqlalchemy.URL.create(drivername, username, password, host, ...) "
-    "takes the password as it is."
+    "urllib.parse.quote(password, safe='') does it, and sqlalchemy.URL.create(drivername, username, password, host, "
+    "...) takes the password as it is."
 )
 """How to write a password in a URL."""
 
@@ -26,22 +26,21 @@ ESCAPING = (
 def parse(text: str) -> URL:
     """Parse a database URL given as text.
 
-    :raises DatabaseURLError: when it cannot be parsed, or when a ``%`` or ``#`` in it shows that the password was
-        not escaped.
+    :raises DatabaseURLError: when it cannot be parsed, or when what follows its ``?`` shows that the password was not
+        escaped.
     """
-    account = text.partition("://")[2].rpartition("@")[0]
-    if re.search(r"%(?![0-9A-Fa-f]{2})", account):
-        raise DatabaseURLError(
-            f"The user name or password in the database URL has a % that is not an escape. {ESCAPING}"
-        )
+    query = text.partition("://")[2].partition("@")[2].partition("?")[2]
+    if re.search(r"(^|&)[^=&]*@", query):  # SQLAlchemy drops a key without a value: nothing would be left to see
+        raise DatabaseURLError(f"The database URL has an @ behind its ?, as an unescaped password has. {ESCAPING}")
     try:
         return make_url(text)
     except (ArgumentError, ValueError):
-        # The cause is dropped on purpose: its text may repeat the URL, and with it the password.
-        raise DatabaseURLError(
-            "The database URL cannot be parsed; it should look like "
-            f"mysql+mysqldb://user:password@host:3306/database. {ESCAPING}"
-        ) from None
+        pass
+    # Raised here, not above: the error's text may repeat the URL, and __context__ would keep it.
+    raise DatabaseURLError(
+        "The database URL cannot be parsed; it should look like "
+        f"mysql+mysqldb://user:password@host:3306/database. {ESCAPING}"
+    )
 
 
 def check(url: URL, *, ours: bool) -> None:
@@ -62,7 +61,8 @@ def check(url: URL, *, ours: bool) -> None:
             )
         return
     host, database = url.host or "", url.database or ""
-    if "@" in host or "@" in database or re.search(r"[?#%/\s]", host):
+    # A database may have an @ in its name; with a / as well it is the rest of a password, and a host.
+    if "@" in host or ("@" in database and "/" in database) or re.search(r"[@/?:]", "".join(url.query)):
         raise DatabaseURLError(
             "The host or database part of the URL has a character that belongs to the user name or password. "
             + ESCAPING

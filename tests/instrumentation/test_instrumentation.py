@@ -42,7 +42,7 @@ def agent() -> Iterator[socket.socket]:
 
 def requests(agent: socket.socket) -> list[str]:
     """The first lines of what was sent to the agent."""
-    lines = []
+    lines: list[str] = []
     while True:
         try:
             connection, _ = agent.accept()

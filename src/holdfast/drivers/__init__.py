@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .base import HeldConnection, Wire, hold, unwrap
+from .base import HeldConnection, Wire, borrowed, hold, unwrap
 
 __all__ = [
     "DRIVERS",
@@ -20,6 +20,7 @@ __all__ = [
     "Driver",
     "HeldConnection",
     "Wire",
+    "borrowed",
     "by_url_name",
     "connect_hook",
     "hold_connection",

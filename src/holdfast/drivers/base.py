@@ -6,16 +6,19 @@ subclass's methods are those of :class:`HeldConnection` and of the driver's own 
 a class with one base, because ``__class__`` assignment wants the same memory layout, which a second base can change;
 hence ``wire.stock.method(self)`` where one would write ``super().method()``. They keep three promises:
 
-* **Deferred rollback.** ``rollback()`` sends ROLLBACK and returns; the reply is read before anything else is read.
+* **Deferred rollback.** After plain reads, ``rollback()`` sends ROLLBACK and returns; the reply is read before
+  anything else is read. After anything else (writes, locking reads, SET, XA, ...) it waits, as in stock: what was
+  written is undone and unlocked when ``rollback()`` returns, and an error reaches the one who caused it.
 * **Pipelining.** A statement that may follow an unanswered ROLLBACK (:func:`may_follow_rollback`) is sent behind
   it and both replies are read in order, so that a request waits for its own statements only.
 * **Clean tracking.** After an acknowledged COMMIT or ROLLBACK with nothing sent since, a further ROLLBACK is left
   out. The server's in-transaction flag is not used: after a failed first statement, and for non-transactional
   tables, it is 0 while metadata locks are held (MariaDB 10.11, MySQL 9.7).
 
-All of it rests on one rule: **every method that sends a command must call** ``_holdfast_begin()`` **first**. A method
-left out would read the ROLLBACK's reply as its own. ``tests/drivers/test_every_method_is_covered.py`` lists the
-methods of each driver's connection class and fails when a new one is not classified.
+All of it rests on one rule: **before any command is sent, the state must be looked at** (``_holdfast_begin()``, or its
+short cut where every request passes). A method left out would read the ROLLBACK's reply as its own.
+``tests/drivers/test_every_method_is_covered.py`` lists the methods of each driver's connection class and fails when a
+new one is not classified.
 
 Rejected: building the subclass in ``do_connect`` (bypasses ``creator=``, other listeners and every tracer that
 patches the driver's ``connect``); a proxy object around the connection (breaks ``isinstance``); sending ROLLBACK in
@@ -28,13 +31,23 @@ import os
 import select
 import socket
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from ..counters import Cause, Counters
 from ..faults import error_number
 
-__all__ = ["HeldConnection", "Wire", "hold", "may_follow_rollback", "server_error", "unwrap"]
+__all__ = [
+    "HeldConnection",
+    "Wire",
+    "borrowed",
+    "hold",
+    "is_plain_read",
+    "may_follow_rollback",
+    "server_error",
+    "unwrap",
+]
 
 _GONE = (
     getattr(select, "POLLHUP", 0)
@@ -44,22 +57,42 @@ _GONE = (
 )
 _WATCHED = _GONE | getattr(select, "POLLIN", 0)
 
-# A statement in this list cannot commit anything by itself, so it does no harm should the ROLLBACK in front of it
-# turn out to have failed: the connection is then discarded with all that was done on it.
-_MAY_FOLLOW = frozenset(
-    variant
-    for word in ("SELECT", "INSERT", "UPDATE", "DELETE", "REPLAC")
-    for text in (word, word.lower(), word.capitalize())
-    for variant in (text, text.encode())
-)
+
+def _spellings(*words: str) -> frozenset[str | bytes]:
+    texts = [text for word in words for text in (word, word.lower(), word.capitalize())]
+    return frozenset([*texts, *(text.encode() for text in texts)])
 
 
-def may_follow_rollback(statement: bytes | str) -> bool:
-    """Say whether a statement may be sent before the reply to a ROLLBACK has been read.
+_SELECT = _spellings("SELECT")
+_MAY_FOLLOW = _spellings("SELECT", "INSERT", "UPDATE", "DELETE", "REPLAC")
+_LOCKING = (b"UPDATE", b"SHARE", b"NOWAIT", b"LOCKED", b"INTO")
+_CLOSE_SECONDS = 0.2
+_PIPELINE_BYTES = 1_000_000  # a longer one may be several packets, and nobody minds one more round trip for it
 
-    Only plain reads and writes may: COMMIT, DDL, SET, CALL, LOAD DATA and everything unknown wait for the reply.
+
+def _head(statement: Any) -> str | bytes:
+    head = statement[:40]
+    head = head if isinstance(head, (str, bytes)) else bytes(head)
+    return head[:6] if head[:6] in _MAY_FOLLOW else head.lstrip()[:6]
+
+
+def may_follow_rollback(statement: Any) -> bool:
+    """Say whether a statement (text or bytes) may be sent before the reply to a ROLLBACK has been read.
+
+    Only plain reads and writes may. COMMIT, DDL, SET, CALL, LOAD DATA and everything unknown wait for the reply, so
+    that nothing can be committed or run outside a transaction behind a ROLLBACK that failed.
     """
-    return statement[:6] in _MAY_FOLLOW or statement[:40].lstrip()[:6] in _MAY_FOLLOW
+    return _head(statement) in _MAY_FOLLOW and len(statement) < _PIPELINE_BYTES
+
+
+def is_plain_read(statement: Any) -> bool:
+    """Say whether a statement only reads and takes no row locks, so that nobody depends on when it is rolled back."""
+    if _head(statement) not in _SELECT:
+        return False
+    tail = statement[-64:]
+    tail = tail.encode("ascii", "replace") if isinstance(tail, str) else bytes(tail)
+    tail = tail.upper()
+    return not any(word in tail for word in _LOCKING)
 
 
 def server_error(number: object) -> bool:
@@ -92,7 +125,7 @@ class Wire:
         "pipeline",
         "poll",
         "probe",
-        "probe_seconds",
+        "reads_only",
         "retired",
         "stock",
     )
@@ -104,7 +137,6 @@ class Wire:
         exclusive: bool = True,
         defer: bool = True,
         pipeline: bool = True,
-        probe_seconds: float = 5.0,
     ) -> None:
         self.counters = counters
         self.exclusive = exclusive
@@ -116,12 +148,12 @@ class Wire:
         """Whether ROLLBACK may be sent without waiting for its reply."""
         self.pipeline = pipeline
         """Whether a statement may be sent behind an unanswered ROLLBACK."""
-        self.probe_seconds = probe_seconds
-        """How long to wait for a reply when nothing else bounds the wait."""
         self.pending = False
         """A ROLLBACK was sent and its reply has not been read."""
         self.clean = False
         """Nothing was sent since the last acknowledged COMMIT or ROLLBACK."""
+        self.reads_only = False
+        """Nothing but plain reads was sent since then."""
         self.in_flight = False
         """A command was sent and its reply has not been read to the end."""
         self.depth = 0
@@ -164,7 +196,7 @@ class Wire:
         poller = select.poll()
         poller.register(fd, _WATCHED)
         self.fd, self.inode, self.poll = fd, status.st_ino, poller.poll
-        self.local = _family(fd) == getattr(socket, "AF_UNIX", None)
+        self.local = _is_unix(fd)
 
     def events(self, wait_seconds: float = 0.0) -> int:
         """Return what ``poll()`` reports of the socket: 0 when there is nothing to read and nobody hung up."""
@@ -172,6 +204,20 @@ class Wire:
             return 0
         found = self.poll(int(wait_seconds * 1000))
         return found[0][1] if found else 0
+
+    def hung_up(self) -> bool:
+        """Say whether the other side has closed the connection, as far as this side knows."""
+        return bool(self.events() & _GONE)
+
+    def give_up(self, cause: str) -> None:
+        """Never use the connection again, and end its session now, so that what it did is undone and unlocked."""
+        self.fault = cause
+        if self.fd is not None and self.same_socket():
+            try:
+                with borrowed(self.fd) as sock:
+                    sock.shutdown(socket.SHUT_RDWR)
+            except OSError:  # ended already
+                pass
 
     def same_socket(self) -> bool:
         """Say whether the descriptor still is the socket it was.
@@ -187,12 +233,30 @@ class Wire:
             return False
 
 
-def _family(fd: int) -> int | None:
+@contextmanager
+def borrowed(fd: int) -> Iterator[socket.socket]:
+    """Give a socket object for a descriptor that belongs to somebody else, for the length of a block.
+
+    With ``socket.setdefaulttimeout()`` in force a new socket object makes its descriptor non-blocking, and that flag
+    is shared with the owner's: it is put back.
+    """
+    blocking = os.get_blocking(fd)
+    copy = os.dup(fd)
     try:
-        with socket.socket(fileno=os.dup(fd)) as copy:
-            return copy.family
+        sock = socket.socket(fileno=copy)
     except OSError:
-        return None
+        os.close(copy)
+        raise
+    try:
+        os.set_blocking(fd, blocking)
+        yield sock
+    finally:
+        sock.close()
+
+
+def _is_unix(fd: int) -> bool:
+    with borrowed(fd) as sock:
+        return sock.family == getattr(socket, "AF_UNIX", None)
 
 
 class HeldConnection:
@@ -232,9 +296,10 @@ class HeldConnection:
 
     # -- the rules ---------------------------------------------------------------------------------------------
 
-    def _holdfast_begin(self) -> None:
+    def _holdfast_begin(self, statement: Any = None) -> None:
         """Make the connection ready for a command: nothing pending, and no longer clean.
 
+        :param statement: its text, when it is a statement.
         :raises: the driver's OperationalError (2006) when the connection must not be used any more, as when the reply
             to the last command was never read; the driver's error when the pending ROLLBACK turns out to have failed.
         """
@@ -246,10 +311,13 @@ class HeldConnection:
         if wire.pending:
             self._holdfast_settle()
         wire.clean = False
+        if wire.reads_only and (statement is None or not is_plain_read(statement)):
+            wire.reads_only = False
 
-    def _holdfast_settle(self) -> None:
+    def _holdfast_settle(self, *, statement_behind: bool = False) -> None:
         """Read the reply to the ROLLBACK that was sent, waiting for it if it has not arrived.
 
+        :param statement_behind: a statement was sent after it, whose reply is still to be read.
         :raises: the driver's error, and only that; the connection then has a fault.
         """
         wire = self._holdfast
@@ -263,8 +331,9 @@ class HeldConnection:
         except (OSError, AttributeError, ValueError) as error:  # a driver reading from what it has closed itself
             wire.fault = Cause.CLOSED
             raise self._holdfast_error(2013, "Lost connection to MySQL server during ROLLBACK") from error
-        wire.in_flight = False
-        wire.clean = True
+        wire.in_flight = statement_behind
+        wire.clean = not statement_behind
+        wire.reads_only = True
 
     def _holdfast_fault_error(self) -> Exception:
         fault = self._holdfast.fault
@@ -277,6 +346,32 @@ class HeldConnection:
         and the socket looked at once more; where it has not arrived, the next statement is sent behind it.
         """
         wire = self._holdfast
+        poll = wire.poll
+        try:
+            if (
+                poll is not None
+                and wire.fault is None
+                and not wire.in_flight
+                and not poll(0)
+                and (not wire.exclusive or self._holdfast_is_open())
+            ):
+                return None
+            return self._holdfast_diagnose()
+        except Exception:  # whatever a driver makes of being asked: not a connection to go on with
+            wire.fault = Cause.CLOSED
+            return wire.fault
+
+    def _holdfast_settled(self) -> str | None:
+        """Read a pending reply, waiting for it; say what is wrong, or ``None``."""
+        if self._holdfast.pending:
+            try:
+                self._holdfast_settle()
+            except self._holdfast_errors:
+                return self._holdfast.fault
+        return None
+
+    def _holdfast_diagnose(self) -> str | None:
+        wire = self._holdfast
         if wire.fault is not None:
             return wire.fault
         if not wire.exclusive:
@@ -285,17 +380,14 @@ class HeldConnection:
             return Cause.INTERRUPTED
         if not self._holdfast_is_open():
             return Cause.CLOSED
-        if wire.poll is None or not wire.poll(0):
-            return None
         events = wire.events()
-        if wire.pending:
-            try:
-                self._holdfast_settle()
-            except self._holdfast_errors:
-                return Cause.CLOSED
+        if events and wire.pending:
+            cause = self._holdfast_settled()
+            if cause is not None:
+                return cause
             events = wire.events()
-            if not events:
-                return None
+        if not events:
+            return None
         if self._holdfast_has_unread_result():
             return Cause.UNREAD_RESULT
         return Cause.CLOSED if events & _GONE else Cause.OUT_OF_STEP
@@ -311,10 +403,9 @@ class HeldConnection:
         wire.counters.probes += 1
         if not wire.pending:
             try:
-                self._holdfast_send_rollback()
+                self._holdfast_defer_rollback()
             except self._holdfast_errors:
                 return Cause.CLOSED
-            wire.pending = True
         if wire.events(wait_seconds):
             return self._holdfast_look()
         wire.pending = False  # nobody is to wait for that reply again, least of all close()
@@ -330,44 +421,55 @@ class HeldConnection:
         session the server rolls back.
         """
         wire = self._holdfast
-        if wire.clean and wire.exclusive and wire.fault is None:
-            wire.counters.rollbacks_skipped += 1
-        elif wire.pending or wire.fault is not None:
-            pass  # on its way already, or going with the connection
-        elif not wire.exclusive:
+        if not wire.exclusive:
             wire.stock.rollback(self)
+        elif wire.fault is not None:
+            pass  # it goes with the connection
         elif wire.in_flight:
-            wire.fault = Cause.INTERRUPTED
+            wire.give_up(Cause.INTERRUPTED)
+        elif wire.pending:
+            pass  # on its way already
+        elif wire.clean:
+            wire.counters.rollbacks_skipped += 1
         elif self._holdfast_has_unread_result():
-            wire.stock.rollback(self)  # reads what is unread, or refuses
-            wire.clean = True
+            self._holdfast_stock_rollback()  # reads what is unread, or refuses
         elif wire.poll is not None and wire.poll(0):
-            wire.fault = Cause.CLOSED if wire.events() & _GONE else Cause.OUT_OF_STEP
-        elif wire.defer:
-            self._holdfast_send_rollback()
-            wire.pending = True
+            wire.give_up(Cause.CLOSED if wire.events() & _GONE else Cause.OUT_OF_STEP)
+        elif wire.defer and wire.reads_only:
+            self._holdfast_defer_rollback()
             wire.counters.rollbacks_deferred += 1
         else:
-            wire.stock.rollback(self)
-            wire.clean = True
+            self._holdfast_stock_rollback()
+
+    def _holdfast_stock_rollback(self) -> None:
+        wire = self._holdfast
+        wire.stock.rollback(self)
+        wire.clean = wire.reads_only = True
+
+    def _holdfast_defer_rollback(self) -> None:
+        wire = self._holdfast
+        wire.in_flight = True  # until it has gone out whole
+        self._holdfast_send_rollback()
+        wire.pending = True
+        wire.in_flight = False
 
     def commit(self) -> None:
         """Commit, and wait for the reply: never deferred, never pipelined, never repeated."""
         wire = self._holdfast
         self._holdfast_begin()
         wire.stock.commit(self)
-        wire.clean = True
+        wire.clean = wire.reads_only = True
 
     def close(self) -> None:
-        """Close, reading a pending reply first for as long as a probe may take, so that the server does not count
-        an aborted client."""
+        """Close, reading a pending reply first if it comes soon, so that the server does not count an aborted
+        client."""
         wire = self._holdfast
-        if wire.pending:
+        if wire.pending and not wire.in_flight and wire.fault is None:
             try:
-                if wire.events(wire.probe_seconds):
+                if wire.events(_CLOSE_SECONDS):
                     self._holdfast_settle()
             except self._holdfast_errors:
-                wire.pending = False
+                pass
         wire.pending = False
         wire.fault = wire.fault or Cause.CLOSED
         wire.stock.close(self)

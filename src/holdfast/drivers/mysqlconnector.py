@@ -14,17 +14,20 @@ from collections.abc import Callable
 from typing import Any
 
 from mysql.connector import HAVE_CEXT, errors
+from mysql.connector.connection import MySQLConnection as PureConnection
 from mysql.connector.constants import ClientFlag, ServerCmd
 
 from ..counters import Cause
 from . import sockets
-from .base import HeldConnection, Wire, may_follow_rollback, server_error
+from .base import HeldConnection, Wire, is_plain_read, may_follow_rollback, server_error
 
 __all__ = ["CMySQLConnection", "MySQLConnection", "connect_hook", "prepare", "prepare_c"]
 
 
 def prepare(connection: Any, wire: Wire) -> None:
-    """Nothing to prepare: the pure connection can do everything."""
+    """Switch off what a subclass of the application's does not allow."""
+    if type(connection).rollback is not PureConnection.rollback:
+        wire.defer = False
 
 
 def prepare_c(connection: Any, wire: Wire) -> None:
@@ -61,8 +64,9 @@ class _Connector(HeldConnection):
             wire.opening_cursor = False
 
     def is_connected(self) -> bool:
-        if self._holdfast.opening_cursor:
-            return self._holdfast_is_open()
+        wire = self._holdfast
+        if wire.opening_cursor:
+            return self._holdfast_is_open() and not wire.hung_up()
         if self._holdfast.fault is not None:
             return False
         return bool(self._holdfast.stock.is_connected(self))
@@ -90,7 +94,8 @@ class _Connector(HeldConnection):
         except errors.Error as error:
             # Answered with an error, or refused before anything was sent: in step either way. A client error is not.
             finished = True
-            if not server_error(error.errno) and error.errno not in (-1, None):
+            timed_out = isinstance(error, (errors.ReadTimeoutError, errors.WriteTimeoutError))  # errno 3024, made up
+            if timed_out or (not server_error(error.errno) and error.errno not in (-1, None)):
                 wire.fault = Cause.LOST_IN_USE
             raise
         finally:
@@ -125,33 +130,43 @@ class MySQLConnection(_Connector):
     def _send_cmd(self, command: int, argument: Any = None, *args: Any, **kwargs: Any) -> Any:
         wire = self._holdfast
         expected = kwargs.get("expect_response", True)
+        statement = None
+        if command == ServerCmd.QUERY:
+            # With query attributes the text comes behind their number (0) and the number of sets (1).
+            statement = argument[2:] if argument[:2] == b"\x00\x01" else argument
         if (
             wire.pending
             and wire.pipeline
             and wire.fault is None
-            and command == ServerCmd.QUERY
             and expected
             and not args
-            and may_follow_rollback(argument[2:] if argument[:2] == b"\x00\x01" else argument)
+            and statement is not None
+            and may_follow_rollback(statement)
         ):
-            wire.stock._send_cmd(self, command, argument, **{**kwargs, "expect_response": False})
-            self._holdfast_settle()
+            wire.in_flight = True
+            wire.depth += 1
+            try:
+                wire.stock._send_cmd(self, command, argument, **{**kwargs, "expect_response": False})
+                self._holdfast_settle(statement_behind=True)
+            finally:
+                wire.depth -= 1
             wire.counters.statements_pipelined += 1
-            wire.clean = False
+            wire.reads_only = is_plain_read(statement)
+            wire.in_flight = bool(wire.depth)  # _holdfast_exchange() takes it from here
             return self._holdfast_exchange(
                 self._socket.recv,  # type: ignore[attr-defined]
                 kwargs.get("read_timeout") or self._read_timeout,  # type: ignore[attr-defined]
             )
-        self._holdfast_begin()
+        self._holdfast_begin(statement)
         packet = self._holdfast_exchange(wire.stock._send_cmd, self, command, argument, *args, **kwargs)
-        if command == ServerCmd.QUERY and not expected:
+        if statement is not None and not expected:
             wire.in_flight = True  # somebody else is going to read the reply, or not
         return packet
 
     def rollback(self) -> None:
         # The driver reads what is left of a result before it rolls back; further result sets it would trip over.
         if self._have_next_result and not self.unread_result:  # type: ignore[attr-defined]
-            self._holdfast.fault = self._holdfast.fault or Cause.UNREAD_RESULT
+            self._holdfast.give_up(Cause.UNREAD_RESULT)
         HeldConnection.rollback(self)
 
     def cmd_query(self, *args: Any, **kwargs: Any) -> Any:

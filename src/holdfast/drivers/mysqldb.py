@@ -2,7 +2,8 @@
 
 The C library has its own state machine and refuses a command out of turn (2014), so an interrupted statement cannot
 lead to a wrong answer; such a connection is discarded all the same. After a fatal error ``fileno()`` still returns
-the number of the socket that the library has closed, hence the check that the descriptor is the same socket.
+the number of the socket that the library has closed and that may be another's by now; hence the look at the library's
+last error before the socket is asked.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ import MySQLdb
 from MySQLdb import connections
 
 from ..counters import Cause
-from .base import HeldConnection, Wire, may_follow_rollback, server_error
+from .base import HeldConnection, Wire, is_plain_read, may_follow_rollback, server_error
 
 __all__ = ["MySQLdbConnection", "connect_hook", "prepare"]
 
-_CLIENT_ERRORS = 2000  # to 2999: errors of the library, after which it has closed the socket (all but 2014)
+_CLIENT_ERRORS = 2000  # to 2999: errors of the library, after which the connection is of no use
 _OUT_OF_SYNC = 2014  # CR_COMMANDS_OUT_OF_SYNC
 
 
@@ -36,9 +37,12 @@ def _can_pipeline() -> bool:
 
 
 def prepare(connection: Any, wire: Wire) -> None:
-    """Switch pipelining off where the client library or a subclass of the application's does not allow it."""
-    if type(connection).query is not connections.Connection.query or not _can_pipeline():
+    """Switch off what the client library or a subclass of the application's does not allow."""
+    cls = type(connection)
+    if cls.query is not connections.Connection.query or not _can_pipeline():
         wire.pipeline = False
+    if cls.rollback is not connections.Connection.rollback:
+        wire.defer = False
 
 
 def connect_hook() -> Callable[[Any, list[Any], dict[str, Any]], Any]:
@@ -98,7 +102,7 @@ class MySQLdbConnection(HeldConnection):
         except MySQLdb.MySQLError as error:
             if error.args[:1] != (_OUT_OF_SYNC,):
                 raise
-            self._holdfast.fault = Cause.UNREAD_RESULT
+            self._holdfast.give_up(Cause.UNREAD_RESULT)
 
     def query(self, query: Any) -> None:
         wire = self._holdfast
@@ -109,22 +113,25 @@ class MySQLdbConnection(HeldConnection):
                 return
         pipelined = wire.pending and wire.pipeline and wire.fault is None and may_follow_rollback(query)
         if not pipelined and (wire.pending or wire.in_flight or wire.fault is not None):
-            self._holdfast_begin()
+            self._holdfast_begin(query)
+        wire.clean = False
         wire.in_flight = True
+        wire.depth += 1  # a subclass's query() may call send_query()
         try:
             if pipelined:
                 _send_query(self, bytes(query) if isinstance(query, bytearray) else query)
-                self._holdfast_settle()
+                self._holdfast_settle(statement_behind=True)
                 wire.counters.statements_pipelined += 1
-                wire.clean = False
-                wire.in_flight = True
+                wire.reads_only = is_plain_read(query)
                 _read_query_result(self)
             else:
-                wire.clean = False
+                wire.reads_only = wire.reads_only and is_plain_read(query)
                 wire.stock.query(self, query)
         except MySQLdb.MySQLError as error:
             self._holdfast_failed(error)
             raise
+        finally:
+            wire.depth -= 1
         wire.in_flight = False
 
     def autocommit(self, on: Any) -> None:
@@ -139,7 +146,8 @@ class MySQLdbConnection(HeldConnection):
             self._holdfast.watch(self._holdfast_fd())
 
     def send_query(self, query: Any) -> None:
-        self._holdfast_begin()
+        if not self._holdfast.depth:
+            self._holdfast_begin()
         self._holdfast.in_flight = True
         self._holdfast.stock.send_query(self, query)
 

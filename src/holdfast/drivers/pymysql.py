@@ -7,21 +7,24 @@ that ``poll()`` cannot see; a reply that was not read to its end is therefore no
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Callable
 from typing import Any
 
 from pymysql import connections, err
-from pymysql.constants import CLIENT, COMMAND, CR
+from pymysql.constants import COMMAND, CR
 
 from ..counters import Cause
-from .base import HeldConnection, Wire, may_follow_rollback, unwrap
+from .base import HeldConnection, Wire, is_plain_read, may_follow_rollback
 
 __all__ = ["PyMySQLConnection", "connect_hook", "prepare"]
 
 
 def prepare(connection: Any, wire: Wire) -> None:
-    """Nothing to prepare: ``_execute_command`` is called through the class's own method order."""
+    """Switch off what a subclass of the application's does not allow."""
+    if type(connection).rollback is not connections.Connection.rollback:
+        wire.defer = False
 
 
 class PyMySQLConnection(HeldConnection):
@@ -52,21 +55,22 @@ class PyMySQLConnection(HeldConnection):
 
     def _execute_command(self, command: int, sql: bytes | str) -> None:
         wire = self._holdfast
+        statement = sql if command == COMMAND.COM_QUERY else None
         if (
             wire.pending
             and wire.pipeline
             and wire.fault is None
-            and command == COMMAND.COM_QUERY
-            and may_follow_rollback(sql)
+            and statement is not None
+            and may_follow_rollback(statement)
         ):
+            wire.in_flight = True
             wire.stock._execute_command(self, command, sql)
-            self._holdfast_settle()
+            self._holdfast_settle(statement_behind=True)
             self._next_seq_id = 1
             wire.counters.statements_pipelined += 1
-            wire.clean = False
-            wire.in_flight = True
+            wire.reads_only = is_plain_read(statement)
             return
-        self._holdfast_begin()
+        self._holdfast_begin(statement)
         wire.in_flight = True
         try:
             wire.stock._execute_command(self, command, sql)
@@ -123,7 +127,7 @@ _TLS = ("ssl", "ssl_ca", "ssl_cert", "ssl_key", "ssl_key_password", "ssl_verify_
 
 
 def connect_hook() -> Callable[[Any, list[Any], dict[str, Any]], Any]:
-    """Make the function that gives every connection of one engine the same TLS context.
+    """Make the function that gives the connections of one engine one TLS context.
 
     PyMySQL builds a context for each connection and loads the system's certificates into it: 25 to 36 ms of CPU time
     (PyMySQL 1.2.4), also when the server then offers no TLS.
@@ -132,18 +136,14 @@ def connect_hook() -> Callable[[Any, list[Any], dict[str, Any]], Any]:
 
 
 class _SharedTLS:
-    """What the connections of one engine have learned about TLS.
+    """The TLS contexts of one engine's connections: built the first time, and again when a file of theirs changed.
 
-    Asked for (``ssl`` or ``ssl_*`` arguments), the context is built once. Not asked for, PyMySQL uses TLS when the
-    server offers it; that stays so: the first connection tells whether it does. If it does, later ones are given the
-    first one's context, and one that then finds no TLS is made again the plain way. If it does not, later ones are
-    told not to prepare for it, until one sees it offered.
+    Whether TLS is used is decided anew for each connection, as without holdfast: always when it was asked for
+    (``ssl`` or ``ssl_*`` arguments), else when the server offers it.
     """
 
     def __init__(self) -> None:
-        self.asked: dict[str, ssl.SSLContext] = {}
-        self.offered: ssl.SSLContext | None = None
-        self.not_offered = False
+        self.contexts: dict[str, ssl.SSLContext] = {}
 
     def connect(self, dialect: Any, positional: list[Any], arguments: dict[str, Any]) -> Any:
         """Prepare the arguments of one connect, or make the connection."""
@@ -152,32 +152,32 @@ class _SharedTLS:
         asked = {name: arguments[name] for name in _TLS if arguments.get(name)}
         if asked:
             if not isinstance(asked.get("ssl"), ssl.SSLContext):
-                key = repr(sorted(asked.items()))
-                if key not in self.asked:
-                    model: Any = connections.Connection(defer_connect=True, **asked)
-                    self.asked[key] = model.ctx
                 for name in _TLS:
                     arguments.pop(name, None)
-                arguments["ssl"] = self.asked[key]
+                arguments["ssl"] = self._context(asked)
             return None
         # Another do_connect listener may still want to change the arguments: then leave all to the driver.
-        if len(list(dialect.dispatch.do_connect)) != 1:
+        if arguments.get("defer_connect") or len(list(dialect.dispatch.do_connect)) != 1:
             return None
-        return self._connect_as_offered(dialect, positional, arguments)
-
-    def _connect_as_offered(self, dialect: Any, positional: list[Any], arguments: dict[str, Any]) -> Any:
-        if self.offered is not None:
-            try:
-                return dialect.connect(*positional, **{**arguments, "ssl": self.offered})
-            except err.OperationalError as error:
-                if error.args[:1] != (CR.CR_SSL_CONNECTION_ERROR,):
-                    raise
-                self.offered = None
-        plain = {"ssl_disabled": True} if self.not_offered else {}
-        connection = dialect.connect(*positional, **{**arguments, **plain})
-        inner = unwrap(connection)
-        if isinstance(inner, connections.Connection):  # module= may have brought something else
-            made: Any = inner
-            self.not_offered = not made.server_capabilities & CLIENT.SSL
-            self.offered = made.ctx if isinstance(made._sock, ssl.SSLSocket) else None
+        connection = dialect.connect(*positional, **{**arguments, "defer_connect": True, "ssl_disabled": True})
+        connection.ssl, connection.ctx = True, self._context({})
+        connection.connect()
         return connection
+
+    def _context(self, asked: dict[str, Any]) -> ssl.SSLContext:
+        key = repr([(name, value, _version(value)) for name, value in sorted(asked.items())])
+        if key not in self.contexts:
+            model: Any = connections.Connection(defer_connect=True, **asked)
+            self.contexts = {key: model.ctx}  # those of files that were replaced are of no more use
+        return self.contexts[key]
+
+
+def _version(value: Any) -> object:
+    """Tell one state of the files that an argument names from another: certificates are renewed under their names."""
+    if isinstance(value, dict):
+        return [_version(inner) for _, inner in sorted(value.items())]
+    try:
+        status = os.stat(value)
+    except (OSError, TypeError, ValueError):
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino

@@ -1,14 +1,13 @@
 """Finding the socket of a connection whose driver does not tell it.
 
-The sockets of the process are listed before a connection is made and after; when exactly one is new and its peer is
-a database server's, it is the connection's. Another thread that connects at the same moment makes it ambiguous, and
+The sockets of the process are listed before a connection is made and after; when exactly one is new, it is the
+connection's. Another thread that connects at the same moment makes it ambiguous, and
 then nothing is assumed: the connection is used without a check, as in stock SQLAlchemy.
 """
 
 from __future__ import annotations
 
 import os
-import socket
 import stat
 import threading
 
@@ -29,7 +28,7 @@ def newest() -> int | None:
     if before is None:
         return None
     _before.sockets = None
-    new = [fd for fd, _ in _sockets() - before if _connected(fd)]
+    new = [fd for fd, _ in _sockets() - before]
     return new[0] if len(new) == 1 else None
 
 
@@ -44,12 +43,3 @@ def _sockets() -> set[tuple[int, int]]:
         if stat.S_ISSOCK(status.st_mode):
             found.add((int(name), status.st_ino))
     return found
-
-
-def _connected(fd: int) -> bool:
-    try:
-        with socket.socket(fileno=os.dup(fd)) as copy:
-            copy.getpeername()
-            return True
-    except OSError:
-        return False

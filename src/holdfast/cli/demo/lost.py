@@ -105,6 +105,7 @@ def run(
     :param rounds: rounds by cause, where they are to differ from the cause's own.
     """
     rows: list[Lost] = []
+    stage.server.execute("SET GLOBAL wait_timeout = %s", (IDLE_LIMIT,))
     for cause in CAUSES:
         count = (rounds or {}).get(cause.key) or stage.rounds(cause.rounds, cause.quick_rounds)
         rows += _strike(stage, cause, contenders, count)

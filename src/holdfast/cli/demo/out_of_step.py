@@ -37,7 +37,6 @@ _FIRST = 41
 Story = Literal["book", "read"]
 Outcome = Literal["right", "wrong", "error"]
 Visit = Callable[[Stage, Engine, int], tuple[str, str]]
-_WORDS: dict[Story, str] = {"book": "book", "read": "look up"}
 
 
 class SoftTimeLimit(Exception):
@@ -68,12 +67,13 @@ def run(stage: Stage, contenders: Sequence[Contender] = (STOCK, PRE_PING, HOLDFA
     """
     if DRIVER not in stage.drivers:
         return []
+    stage.let_connections_idle()
     visitors = stage.rounds(5, 3)
     rows: list[Answer] = []
     stories: tuple[tuple[Story, int, Visit], ...] = (("book", 1, _book), ("read", 5, _read))
     for story, timeouts, visit in stories:
         for contender in contenders:
-            stage.say(f"{story} after {timeouts} interrupted jobs: {contender.name}")
+            stage.say(f"{contender.name}: jobs to interrupt: {timeouts}")
             _make_seats(stage)
             engine = contender.engine(stage.server.url(DRIVER))
             try:
@@ -83,7 +83,7 @@ def run(stage: Stage, contenders: Sequence[Contender] = (STOCK, PRE_PING, HOLDFA
                 for seat in range(_FIRST, _FIRST + visitors):
                     told, truth = visit(stage, engine, seat)
                     outcome = _outcome(told, truth)
-                    asked = f"{_WORDS[story]} seat {seat}"
+                    asked = f"seat {seat}"
                     rows.append(Answer(story, timeouts, contender.name, asked, told, truth, outcome))
             finally:
                 engine.dispose()

@@ -98,11 +98,12 @@ def out_of_step_tables(rows: Sequence[Answer]) -> list[Table]:
             continue
         names = list(dict.fromkeys(row.contender for row in those))
         found = {(row.asked, row.contender): row for row in those}
-        table = Table(
-            title.format(interrupted=_interrupted(those[0].timeouts)), ("request", *names), labels=1 + len(names)
-        )
+        heading = title.format(interrupted=_interrupted(those[0].timeouts))
+        table = Table(heading, ("seat", "in fact", *names), labels=2 + len(names))
         for asked in dict.fromkeys(row.asked for row in those):
-            table.add(asked, *(_told(found[asked, name]) for name in names))
+            answers = [found[asked, name] for name in names]
+            facts = " or ".join(dict.fromkeys(answer.truth for answer in answers))
+            table.add(asked, facts, *(_told(answer) for answer in answers))
         tables.append(table)
     return tables
 
@@ -115,5 +116,5 @@ def _told(answer: Answer) -> Cell:
     if answer.outcome == "right":
         return Cell(answer.told, "good")
     if answer.outcome == "error":
-        return Cell(answer.told, "bad")
-    return Cell(f"{answer.told} (WRONG: {answer.truth})", "bad")
+        return Cell(answer.told.removeprefix("error: "), "bad")
+    return Cell(f"{answer.told} (WRONG)", "bad")

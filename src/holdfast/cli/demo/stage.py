@@ -24,12 +24,16 @@ class Stage:
     """What a part needs."""
 
     server: Server
-    """Runs, with :data:`IDLE_LIMIT`. A part may stop it and has to leave it running."""
+    """Runs, with :data:`IDLE_LIMIT` unless it was lifted. A part may stop it and has to leave it running."""
     drivers: tuple[str, ...]
     quick: bool = False
     """Fewer rounds."""
     say: Callable[[str], None] = _silent
     """Told, in a few words, what is being done."""
+
+    def let_connections_idle(self) -> None:
+        """Lift the idle limit, for a part that is about something else: a busy machine may stop for two seconds."""
+        self.server.execute("SET GLOBAL wait_timeout = DEFAULT")
 
     def rounds(self, full: int, quick: int) -> int:
         """Return the number of rounds to play."""

@@ -1,0 +1,158 @@
+"""What may import what, and that holdfast itself needs SQLAlchemy and nothing else."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib.metadata
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy
+import typing_extensions
+
+import holdfast
+
+SOURCE = Path(holdfast.__file__).parent
+MODULES = {path.relative_to(SOURCE).with_suffix("").as_posix(): path for path in sorted(SOURCE.rglob("*.py"))}
+DRIVERS = {"MySQLdb", "pymysql", "mysql"}
+
+LAYERS = (
+    {"_version", "errors"},
+    {"settings", "counters", "faults"},
+    {"drivers"},
+    {"liveness", "hints", "urls"},
+    {"hold"},
+    {"plugin"},
+    {"__init__"},
+)
+"""Each may import from those before it, never from those behind."""
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module that a file imports, as a dotted name, wherever in the file."""
+    package = ["holdfast", *path.relative_to(SOURCE).parent.parts]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            if node.module:
+                yield ".".join([*base, *node.module.split(".")])
+            else:
+                yield from (".".join([*base, alias.name]) for alias in node.names)
+
+
+def own_parts(path: Path) -> set[str]:
+    """The first level of holdfast's own modules that a file imports."""
+    own = {name.partition(".")[2].partition(".")[0] for name in imports(path) if name.partition(".")[0] == "holdfast"}
+    return {part if f"{part}.py" in os.listdir(SOURCE) or (SOURCE / part).is_dir() else "__init__" for part in own}
+
+
+def layer(part: str) -> int | None:
+    return next((number for number, parts in enumerate(LAYERS) if part in parts), None)
+
+
+def test_the_parser_sees_imports() -> None:
+    assert {"holdfast.counters", "holdfast.faults", "os"} <= set(imports(MODULES["drivers/base"]))
+    assert own_parts(MODULES["plugin"]) >= {"drivers", "urls", "errors", "hold", "settings"}
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if layer(name.partition("/")[0]) is not None])
+def test_imports_go_one_way(name: str) -> None:
+    part = name.partition("/")[0]
+    own = layer(part)
+    assert own is not None
+    for imported in own_parts(MODULES[name]) - {part}:
+        other = layer(imported)
+        assert other is not None, f"{name} imports {imported}, which has no place in the order"
+        assert other < own, f"{name} imports {imported}"
+
+
+def test_every_part_of_the_core_has_a_place_in_the_order() -> None:
+    core = {name.partition("/")[0] for name in MODULES} - {"lab", "cli", "flask", "metrics"}
+    unplaced = {part for part in core if layer(part) is None}
+    assert unplaced == set(), "new: put it where it belongs in LAYERS"
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if not name.startswith(("lab/", "cli/"))])
+def test_the_lab_and_the_command_line_are_nobodys_foundation(name: str) -> None:
+    assert not {"lab", "cli"} & own_parts(MODULES[name])
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if not name.startswith(("drivers/", "lab/"))])
+def test_only_its_own_module_imports_a_driver(name: str) -> None:
+    assert not DRIVERS & {imported.partition(".")[0] for imported in imports(MODULES[name])}
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("drivers/")])
+def test_a_drivers_module_imports_its_own_driver_and_no_other(name: str) -> None:
+    allowed = {"mysqldb": {"MySQLdb"}, "pymysql": {"pymysql"}, "mysqlconnector": {"mysql"}}
+    found = DRIVERS & {imported.partition(".")[0] for imported in imports(MODULES[name])}
+    assert found == allowed.get(name.partition("/")[2], set())
+
+
+@functools.cache
+def _site(packages: tuple[str, ...]) -> tempfile.TemporaryDirectory[str]:
+    site = tempfile.TemporaryDirectory(prefix="holdfast-bare-")
+    distribution = importlib.metadata.distribution("holdfast")._path  # type: ignore[attr-defined]
+    targets = [SOURCE, Path(distribution), Path(sqlalchemy.__file__).parent, Path(typing_extensions.__file__)]
+    for name in packages:
+        found = importlib.import_module(name).__file__
+        assert found is not None
+        targets.append(Path(found).parent)
+    for target in targets:
+        (Path(site.name) / target.name).symlink_to(target)
+    return site
+
+
+def run_bare(code: str, *packages: str) -> str:
+    """Run code in a Python that has SQLAlchemy, holdfast and these packages installed and nothing else."""
+    site = _site(packages)
+    code = f"import sys; sys.path.append({site.name!r})\n{code}"
+    command = [sys.executable, "-I", "-S", "-W", "error", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_no_driver_is_there_in_a_bare_python() -> None:
+    """For the tests that rely on it."""
+    code = "import importlib.util as u; print([n for n in ('MySQLdb', 'pymysql', 'mysql', 'click') if u.find_spec(n)])"
+    assert run_bare(code) == "[]"
+
+
+@pytest.mark.slow
+def test_importing_holdfast_needs_sqlalchemy_alone() -> None:
+    code = """
+        import holdfast
+        from sqlalchemy import create_engine
+        engine = create_engine('sqlite://?plugin=holdfast')
+        print(holdfast.__version__, engine.connect().exec_driver_sql('select 7').scalar(), holdfast.of(engine).active)
+    """
+    assert run_bare("\n".join(line.strip() for line in code.splitlines())) == f"{holdfast.__version__} 7 False"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("code", ["import holdfast", "import holdfast, holdfast.plugin; holdfast.SETTINGS"])
+def test_importing_holdfast_imports_no_driver_and_no_extra(code: str) -> None:
+    unwanted = "MySQLdb _mysql pymysql mysql click rich flask flask_sqlalchemy prometheus_client cryptography"
+    code += f"; import sys; print(sorted(set('{unwanted} holdfast.lab holdfast.cli'.split()) & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.stdout.strip(), done.stderr) == ("[]", "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("driver", "package"), [("pymysql", "pymysql"), ("mysqldb", "MySQLdb")])
+def test_an_engine_imports_its_own_driver_and_no_other(driver: str, package: str) -> None:
+    code = (
+        f"from sqlalchemy import create_engine; create_engine('mysql+{driver}://u:p@127.0.0.1/d?plugin=holdfast'); "
+        "import sys; print(sorted({'MySQLdb', 'pymysql', 'mysql'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == f"['{package}']", done.stderr
