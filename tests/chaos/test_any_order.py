@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -27,7 +28,7 @@ WORDS = st.sampled_from(["SELECT {}", "  select {}", "/* no word first */ SELECT
 class OneConnection(RuleBasedStateMachine):
     """A pool of one; whoever checks out gets what the one before gave back."""
 
-    engine: Engine
+    make: Callable[[], Engine]
     observer: Engine
     """Of another account, without holdfast: what is committed, and the one who kills."""
 
@@ -35,6 +36,7 @@ class OneConnection(RuleBasedStateMachine):
     def begin(self) -> None:
         with self.observer.connect() as connection:
             connection.execute(text("DELETE FROM any_order"))
+        self.engine = type(self).make()
         self.connection: Connection | None = None
         self.number = 0
         self.committed: set[int] = set()
@@ -106,7 +108,7 @@ class OneConnection(RuleBasedStateMachine):
         self.held.rollback()
         self.written = set()
         self.killed = None
-        self.autocommit = self.held.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
+        self.autocommit = False  # SQLAlchemy sets it on the first connection only, with holdfast or without
 
     @precondition(lambda self: self.connection is not None)
     @rule()
@@ -141,8 +143,10 @@ class OneConnection(RuleBasedStateMachine):
     def teardown(self) -> None:
         if getattr(self, "connection", None) is not None:
             self.held.close()
-        with self.engine.connect() as connection:
-            assert connection.execute(text("SELECT 4711")).scalar() == 4711
+        if hasattr(self, "engine"):
+            with self.engine.connect() as connection:
+                assert connection.execute(text("SELECT 4711")).scalar() == 4711
+            self.engine.dispose()
 
 
 @pytest.mark.slow
@@ -156,12 +160,14 @@ def test_one_connection_in_any_order(driver: str, held: EngineFactory, stock: En
             isolation_level="AUTOCOMMIT",
         )
         server.execute("CREATE TABLE any_order (n INT) ENGINE=InnoDB", database="test")
-        engine = held(server.url(driver), pool_size=1, max_overflow=0, pool_timeout=2)
+
+        def make() -> Engine:
+            return held(server.url(driver), pool_size=1, max_overflow=0, pool_timeout=2)
 
         class Machine(OneConnection):
             pass
 
-        Machine.engine, Machine.observer = engine, observer
+        Machine.make, Machine.observer = staticmethod(make), observer
         run_state_machine_as_test(
             Machine,
             settings=settings(

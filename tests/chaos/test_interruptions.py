@@ -135,7 +135,7 @@ def test_an_exception_at_any_moment_gives_nobody_a_wrong_answer(
     found, moments = [], 0
     for before in BEFORE:
         for start in range(len(AFTER)) if THOROUGH else [BEFORE.index(before)]:
-            for moment in range(1000):
+            for moment in range(0, 2000, 9 if call == "stream" else 1):  # a stream has hundreds, all alike
                 after = AFTER[(start + moment) % len(AFTER)] if call != "close" else "close"
                 interruption = Interruption(moment, FILES[driver])
                 wrong = interrupt(engine, server, call, before, after, interruption)
@@ -145,5 +145,5 @@ def test_an_exception_at_any_moment_gives_nobody_a_wrong_answer(
                 if not interruption.fired:
                     break
                 moments += 1
-    assert moments >= 9, "nothing was interrupted"
+    assert moments >= 3, "nothing was interrupted"
     assert not found, f"{len(found)} of {moments} interruptions:\n" + "\n".join(found[:12])

@@ -22,6 +22,7 @@ from tests.conftest import EngineFactory, connection_id, read
 def pending(engine: Engine) -> Any:
     """Return a raw pool connection on which a ROLLBACK was just sent."""
     fairy = engine.raw_connection()
+    fairy.rollback()  # of what was sent while connecting; this one is waited for
     cursor = fairy.cursor()
     cursor.execute("SELECT 1")
     cursor.fetchall()

@@ -107,7 +107,7 @@ def test_every_way_in_attaches_once_and_counts_once(server: Server, way: str, lo
         assert engine.pool.size() == 2
         assert "plugin" not in engine.url.query
         assert len(list(engine.pool.dispatch.checkout)) == 1
-        assert len(list(engine.pool.dispatch.checkin)) == 1
+        assert len(list(engine.pool.dispatch.reset)) == 1
     finally:
         engine.dispose()
 
@@ -165,7 +165,6 @@ def test_create_pool_from_url(server: Server, driver: str, log: Log) -> None:
     pool.dispose()
 
 
-@pytest.mark.xfail(reason="create_pool_from_url drops its engine, and with the weak reference the pool is not known")
 def test_create_pool_from_url_defers_the_rollback(server: Server) -> None:
     pool = create_pool_from_url(server.url("pymysql").update_query_dict({"plugin": "holdfast"}))
     gc.collect()
@@ -272,12 +271,8 @@ CHARACTER_SET = text("SELECT @@character_set_client, @@character_set_results, @@
 
 
 def test_the_character_set_is_the_one_that_stock_would_use(
-    server: Server, driver: str, held: EngineFactory, stock: EngineFactory, request: pytest.FixtureRequest
+    server: Server, driver: str, held: EngineFactory, stock: EngineFactory
 ) -> None:
-    if driver == "pymysql":
-        reason = "the dialect's SET NAMES is left out although a do_connect listener made the connection"
-        request.applymarker(pytest.mark.xfail(reason=reason))
-
     def connects(dialect: Any, record: Any, positional: list[Any], arguments: dict[str, Any]) -> Any:
         connection = dialect.loaded_dbapi.connect(*positional, **arguments)
         cursor = connection.cursor()
@@ -363,7 +358,6 @@ def test_pool_pre_ping_is_honoured_with_one_line(
     assert sum("pool_pre_ping" in line for line in log()) == 1
 
 
-@pytest.mark.xfail(reason="each of the two plugin objects says it")
 def test_pool_pre_ping_is_one_line_when_the_plugin_is_named_twice(server: Server, log: Log) -> None:
     WAYS["URL and argument"](server.url("pymysql"), pool_pre_ping=True)
     assert sum("pool_pre_ping" in line for line in log()) == 1
@@ -406,7 +400,6 @@ def test_two_engines_share_a_pool(server: Server, driver: str, held: EngineFacto
     assert sum(replaced) == 1, "counted once"
 
 
-@pytest.mark.xfail(reason="both engines' checkin listeners count and log it")
 def test_a_connection_of_a_shared_pool_is_retired_once(server: Server, held: EngineFactory, log: Log) -> None:
     one = held(server.url("pymysql"))
     other = held(server.url("pymysql"), pool=one.pool)
@@ -525,7 +518,6 @@ def test_the_counters_that_were_read_do_not_change_afterwards(server: Server, en
     assert Counters() == Counters().snapshot()
 
 
-@pytest.mark.xfail(reason="the pool runs checkout again for the new connection, and both are counted")
 def test_a_replaced_connection_is_one_checkout(server: Server, engine: Engine) -> None:
     kill_idle(server, engine)
     read(engine)

@@ -119,7 +119,7 @@ def test_the_defaults_are_set_on_every_drivers_socket(server: Server, driver: st
         "TCP_KEEPIDLE": 60,
         "TCP_KEEPINTVL": 10,
         "TCP_KEEPCNT": 3,
-        "TCP_USER_TIMEOUT": 15_000,
+        "TCP_USER_TIMEOUT": 60_000,
         "TCP_NODELAY": 1,
     }
 

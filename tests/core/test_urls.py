@@ -287,11 +287,6 @@ HIDES_THE_PLUGIN = re.compile(r"@[^/]*\?")
 """An @ with a ? behind it: SQLAlchemy takes the rest, ?plugin=holdfast with it, for one key of the query."""
 NO_PORT = re.compile(r"@[^/?]*:")
 """An @ with a : behind it: SQLAlchemy looks there for a port, and shows what it found."""
-LEAKS = {
-    "Kx7q@Zv9w:Gh3t": "the error of make_url is still the new error's __context__",
-    "Kx7q@Zv9w?Gh3t": "an @ or ? in a key of the query is not noticed",
-    "Kx7q@Zv9w?Gh3t@plugin=holdfast": "an @ or ? in a key of the query is not noticed",
-}
 
 
 @pytest.mark.parametrize("create", [by_plugin, holdfast.create_engine])
@@ -306,8 +301,6 @@ def test_an_unescaped_password_works_or_is_an_error_that_says_how_to_write_it(
     if create is by_plugin and (HIDES_THE_PLUGIN.search(password) or NO_PORT.search(password)):
         stock_first(server, password)
         return
-    if password in LEAKS:
-        request.applymarker(pytest.mark.xfail(reason=LEAKS[password]))
     server.execute("CREATE OR REPLACE USER 'plain'@'%%' IDENTIFIED BY %s", (password,))
     server.execute("GRANT ALL ON test.* TO 'plain'@'%'")
     error: Exception | None = None
@@ -375,10 +368,7 @@ def advised(password: str) -> str:
     return str(eval(found[0], {"urllib": urllib, "password": password}))
 
 
-TWO_WORDS = pytest.param(
-    "two words",
-    marks=pytest.mark.xfail(reason="quote_plus writes a space as +, which SQLAlchemy reads as +"),
-)
+TWO_WORDS = "two words"
 
 
 @pytest.mark.parametrize("password", [AWKWARD, "a+b", "100%", "\u00fc\u20ac", "", TWO_WORDS])
