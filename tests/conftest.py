@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import select
+from collections import Counter
 from collections.abc import Callable, Iterator
 from operator import attrgetter
 from typing import Any
@@ -137,3 +138,20 @@ def wait_until_ended(driver_connection: Any) -> None:
     poller = select.poll()
     poller.register(descriptor, select.POLLRDHUP)  # not POLLIN: that may be a ROLLBACK's reply
     assert poller.poll(10_000), "the connection goes on"
+
+
+def waits(proxy: Proxy, unit: Callable[[], object], units: int = 8) -> tuple[float, Counter[str]]:
+    """How many round trips one unit of work waits for, and the commands that all of them sent.
+
+    The shortest of the units counts: other load on the machine makes one longer, nothing makes one shorter.
+    """
+    proxy.delay = 0.01
+    commands: Counter[str] = Counter()
+    shortest = float("inf")
+    for _ in range(units):
+        with proxy.measure() as measured:
+            unit()
+        shortest = min(shortest, measured.waits_per_unit)
+        commands += measured.commands
+    proxy.delay = 0
+    return shortest, commands

@@ -12,6 +12,7 @@ from sqlalchemy.pool import NullPool
 import holdfast
 from holdfast.lab import Proxy, Server
 from tests.conftest import EngineFactory, read
+from tests.conftest import waits as measure_waits
 
 UNITS = 8
 
@@ -81,17 +82,11 @@ def test_back_to_back_units_on_one_connection(
     for engine in (ours, theirs):
         unit(engine)
         unit(engine)
-    proxy.delay = 0.01
-    with proxy.measure(UNITS) as mine:
-        for _ in range(UNITS):
-            unit(ours)
-    proxy.delay = 0
-    with proxy.measure(UNITS) as without:
-        for _ in range(UNITS):
-            unit(theirs)
-    assert mine.commands_per_unit == commands, mine.commands
-    assert mine.waits_per_unit == pytest.approx(waits, abs=0.35)
-    assert without.commands_per_unit >= stock_commands, without.commands
+    waited, sent = measure_waits(proxy, lambda: unit(ours), UNITS)
+    assert sent.total() == commands * UNITS, sent
+    assert waited == pytest.approx(waits, abs=0.35)
+    _, sent = measure_waits(proxy, lambda: unit(theirs), UNITS)
+    assert sent.total() >= stock_commands * UNITS, sent
 
 
 def test_an_empty_transaction_after_a_commit_sends_nothing(
@@ -158,10 +153,6 @@ def test_settings_switch_pipelining_and_deferral_off(
     for settings, waits in (({"holdfast_pipeline": False}, 2), ({"holdfast_defer_rollback": False}, 2)):
         engine = held(url, **settings)
         read(engine)
-        proxy.delay = 0.01
-        with proxy.measure(UNITS) as measured:
-            for number in range(UNITS):
-                assert read(engine, number) == number
-        proxy.delay = 0
-        assert measured.waits_per_unit == pytest.approx(waits, abs=0.5)
+        waited, _ = measure_waits(proxy, lambda engine=engine: read(engine), UNITS)  # type: ignore[misc]
+        assert waited == pytest.approx(waits, abs=0.5)
         assert holdfast.of(engine).counters.statements_pipelined == 0

@@ -6,6 +6,7 @@ connection, waits for a line on its standard input (by then that connection has 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Callable
@@ -45,10 +46,13 @@ def otel_pymysql() -> Callable[[], list[str]]:
 def otel_sqlalchemy() -> Callable[[], list[str]]:
     from opentelemetry.instrumentation.sqlalchemy import SQLAlchemyInstrumentor
 
-    # It says of itself that it is for SQLAlchemy before 2.1, and would do nothing; it works with 2.1 all the same.
-    return opentelemetry(
-        lambda provider: SQLAlchemyInstrumentor().instrument(tracer_provider=provider, skip_dep_check=True)
-    )
+    def instrument(provider: Any) -> None:
+        # It says of itself that it is for SQLAlchemy before 2.1, and would do nothing; it works with 2.1 all the same.
+        # The last thing it wraps is SQLAlchemy's asyncio module, which from 2.1 on is missing without greenlet.
+        with contextlib.suppress(ImportError):
+            SQLAlchemyInstrumentor().instrument(tracer_provider=provider, skip_dep_check=True)
+
+    return opentelemetry(instrument)
 
 
 def datadog(**libraries: bool) -> Callable[[], list[str]]:
