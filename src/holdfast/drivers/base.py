@@ -202,7 +202,7 @@ class Wire:
         """Return what ``poll()`` reports of the socket: 0 when there is nothing to read and nobody hung up."""
         if self.poll is None:
             return 0
-        found = self.poll(int(wait_seconds * 1000))
+        found = self.poll(int(wait_seconds * 1000) if wait_seconds else 0)
         return found[0][1] if found else 0
 
     def hung_up(self) -> bool:
@@ -346,17 +346,11 @@ class HeldConnection:
         and the socket looked at once more; where it has not arrived, the next statement is sent behind it.
         """
         wire = self._holdfast
-        poll = wire.poll
         try:
-            if (
-                poll is not None
-                and wire.fault is None
-                and not wire.in_flight
-                and not poll(0)
-                and (not wire.exclusive or self._holdfast_is_open())
-            ):
-                return None
-            return self._holdfast_diagnose()
+            events = wire.events()
+            if not events and wire.fault is None and not wire.in_flight:
+                return None if not wire.exclusive or self._holdfast_is_open() else Cause.CLOSED
+            return self._holdfast_diagnose(events)
         except Exception:  # whatever a driver makes of being asked: not a connection to go on with
             wire.fault = Cause.CLOSED
             return wire.fault
@@ -370,17 +364,16 @@ class HeldConnection:
                 return self._holdfast.fault
         return None
 
-    def _holdfast_diagnose(self) -> str | None:
+    def _holdfast_diagnose(self, events: int) -> str | None:
         wire = self._holdfast
         if wire.fault is not None:
             return wire.fault
         if not wire.exclusive:
-            return Cause.CLOSED if wire.events() & _GONE else None
+            return Cause.CLOSED if events & _GONE else None
         if wire.in_flight:
             return Cause.INTERRUPTED
         if not self._holdfast_is_open():
             return Cause.CLOSED
-        events = wire.events()
         if events and wire.pending:
             cause = self._holdfast_settled()
             if cause is not None:
@@ -433,8 +426,8 @@ class HeldConnection:
             wire.counters.rollbacks_skipped += 1
         elif self._holdfast_has_unread_result():
             self._holdfast_stock_rollback()  # reads what is unread, or refuses
-        elif wire.poll is not None and wire.poll(0):
-            wire.give_up(Cause.CLOSED if wire.events() & _GONE else Cause.OUT_OF_STEP)
+        elif events := wire.events():
+            wire.give_up(Cause.CLOSED if events & _GONE else Cause.OUT_OF_STEP)
         elif wire.defer and wire.reads_only:
             self._holdfast_defer_rollback()
             wire.counters.rollbacks_deferred += 1
