@@ -13,7 +13,7 @@ LAB := . tools/lab-env.sh &&
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-core lint bench peers clean
+.PHONY: help demo test test-core lint chaos bench peers clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -31,6 +31,9 @@ lint: .venv/.ready-test ## ruff and mypy; what the pre-commit hook runs
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy --strict $(LINTED)
+
+chaos: .venv/.ready-test ## random faults and interruptions, the long version (half an hour)
+	@$(LAB) HOLDFAST_CHAOS=1 $(PY) -m pytest tests/chaos $(ARGS)
 
 bench: .venv/.ready-test ## measure holdfast against stock SQLAlchemy
 	@$(LAB) $(PY) -m bench $(ARGS)

@@ -137,6 +137,7 @@ class MySQLConnection(_Connector):
         if (
             wire.pending
             and wire.pipeline
+            and (wire.depth or not wire.in_flight)
             and wire.fault is None
             and expected
             and not args

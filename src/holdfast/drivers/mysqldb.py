@@ -111,7 +111,9 @@ class MySQLdbConnection(HeldConnection):
             # SQLAlchemy's dialect repeats the SET NAMES that the driver sent while connecting.
             if query == b"SET NAMES " + self.character_set_name().encode():  # type: ignore[attr-defined]
                 return
-        pipelined = wire.pending and wire.pipeline and wire.fault is None and may_follow_rollback(query)
+        pipelined = (
+            wire.pending and wire.pipeline and not wire.in_flight and wire.fault is None and may_follow_rollback(query)
+        )
         if not pipelined and (wire.pending or wire.in_flight or wire.fault is not None):
             self._holdfast_begin(query)
         wire.clean = False

@@ -59,6 +59,7 @@ class PyMySQLConnection(HeldConnection):
         if (
             wire.pending
             and wire.pipeline
+            and not wire.in_flight
             and wire.fault is None
             and statement is not None
             and may_follow_rollback(statement)
