@@ -26,6 +26,32 @@ def _default(setting: Setting) -> str:
     return "off" if setting.default is None else f"{setting.default:g} s"
 
 
+QUOTED = (
+    "Commands sent / round trips waited for, per unit, back to back on one connection",
+    "Units per second, and ratio to stock: 1 ms round trip",
+    "Units per second, and ratio to stock: loopback, a core for each",
+    "Units per second, and ratio to stock: loopback, one core for site and server",
+    "CPU per checkout, SELECT 1 and return, in microseconds: a core for each",
+    "CPU per checkout, SELECT 1 and return, in microseconds: one core for site and server",
+)
+"""The tables of `make bench` that the README quotes."""
+
+
+def figures(report: str) -> str:
+    """The quoted tables, as `make bench` wrote them."""
+    setting = re.findall(r"^- .*$", report, re.MULTILINE)
+    parts = [
+        "### Figures",
+        "Printed by `make bench` ([all of them](bench/results/latest.md)), in one run on:",
+        "\n".join(setting),
+    ]
+    for title in QUOTED:
+        found = re.search(rf"^### {re.escape(title)}\n\n((?:\|.*\n)+)", report, re.MULTILINE)
+        assert found, f"bench/results/latest.md has no table {title!r}; run make bench"
+        parts += [f"**{title}**", found[1].strip()]
+    return "\n\n".join(parts)
+
+
 def replace_part(text: str, name: str, content: str) -> str:
     """Put generated content between a part's markers."""
     pattern = re.compile(rf"(<!-- {name}: begin -->\n).*?(<!-- {name}: end -->)", re.DOTALL)
@@ -36,8 +62,8 @@ def replace_part(text: str, name: str, content: str) -> str:
 def render(text: str) -> str:
     """Return the README with its generated parts brought up to date."""
     text = replace_part(text, "settings", settings_table())
-    figures = ROOT / "bench" / "results" / "readme.md"
-    return replace_part(text, "figures", figures.read_text().strip()) if figures.exists() else text
+    report = ROOT / "bench" / "results" / "latest.md"
+    return replace_part(text, "figures", figures(report.read_text()))
 
 
 if __name__ == "__main__":
