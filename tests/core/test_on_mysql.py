@@ -70,10 +70,10 @@ def test_no_metadata_lock_is_left_by_work_that_was_rolled_back(
     mysql_server: Server, driver: str, held: EngineFactory
 ) -> None:
     """With a failed statement or a MyISAM table MySQL's in-transaction flag is 0 while the lock is held."""
-    mysql_server.execute("CREATE TABLE IF NOT EXISTS kept (id INT PRIMARY KEY) ENGINE=MyISAM", database="test")
+    mysql_server.execute("CREATE TABLE IF NOT EXISTS unlocked (id INT PRIMARY KEY) ENGINE=MyISAM", database="test")
     engine = held(mysql_server.url(driver))
     for number, statement in enumerate(
-        ("SELECT * FROM kept", "SELECT nothing FROM kept", "INSERT INTO kept VALUES (1)")
+        ("SELECT * FROM unlocked", "SELECT nothing FROM unlocked", "INSERT INTO unlocked VALUES (1)")
     ):
         try:
             with engine.connect() as connection:
@@ -81,7 +81,7 @@ def test_no_metadata_lock_is_left_by_work_that_was_rolled_back(
         except DBAPIError:
             pass
         mysql_server.execute("SET SESSION lock_wait_timeout = 2")
-        mysql_server.execute(f"ALTER TABLE kept COMMENT '{number}'", database="test")
+        mysql_server.execute(f"ALTER TABLE unlocked COMMENT '{number}'", database="test")
 
 
 def test_uncommitted_work_is_never_seen(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import socket
 import time
@@ -156,6 +157,8 @@ def test_an_error_of_a_rollback_reaches_the_one_who_caused_it(
     proxy.delay = 0.01
     with pytest.raises(DBAPIError, match="1399"), engine.connect() as connection:
         connection.exec_driver_sql("XA START 'x'")
+    del connection
+    gc.collect()  # SQLAlchemy 2.0 leaves a connection whose close() raised to the collector
     assert read(engine, 7) == 7
 
 
