@@ -58,7 +58,7 @@ def check_on_return(connection: Any, wire: Wire, *, settle: bool = False) -> str
 
     One whose ROLLBACK is still unanswered was looked at when that was sent, and is looked at again before use.
 
-    :param settle: wait for that answer: more statements are about to be run on the connection.
+    :param settle: more statements are about to be run on the connection: make sure that it answers.
     """
     if wire.retired:
         return Cause.RETIRED
@@ -66,7 +66,7 @@ def check_on_return(connection: Any, wire: Wire, *, settle: bool = False) -> str
         return None
     cause: str | None = connection._holdfast_look()
     if settle and cause is None:
-        cause = connection._holdfast_settled()
+        cause = connection._holdfast_answers()
     return cause
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import signal
 import socket
@@ -45,6 +46,7 @@ def test_statements_are_classified_whatever_type_they_have(kind: Any) -> None:
     assert is_plain_read(kind("SELECT 1"))
     assert not is_plain_read(kind("SELECT 1 FROM t FOR UPDATE"))
     assert not is_plain_read(kind("select 1 from t lock in share mode"))
+    assert not is_plain_read(kind("SELECT 1 FROM t FOR UPDATE /*" + "traceparent " * 20 + "*/"))
     assert not is_plain_read(kind("UPDATE t SET a = 1"))
 
 
@@ -74,6 +76,24 @@ def test_a_lost_connection_with_an_isolation_level_to_put_back_costs_no_place_in
             wait_until_ended(connection.connection.driver_connection)
     assert read(engine, 5) == 5
     assert holdfast.of(engine).counters.replaced == {Cause.CLOSED: 4}
+
+
+@pytest.mark.parametrize("level", ["AUTOCOMMIT", "SERIALIZABLE"])
+def test_nor_does_one_whose_end_has_not_arrived_yet(
+    server: Server, proxy: Proxy, driver: str, held: EngineFactory, level: Any
+) -> None:
+    url = server.url(driver, host=proxy.host, port=proxy.port)
+    engine = held(url, pool_size=1, max_overflow=0, pool_timeout=2)
+    proxy.delay = 0.02
+    for _ in range(2):
+        with contextlib.suppress(DBAPIError), engine.connect() as connection:
+            mine = connection.execution_options(isolation_level=level)
+            number = mine.execute(text("SELECT CONNECTION_ID()")).scalar_one()
+            mine.commit()
+            server.kill_connection(number)
+        assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+    proxy.delay = 0
+    assert read(engine, 5) == 5
 
 
 @pytest.mark.usefixtures("soft_limit")

@@ -91,6 +91,8 @@ def is_plain_read(statement: Any) -> bool:
         return False
     tail = statement[-64:]
     tail = tail.encode("ascii", "replace") if isinstance(tail, str) else bytes(tail)
+    if tail.endswith(b"*/"):  # a comment, as tracers append them, may be longer than that
+        tail = statement.encode("utf-8", "replace") if isinstance(statement, str) else bytes(statement)
     tail = tail.upper()
     return not any(word in tail for word in _LOCKING)
 
@@ -363,6 +365,17 @@ class HeldConnection:
             except self._holdfast_errors:
                 return self._holdfast.fault
         return None
+
+    def _holdfast_answers(self) -> str | None:
+        """Make sure, by a round trip, that the connection answers; say what is wrong, or ``None``."""
+        wire = self._holdfast
+        if wire.pending or not wire.clean or not wire.exclusive:
+            return self._holdfast_settled()
+        try:
+            self._holdfast_stock_rollback()
+        except self._holdfast_errors:
+            wire.fault = Cause.CLOSED
+        return wire.fault
 
     def _holdfast_diagnose(self, events: int) -> str | None:
         wire = self._holdfast
