@@ -100,6 +100,7 @@ class Hold:
         event.listen(engine, "checkout", self._on_checkout, insert=True)
         event.listen(engine, "reset", self._on_reset, insert=True)
         event.listen(engine, "handle_error", self._on_error)
+        engine.dialect.reset_isolation_level = self._guard(engine.dialect.reset_isolation_level)  # type: ignore[assignment,method-assign]
         self._exclusive = isinstance(engine.pool, _EXCLUSIVE_POOLS)
         self._dialect_events = engine.dialect.dispatch
         remember(engine, self)
@@ -158,20 +159,43 @@ class Hold:
         raise DisconnectionError(f"holdfast: {cause}")
 
     def _on_reset(self, dbapi_connection: Any, record: Any, state: Any) -> None:
-        # The first thing that happens when a connection is returned. What follows (the pool's own ROLLBACK, putting
-        # back an isolation level) must not meet a connection that cannot be used: an exception there would cost the
-        # pool a place for ever.
+        # The first thing that happens when a connection is returned: what follows need not meet a dead connection.
         wire = _wire(dbapi_connection)
         if wire is None or record is None or record.dbapi_connection is None:
             return
         wire.fresh = False
         wire.idle_since = self._clock()
-        cause = liveness.check_on_return(dbapi_connection, wire, settle=_will_run_sql(record))
+        cause = liveness.check_on_return(dbapi_connection, wire)
         if cause is None:
             return
         self._counters.count_replaced(cause)
         logger.info("%s: discarded a connection when it was returned%s (%s).", self.where, _place(), cause)
         record.invalidate()
+
+    def _guard(self, reset_isolation_level: Callable[[Any], None]) -> Callable[[Any], None]:
+        """Make the dialect's method give a connection up when it fails.
+
+        SQLAlchemy calls it while a connection is being returned, after the pool's ``reset`` event, to put back a level
+        that was set for one checkout. An exception there would cost the pool a place for ever.
+        """
+
+        def put_back(dbapi_connection: Any) -> None:
+            try:
+                reset_isolation_level(dbapi_connection)
+            except BaseException as error:
+                wire = _wire(dbapi_connection)
+                if wire is None or not wire.exclusive:
+                    raise
+                wire.give_up(wire.fault or (Cause.INTERRUPTED if wire.in_flight else Cause.CLOSED))
+                logger.info(
+                    "%s: a connection whose isolation level could not be put back is not used again (%s).",
+                    self.where,
+                    type(error).__name__,
+                )
+                if not isinstance(error, Exception):
+                    raise
+
+        return put_back
 
     def _on_error(self, context: ExceptionContext) -> None:
         error = context.original_exception
@@ -248,11 +272,6 @@ def _wire(dbapi_connection: Any) -> Wire | None:
     """Return a held connection's state, also from under a tracer's proxy."""
     wire = getattr(dbapi_connection, "_holdfast", None)
     return wire if type(wire) is Wire else None
-
-
-def _will_run_sql(record: Any) -> bool:
-    """Say whether SQLAlchemy has something to put back (an isolation level) before the connection is in the pool."""
-    return bool(getattr(record, "finalize_callback", None))  # not public; tests/core/test_private_attributes.py
 
 
 def _is_driver_error(context: ExceptionContext) -> bool:

@@ -53,20 +53,16 @@ def check_before_use(connection: Any, wire: Wire, settings: Settings, now: float
     return cause
 
 
-def check_on_return(connection: Any, wire: Wire, *, settle: bool = False) -> str | None:
+def check_on_return(connection: Any, wire: Wire) -> str | None:
     """Say why a connection that is being returned must not be kept, or ``None``.
 
     One whose ROLLBACK is still unanswered was looked at when that was sent, and is looked at again before use.
-
-    :param settle: more statements are about to be run on the connection: make sure that it answers.
     """
     if wire.retired:
         return Cause.RETIRED
-    if wire.pending and wire.fault is None and not wire.in_flight and not settle:
+    if wire.pending and wire.fault is None and not wire.in_flight:
         return None
     cause: str | None = connection._holdfast_look()
-    if settle and cause is None:
-        cause = connection._holdfast_answers()
     return cause
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import MySQLdb.connections
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 import holdfast
@@ -94,6 +94,29 @@ def test_nor_does_one_whose_end_has_not_arrived_yet(
         assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
     proxy.delay = 0
     assert read(engine, 5) == 5
+
+
+@pytest.mark.parametrize("level", ["AUTOCOMMIT", "SERIALIZABLE"])
+def test_nor_does_one_that_ends_while_it_is_being_returned(
+    server: Server, driver: str, held: EngineFactory, level: Any
+) -> None:
+    engine = held(server.url(driver), pool_size=1, max_overflow=0, pool_timeout=2)
+    doomed: list[int] = []
+
+    @event.listens_for(engine, "reset")  # after holdfast's, before the level is put back
+    def kill(dbapi_connection: Any, record: Any, state: Any) -> None:
+        if doomed:
+            server.kill_connection(doomed.pop())
+            wait_until_ended(dbapi_connection)
+
+    for _ in range(2):
+        with engine.connect() as connection:
+            mine = connection.execution_options(isolation_level=level)
+            doomed.append(mine.execute(text("SELECT CONNECTION_ID()")).scalar_one())
+            mine.commit()
+        assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+    assert read(engine, 5) == 5
+    assert sum(holdfast.of(engine).counters.replaced.values()) == 2
 
 
 @pytest.mark.usefixtures("soft_limit")

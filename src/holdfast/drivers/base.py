@@ -366,17 +366,6 @@ class HeldConnection:
                 return self._holdfast.fault
         return None
 
-    def _holdfast_answers(self) -> str | None:
-        """Make sure, by a round trip, that the connection answers; say what is wrong, or ``None``."""
-        wire = self._holdfast
-        if wire.pending or not wire.clean or not wire.exclusive:
-            return self._holdfast_settled()
-        try:
-            self._holdfast_stock_rollback()
-        except self._holdfast_errors:
-            wire.fault = Cause.CLOSED
-        return wire.fault
-
     def _holdfast_diagnose(self, events: int) -> str | None:
         wire = self._holdfast
         if wire.fault is not None:
@@ -470,15 +459,19 @@ class HeldConnection:
         """Close, reading a pending reply first if it comes soon, so that the server does not count an aborted
         client."""
         wire = self._holdfast
-        if wire.pending and not wire.in_flight and wire.fault is None:
-            try:
-                if wire.events(_CLOSE_SECONDS):
-                    self._holdfast_settle()
-            except self._holdfast_errors:
-                pass
-        wire.pending = False
-        wire.fault = wire.fault or Cause.CLOSED
-        wire.stock.close(self)
+        try:
+            if wire.pending and not wire.in_flight and wire.fault is None:
+                try:
+                    if wire.events(_CLOSE_SECONDS):
+                        self._holdfast_settle()
+                except self._holdfast_errors:
+                    pass
+            wire.pending = False
+            wire.fault = wire.fault or Cause.CLOSED
+            wire.stock.close(self)
+        except BaseException:  # interrupted: whoever keeps the traceback would keep the session alive
+            wire.give_up(wire.fault or Cause.INTERRUPTED)
+            raise
 
 
 _C = TypeVar("_C")

@@ -1,4 +1,7 @@
-"""Private MariaDB and MySQL servers, and a proxy that counts and breaks: everything to test a site's database access.
+"""Everything to test a site's database access.
+
+Private MariaDB and MySQL servers, a proxy that counts and breaks, prefork servers to run the site under, and clients
+that check its answers.
 
 ::
 
@@ -10,12 +13,31 @@
             ...
         print(work.commands, work.waits_per_unit)
         proxy.blackhole()  # and see what the site does
+
+    with Prefork("hello.py:application", kind="uwsgi", workers=4) as site:
+        report = load(site.url, [Question(f"/double/{n}", str(2 * n)) for n in range(1000)])
+    assert report.right == report.sent, report
 """
 
 from __future__ import annotations
 
 from ._errors import LabError, ServerFailed, ServerNotFound
+from .load import LoadFailure, LoadReport, Question, load
+from .prefork import Prefork
 from .proxy import Measurement, Proxy
 from .server import Process, Server
 
-__all__ = ["LabError", "Measurement", "Process", "Proxy", "Server", "ServerFailed", "ServerNotFound"]
+__all__ = [
+    "LabError",
+    "LoadFailure",
+    "LoadReport",
+    "Measurement",
+    "Prefork",
+    "Process",
+    "Proxy",
+    "Question",
+    "Server",
+    "ServerFailed",
+    "ServerNotFound",
+    "load",
+]

@@ -2,7 +2,7 @@
 
 RuntimeError
  └── LabError            anything the lab itself could not do
-      ├── ServerNotFound   there is no MariaDB or MySQL to run
+      ├── ServerNotFound   there is no such program to run: no MariaDB or MySQL, no uWSGI, no gunicorn
       └── ServerFailed     there is one, and it did not do what was asked
 """
 
@@ -14,13 +14,13 @@ class LabError(RuntimeError):
 
 
 class ServerNotFound(LabError):
-    """Raised when no MariaDB or MySQL server program can be found to run."""
+    """Raised when a server program can be found nowhere; the message says what to install."""
 
 
 class ServerFailed(LabError):
     """Raised when a server did not start, ended by itself, or is not running when it is needed.
 
-    The message names the server's address and directory, and ends with the last lines of its error log.
+    The message names the server's address and directory, and ends with the last lines of its log.
     """
 
 
