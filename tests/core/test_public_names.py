@@ -34,7 +34,20 @@ PUBLIC = [
     "create_engine",
     "of",
 ]
-LAB = ["LabError", "Measurement", "Process", "Proxy", "Server", "ServerFailed", "ServerNotFound"]
+LAB = [
+    "LabError",
+    "LoadFailure",
+    "LoadReport",
+    "Measurement",
+    "Prefork",
+    "Process",
+    "Proxy",
+    "Question",
+    "Server",
+    "ServerFailed",
+    "ServerNotFound",
+    "load",
+]
 
 
 def test_the_public_names_are_these() -> None:

@@ -95,6 +95,10 @@ class Guard:
             pid, status = os.waitpid(self.pid, options)
             if pid:
                 self.pid, self.exit = None, os.waitstatus_to_exitcode(status)
+                try:
+                    os.killpg(pid, signal.SIGKILL)  # what it has left: the workers of a web server's killed master
+                except (ProcessLookupError, PermissionError):
+                    pass
 
     def signal(self, number: int) -> None:
         if self.pid is None:
