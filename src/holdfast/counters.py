@@ -27,11 +27,14 @@ class Cause:
     """It works, but its server is read-only or not ready."""
     LOST_IN_USE = "lost in use"
     """It was lost while the application was using it; the application got the driver's error."""
+    INHERITED = "the parent process's"
+    """It was inherited by fork(). It is the parent's and goes on there; this process makes its own."""
 
 
 @dataclass
 class Counters:
-    """Running totals since the engine was created. Read them at any time; they are not a rigid interface.
+    """Running totals of one process since the engine was created, in a forked child since the fork. Read them at any
+    time; they are not a rigid interface.
 
     Plain integers, incremented without a lock: with several threads a count may rarely be short by one.
     """

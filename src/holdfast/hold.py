@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 import weakref
@@ -15,7 +16,7 @@ from sqlalchemy.engine import Engine, ExceptionContext
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import AssertionPool, NullPool, QueuePool
 
-from . import drivers, faults, hints, liveness
+from . import drivers, faults, fork, hints, liveness, pools
 from .counters import Cause, Counters
 from .drivers import Wire
 from .settings import Settings
@@ -56,6 +57,9 @@ class Hold:
         self._counters = Counters()
         self._clock = clock
         self._suspicion = liveness.Suspicion()
+        self._engine: weakref.ref[Engine] | None = None
+        self._wires: weakref.WeakSet[Wire] = weakref.WeakSet()
+        self._inherited = 0
         self._charset_once = False
         self._exclusive = False
         self._unknown_said = False
@@ -100,16 +104,21 @@ class Hold:
         event.listen(engine, "checkout", self._on_checkout, insert=True)
         event.listen(engine, "reset", self._on_reset, insert=True)
         event.listen(engine, "handle_error", self._on_error)
-        engine.dialect.reset_isolation_level = self._guard(engine.dialect.reset_isolation_level)  # type: ignore[assignment,method-assign]
+        dialect: Any = engine.dialect
+        dialect.set_isolation_level = self._noting(dialect.set_isolation_level)
+        dialect.reset_isolation_level = self._guarded(dialect.reset_isolation_level)
         self._exclusive = isinstance(engine.pool, _EXCLUSIVE_POOLS)
         self._dialect_events = engine.dialect.dispatch
         remember(engine, self)
+        self._engine = weakref.ref(engine)
+        fork.watch(self)
 
     def _hold(self, dbapi_connection: Any) -> Wire | None:
         settings = self.settings
         exclusive = self._exclusive
         wire = Wire(
             self._counters,
+            owner=self,
             exclusive=exclusive,
             defer=exclusive and settings.defer_rollback,
             pipeline=exclusive and settings.pipeline,
@@ -124,13 +133,66 @@ class Hold:
                 )
             return None
         self._counters.connects += 1
+        self._wires.add(wire)
         if wire.fd is not None:
             liveness.set_socket_options(wire.fd, settings)
         return wire
 
+    # -- in a forked child -------------------------------------------------------------------------------------
+
+    def leave_to_parent(self) -> None:
+        """Called by :mod:`holdfast.fork`."""
+        wires = [wire for wire in self._wires if wire.pid != os.getpid()]
+        with fork.dead_socket() as dead:
+            for wire in wires:
+                wire.leave_to_parent(dead)
+        self._inherited = len(wires)
+
+    def start_anew(self) -> None:
+        """Called by :mod:`holdfast.fork`."""
+        self._counters = Counters()
+        if self._inherited:
+            self._counters.replaced[Cause.INHERITED] = self._inherited
+        self._suspicion = liveness.Suspicion()
+        engine = self._engine() if self._engine is not None else None
+        if engine is not None:
+            pools.renew(engine)
+
+    def reconnect(self, inherited: Any) -> Any:
+        """Called when a statement is about to be run on an inherited connection that is checked out."""
+        wire: Wire = inherited._holdfast
+        checkout = wire.checkout() if wire.checkout is not None else None
+        engine = self._engine() if self._engine is not None else None
+        if checkout is None or engine is None or drivers.unwrap(checkout.dbapi_connection) is not inherited:
+            return None
+        begun = not (wire.clean or wire.reads_only)
+        logger.log(
+            logging.WARNING if begun else logging.INFO,
+            "%s: a connection that was opened by the parent process %s and is still in use here was replaced by one "
+            "of this process's own%s.",
+            self.where,
+            wire.pid,
+            ". What the parent did on it and has not committed is not part of this process's transaction" * begun,
+        )
+        connection = pools.reconnect(checkout)
+        own = _wire(connection)
+        if own is not None:
+            own.checkout = wire.checkout
+            if wire.level is not None and own.level != wire.level:
+                engine.dialect.set_isolation_level(connection, wire.level)
+        return drivers.unwrap(connection)
+
     # -- listeners ---------------------------------------------------------------------------------------------
 
     def _on_connect(self, dbapi_connection: Any, record: Any) -> None:
+        if self._inherited:
+            logger.info(
+                "%s: %d connections of the parent process were left to it; process %d makes its own.",
+                self.where,
+                self._inherited,
+                os.getpid(),
+            )
+            self._inherited = 0
         if _wire(dbapi_connection) is None:
             wire = self._hold(dbapi_connection)
             if wire is not None:
@@ -139,7 +201,11 @@ class Hold:
 
     def _on_checkout(self, dbapi_connection: Any, record: Any, proxy: Any) -> None:
         wire = getattr(dbapi_connection, "_holdfast", None)  # _wire(), spelt out: this runs for every request
-        if type(wire) is not Wire or wire.fresh:
+        if type(wire) is not Wire:
+            self._counters.checkouts += 1
+            return
+        wire.checkout = weakref.ref(proxy)
+        if wire.fresh:
             self._counters.checkouts += 1
             return
         now = self._clock()
@@ -147,6 +213,8 @@ class Hold:
         if cause is None:
             self._counters.checkouts += 1
             return
+        if cause is Cause.INHERITED:
+            raise DisconnectionError(f"holdfast: {cause}")
         self._counters.count_replaced(cause)
         if cause is Cause.SILENT:
             self._suspicion = liveness.Suspicion(now, silent=True)
@@ -168,11 +236,23 @@ class Hold:
         cause = liveness.check_on_return(dbapi_connection, wire)
         if cause is None:
             return
-        self._counters.count_replaced(cause)
-        logger.info("%s: discarded a connection when it was returned%s (%s).", self.where, _place(), cause)
+        if cause is not Cause.INHERITED:
+            self._counters.count_replaced(cause)
+            logger.info("%s: discarded a connection when it was returned%s (%s).", self.where, _place(), cause)
         record.invalidate()
 
-    def _guard(self, reset_isolation_level: Callable[[Any], None]) -> Callable[[Any], None]:
+    def _noting(self, set_isolation_level: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
+        """Make the dialect's method note the level, for a connection that has to be replaced."""
+
+        def set_and_note(dbapi_connection: Any, level: Any) -> None:
+            set_isolation_level(dbapi_connection, level)
+            wire = _wire(dbapi_connection)
+            if wire is not None:
+                wire.level = level
+
+        return set_and_note
+
+    def _guarded(self, reset_isolation_level: Callable[[Any], None]) -> Callable[[Any], None]:
         """Make the dialect's method give a connection up when it fails.
 
         SQLAlchemy calls it while a connection is being returned, after the pool's ``reset`` event, to put back a level
@@ -203,9 +283,14 @@ class Hold:
         if not connected:
             hints.explain_connect_error(context, self.where)
         row = faults.classify(error, connected=connected) if _is_driver_error(context) else None
+        wire = _wire_of(context)
+        if wire is not None and wire.fault is Cause.INHERITED:
+            context.is_disconnect, context.invalidate_pool_on_disconnect = True, False
+            return
         if row is not None and connected:
             if row.effect is faults.Effect.RETIRE:
-                self._retire(context)
+                if wire is not None:
+                    wire.retired = True
             elif not context.is_disconnect:
                 context.is_disconnect = True
                 self._counters.disconnects_recognised += 1
@@ -221,14 +306,6 @@ class Hold:
                 self.where,
                 row.meaning,
             )
-
-    def _retire(self, context: ExceptionContext) -> None:
-        connection = context.connection
-        wire: Wire | None = None
-        if connection is not None and not connection.invalidated:
-            wire = _wire(connection.connection.dbapi_connection)
-        if wire is not None:
-            wire.retired = True
 
 
 def of(engine: Any) -> Hold:
@@ -272,6 +349,13 @@ def _wire(dbapi_connection: Any) -> Wire | None:
     """Return a held connection's state, also from under a tracer's proxy."""
     wire = getattr(dbapi_connection, "_holdfast", None)
     return wire if type(wire) is Wire else None
+
+
+def _wire_of(context: ExceptionContext) -> Wire | None:
+    connection = context.connection
+    if connection is None or connection.closed or connection.invalidated:
+        return None
+    return _wire(connection.connection.dbapi_connection)
 
 
 def _is_driver_error(context: ExceptionContext) -> bool:

@@ -24,9 +24,9 @@ DRIVERS = {"MySQLdb", "pymysql", "mysql"}
 
 LAYERS = (
     {"_version", "errors"},
-    {"settings", "counters", "faults"},
+    {"settings", "counters", "faults", "fork"},
     {"drivers"},
-    {"liveness", "hints", "urls"},
+    {"liveness", "hints", "urls", "pools"},
     {"hold"},
     {"plugin"},
     {"__init__"},

@@ -27,14 +27,18 @@ the pool's ``reset`` event (isolation-level finalizers run SQL after it and woul
 
 from __future__ import annotations
 
+import ctypes
 import os
 import select
 import socket
 import stat
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from os import getpid
+from typing import Any, Protocol, TypeVar
 
+from .. import fork
 from ..counters import Cause, Counters
 from ..faults import error_number
 
@@ -105,11 +109,20 @@ def server_error(number: object) -> bool:
     return isinstance(number, int) and number > 0 and not 2000 <= number < 3000
 
 
+class Owner(Protocol):
+    """The engine that a connection belongs to, as far as its connections know it."""
+
+    def reconnect(self, inherited: HeldConnection) -> Any:
+        """In a child: put a connection of its own in the place of an inherited one and return it, or ``None``."""
+
+
 class Wire:
     """What is known about the stream of bytes between one connection and its server."""
 
     __slots__ = (
+        "__weakref__",
         "charset_is_set",
+        "checkout",
         "clean",
         "counters",
         "defer",
@@ -121,9 +134,12 @@ class Wire:
         "idle_since",
         "in_flight",
         "inode",
+        "level",
         "local",
         "opening_cursor",
+        "owner",
         "pending",
+        "pid",
         "pipeline",
         "poll",
         "probe",
@@ -136,6 +152,7 @@ class Wire:
         self,
         counters: Counters,
         *,
+        owner: Owner | None = None,
         exclusive: bool = True,
         defer: bool = True,
         pipeline: bool = True,
@@ -172,6 +189,13 @@ class Wire:
         """The driver is inside ``cursor()``."""
         self.idle_since = 0.0
         """Monotonic time of its last return to the pool."""
+        self.pid = getpid()
+        """The process that opened it. In any other it is never used."""
+        self.owner = owner
+        self.checkout: weakref.ref[Any] | None = None
+        """SQLAlchemy's proxy that it was last handed out in."""
+        self.level: Any = None
+        """The isolation level that SQLAlchemy last set for it."""
         self.stock: Any = None
         """The connection's own class, before it was held."""
         self.fd: int | None = None
@@ -195,6 +219,7 @@ class Wire:
             return
         if not stat.S_ISSOCK(status.st_mode):
             return
+        os.set_inheritable(fd, False)  # the C libraries leave it to programs that this one starts
         poller = select.poll()
         poller.register(fd, _WATCHED)
         self.fd, self.inode, self.poll = fd, status.st_ino, poller.poll
@@ -211,8 +236,18 @@ class Wire:
         """Say whether the other side has closed the connection, as far as this side knows."""
         return bool(self.events() & _GONE)
 
+    def leave_to_parent(self, dead: int) -> None:
+        """In a child: never use the connection again, and put a dead socket in the place of the parent's."""
+        self.fault = Cause.INHERITED
+        if self.fd is not None and self.same_socket():
+            os.dup2(dead, self.fd, inheritable=False)
+            self.inode = os.fstat(self.fd).st_ino
+
     def give_up(self, cause: str) -> None:
         """Never use the connection again, and end its session now, so that what it did is undone and unlocked."""
+        if self.pid != getpid():
+            fork.after_fork()
+            return
         self.fault = cause
         if self.fd is not None and self.same_socket():
             try:
@@ -261,6 +296,13 @@ def _is_unix(fd: int) -> bool:
         return sock.family == getattr(socket, "AF_UNIX", None)
 
 
+_INHERITED = (
+    "MySQL server has gone away (holdfast: this connection and its transaction belong to the parent process {parent}, "
+    "which goes on with them; process {child} was forked from it and cannot commit or read what was begun there. "
+    "Call rollback() or close() and begin anew: that is done on a connection of this process's own.)"
+)
+
+
 class HeldConnection:
     """The methods that a held connection has in place of its driver's. Names of our own start with ``_holdfast`` to
     keep out of the driver's way; the state is one :class:`Wire`."""
@@ -306,6 +348,8 @@ class HeldConnection:
             to the last command was never read; the driver's error when the pending ROLLBACK turns out to have failed.
         """
         wire = self._holdfast
+        if wire.pid != getpid():
+            fork.after_fork()
         if wire.in_flight and not wire.depth and wire.fault is None and wire.exclusive:
             wire.fault = Cause.INTERRUPTED
         if wire.fault is not None:
@@ -339,6 +383,8 @@ class HeldConnection:
 
     def _holdfast_fault_error(self) -> Exception:
         fault = self._holdfast.fault
+        if fault is Cause.INHERITED:
+            return self._holdfast_error(2006, _INHERITED.format(parent=self._holdfast.pid, child=getpid()))
         return self._holdfast_error(2006, f"MySQL server has gone away (holdfast: this connection was {fault})")
 
     def _holdfast_look(self) -> str | None:
@@ -348,6 +394,8 @@ class HeldConnection:
         and the socket looked at once more; where it has not arrived, the next statement is sent behind it.
         """
         wire = self._holdfast
+        if wire.pid != getpid():
+            fork.after_fork()
         try:
             events = wire.events()
             if not events and wire.fault is None and not wire.in_flight:
@@ -409,6 +457,17 @@ class HeldConnection:
 
     # -- the driver's methods, held ----------------------------------------------------------------------------
 
+    def cursor(self, *args: Any, **kwargs: Any) -> Any:
+        """Open a cursor. In a child, an inherited connection gives one of the connection that takes its place."""
+        wire = self._holdfast
+        if wire.pid != getpid():
+            fork.after_fork()
+            other = wire.owner.reconnect(self) if wire.owner is not None else None
+            if other is None:
+                raise self._holdfast_fault_error()
+            return other.cursor(*args, **kwargs)
+        return wire.stock.cursor(self, *args, **kwargs)
+
     def rollback(self) -> None:
         """Roll back; see the module's docstring for when and how anything is sent.
 
@@ -416,7 +475,9 @@ class HeldConnection:
         session the server rolls back.
         """
         wire = self._holdfast
-        if not wire.exclusive:
+        if wire.pid != getpid():
+            fork.after_fork()  # nothing to roll back here
+        elif not wire.exclusive:
             wire.stock.rollback(self)
         elif wire.fault is not None:
             pass  # it goes with the connection
@@ -459,6 +520,10 @@ class HeldConnection:
         """Close, reading a pending reply first if it comes soon, so that the server does not count an aborted
         client."""
         wire = self._holdfast
+        if wire.pid != getpid():
+            fork.after_fork()
+            if not self._holdfast_is_harmless():
+                return
         try:
             if wire.pending and not wire.in_flight and wire.fault is None:
                 try:
@@ -472,6 +537,29 @@ class HeldConnection:
         except BaseException:  # interrupted: whoever keeps the traceback would keep the session alive
             wire.give_up(wire.fault or Cause.INTERRUPTED)
             raise
+
+    def _holdfast_is_harmless(self) -> bool:
+        """Say whether an inherited connection's socket was replaced, so that the driver may close or drop it.
+
+        Where the socket is not known (mysql-connector's C extension, when two threads connected at once) it never is:
+        the object is then kept for ever, so that its destructor does not end the parent's session.
+        """
+        if self._holdfast.fd is not None:
+            return True
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self))
+        return False
+
+
+def _collected(self: Any) -> None:
+    """The destructor of a held connection: what a driver's own sends in a child would reach the parent's session."""
+    wire = getattr(self, "_holdfast", None)
+    if wire is not None and wire.pid != getpid():
+        fork.after_fork()
+        if not self._holdfast_is_harmless():
+            return
+    stock = getattr(wire.stock, "__del__", None) if wire is not None else None
+    if stock is not None:
+        stock(self)
 
 
 _C = TypeVar("_C")
@@ -508,4 +596,5 @@ def _subclass(cls: type, methods: type[HeldConnection]) -> type:
     namespace: dict[str, Any] = {}
     for part in reversed(methods.__mro__[:-1]):
         namespace.update({name: value for name, value in vars(part).items() if not name.startswith("__")})
+    namespace["__del__"] = _collected
     return type(cls.__name__, (cls,), {**namespace, "__module__": cls.__module__, "__qualname__": cls.__qualname__})

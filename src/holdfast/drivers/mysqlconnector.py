@@ -11,12 +11,14 @@ and no ping per cursor; its socket is found among the process's own where that i
 from __future__ import annotations
 
 from collections.abc import Callable
+from os import getpid
 from typing import Any
 
 from mysql.connector import HAVE_CEXT, errors
 from mysql.connector.connection import MySQLConnection as PureConnection
 from mysql.connector.constants import ClientFlag, ServerCmd
 
+from .. import fork
 from ..counters import Cause
 from . import sockets
 from .base import HeldConnection, Wire, is_plain_read, may_follow_rollback, server_error
@@ -59,7 +61,7 @@ class _Connector(HeldConnection):
         wire = self._holdfast
         wire.opening_cursor = True
         try:
-            return wire.stock.cursor(self, *args, **kwargs)
+            return HeldConnection.cursor(self, *args, **kwargs)
         finally:
             wire.opening_cursor = False
 
@@ -82,6 +84,8 @@ class _Connector(HeldConnection):
     def _holdfast_exchange(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Run one of the driver's methods that sends a command or reads a reply to its end. They may be nested."""
         wire = self._holdfast
+        if wire.pid != getpid():
+            fork.after_fork()
         if not wire.depth and (wire.in_flight or wire.fault is not None):
             self._holdfast_begin()  # raises
         wire.depth += 1
@@ -129,6 +133,8 @@ class MySQLConnection(_Connector):
 
     def _send_cmd(self, command: int, argument: Any = None, *args: Any, **kwargs: Any) -> Any:
         wire = self._holdfast
+        if wire.pid != getpid():
+            fork.after_fork()
         expected = kwargs.get("expect_response", True)
         statement = None
         if command == ServerCmd.QUERY:

@@ -9,11 +9,13 @@ last error before the socket is asked.
 from __future__ import annotations
 
 from collections.abc import Callable
+from os import getpid
 from typing import Any
 
 import MySQLdb
 from MySQLdb import connections
 
+from .. import fork
 from ..counters import Cause
 from .base import HeldConnection, Wire, is_plain_read, may_follow_rollback, server_error
 
@@ -106,6 +108,8 @@ class MySQLdbConnection(HeldConnection):
 
     def query(self, query: Any) -> None:
         wire = self._holdfast
+        if wire.pid != getpid():
+            fork.after_fork()
         if wire.charset_is_set:
             wire.charset_is_set = False
             # SQLAlchemy's dialect repeats the SET NAMES that the driver sent while connecting.

@@ -10,11 +10,13 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Callable
+from os import getpid
 from typing import Any
 
 from pymysql import connections, err
 from pymysql.constants import COMMAND, CR
 
+from .. import fork
 from ..counters import Cause
 from .base import HeldConnection, Wire, is_plain_read, may_follow_rollback
 
@@ -55,6 +57,8 @@ class PyMySQLConnection(HeldConnection):
 
     def _execute_command(self, command: int, sql: bytes | str) -> None:
         wire = self._holdfast
+        if wire.pid != getpid():
+            fork.after_fork()
         statement = sql if command == COMMAND.COM_QUERY else None
         if (
             wire.pending
