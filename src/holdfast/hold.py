@@ -228,8 +228,8 @@ class Hold:
 
     def _on_reset(self, dbapi_connection: Any, record: Any, state: Any) -> None:
         # The first thing that happens when a connection is returned: what follows need not meet a dead connection.
-        wire = _wire(dbapi_connection)
-        if wire is None or record is None or record.dbapi_connection is None:
+        wire = getattr(dbapi_connection, "_holdfast", None)
+        if type(wire) is not Wire or record is None or record.dbapi_connection is None:
             return
         wire.fresh = False
         wire.idle_since = self._clock()

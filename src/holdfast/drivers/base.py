@@ -69,7 +69,6 @@ def _spellings(*words: str) -> frozenset[str | bytes]:
 
 _SELECT = _spellings("SELECT")
 _MAY_FOLLOW = _spellings("SELECT", "INSERT", "UPDATE", "DELETE", "REPLAC")
-_LOCKING = (b"UPDATE", b"SHARE", b"NOWAIT", b"LOCKED", b"INTO")
 _CLOSE_SECONDS = 0.2
 _PIPELINE_BYTES = 1_000_000  # a longer one may be several packets, and nobody minds one more round trip for it
 
@@ -97,8 +96,8 @@ def is_plain_read(statement: Any) -> bool:
     tail = tail.encode("ascii", "replace") if isinstance(tail, str) else bytes(tail)
     if tail.endswith(b"*/"):  # a comment, as tracers append them, may be longer than that
         tail = statement.encode("utf-8", "replace") if isinstance(statement, str) else bytes(statement)
-    tail = tail.upper()
-    return not any(word in tail for word in _LOCKING)
+    tail = tail.upper()  # no loop: this runs for every statement
+    return not (b"UPDATE" in tail or b"SHARE" in tail or b"NOWAIT" in tail or b"LOCKED" in tail or b"INTO" in tail)
 
 
 def server_error(number: object) -> bool:
@@ -397,22 +396,13 @@ class HeldConnection:
         if wire.pid != getpid():
             fork.after_fork()
         try:
-            events = wire.events()
-            if not events and wire.fault is None and not wire.in_flight:
+            found = wire.poll(0) if wire.poll is not None else None  # Wire.events(), spelt out: for every request
+            if not found and wire.fault is None and not wire.in_flight:
                 return None if not wire.exclusive or self._holdfast_is_open() else Cause.CLOSED
-            return self._holdfast_diagnose(events)
+            return self._holdfast_diagnose(found[0][1] if found else 0)
         except Exception:  # whatever a driver makes of being asked: not a connection to go on with
             wire.fault = Cause.CLOSED
             return wire.fault
-
-    def _holdfast_settled(self) -> str | None:
-        """Read a pending reply, waiting for it; say what is wrong, or ``None``."""
-        if self._holdfast.pending:
-            try:
-                self._holdfast_settle()
-            except self._holdfast_errors:
-                return self._holdfast.fault
-        return None
 
     def _holdfast_diagnose(self, events: int) -> str | None:
         wire = self._holdfast
@@ -425,9 +415,10 @@ class HeldConnection:
         if not self._holdfast_is_open():
             return Cause.CLOSED
         if events and wire.pending:
-            cause = self._holdfast_settled()
-            if cause is not None:
-                return cause
+            try:
+                self._holdfast_settle()
+            except self._holdfast_errors:
+                return wire.fault
             events = wire.events()
         if not events:
             return None
@@ -489,8 +480,8 @@ class HeldConnection:
             wire.counters.rollbacks_skipped += 1
         elif self._holdfast_has_unread_result():
             self._holdfast_stock_rollback()  # reads what is unread, or refuses
-        elif events := wire.events():
-            wire.give_up(Cause.CLOSED if events & _GONE else Cause.OUT_OF_STEP)
+        elif wire.poll is not None and (found := wire.poll(0)):
+            wire.give_up(Cause.CLOSED if found[0][1] & _GONE else Cause.OUT_OF_STEP)
         elif wire.defer and wire.reads_only:
             self._holdfast_defer_rollback()
             wire.counters.rollbacks_deferred += 1
