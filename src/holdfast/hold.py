@@ -108,7 +108,6 @@ class Hold:
         dialect.set_isolation_level = self._noting(dialect.set_isolation_level)
         dialect.reset_isolation_level = self._guarded(dialect.reset_isolation_level)
         self._exclusive = isinstance(engine.pool, _EXCLUSIVE_POOLS)
-        self._dialect_events = engine.dialect.dispatch
         remember(engine, self)
         self._engine = weakref.ref(engine)
         fork.watch(self)
@@ -196,8 +195,14 @@ class Hold:
         if _wire(dbapi_connection) is None:
             wire = self._hold(dbapi_connection)
             if wire is not None:
-                # A listener of the application's may have made or changed the connection.
-                wire.charset_is_set = self._charset_once and len(list(self._dialect_events.do_connect)) <= 1
+                wire.charset_is_set = self._charset_once and self._is_first()
+
+    def _is_first(self) -> bool:
+        """Say whether no listener of the application's can have made the connection, or changed it before this one."""
+        engine = self._engine() if self._engine is not None else None
+        if engine is None or len(list(engine.dialect.dispatch.do_connect)) > 1:
+            return False
+        return next(iter(engine.pool.dispatch.connect), None) == self._on_connect
 
     def _on_checkout(self, dbapi_connection: Any, record: Any, proxy: Any) -> None:
         wire = getattr(dbapi_connection, "_holdfast", None)  # _wire(), spelt out: this runs for every request

@@ -81,7 +81,8 @@ def set_socket_options(fd: int, settings: Settings) -> None:
         if settings.keepalive_idle is not None:
             interval = max(1, round(settings.keepalive_idle / 6))
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            _set(sock, "TCP_KEEPIDLE", max(1, round(settings.keepalive_idle)))
+            idle = "TCP_KEEPIDLE" if hasattr(socket, "TCP_KEEPIDLE") else "TCP_KEEPALIVE"  # macOS's name for it
+            _set(sock, idle, max(1, round(settings.keepalive_idle)))
             _set(sock, "TCP_KEEPINTVL", interval)
             _set(sock, "TCP_KEEPCNT", _KEEPALIVE_PROBES)
         if settings.tcp_user_timeout is not None:

@@ -88,6 +88,21 @@ def test_the_session_is_the_same_as_without_holdfast(
         assert session(engines[0]) == session(engines[1])
 
 
+def test_a_charset_that_a_listener_before_ours_has_set_is_set_back_as_in_stock(
+    server: Server, driver: str, held: EngineFactory, stock: EngineFactory
+) -> None:
+    engines = [factory(server.url(driver)) for factory in (held, stock)]
+    for engine in engines:
+
+        @event.listens_for(engine, "connect", insert=True)
+        def connected(connection: Any, record: Any) -> None:
+            cursor = connection.cursor()
+            cursor.execute("SET NAMES latin1")
+            cursor.close()
+
+    assert session(engines[0]) == session(engines[1])
+
+
 def test_text_survives(server: Server, engine: Engine) -> None:
     with engine.connect() as connection:
         assert connection.execute(text("SELECT :word"), {"word": "Grüße, 世界 🐬"}).scalar() == "Grüße, 世界 🐬"
