@@ -1,0 +1,209 @@
+"""Flask-SQLAlchemy with holdfast on: ``from holdfast.flask import SQLAlchemy``.
+
+The class is Flask-SQLAlchemy's own (3.1 or later), and all of its documentation holds. What is added:
+
+* every MySQL or MariaDB bind is held by holdfast, others are left as they are;
+* what older versions of Flask-SQLAlchemy could do still works: ``SQLALCHEMY_POOL_RECYCLE`` and its siblings,
+  ``db.get_engine(app)``, ``db.session.close()`` without an application context;
+* settings that come too late are not ignored in silence;
+* a request has a session of its own even where an application context was pushed at module level;
+* model bases with dataclasses work on SQLAlchemy 2.1, where Flask-SQLAlchemy 3.1.1 alone fails.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from flask import Flask, current_app, g, has_app_context
+from flask_sqlalchemy import SQLAlchemy as FlaskSQLAlchemy
+from flask_sqlalchemy.session import _app_ctx_id
+from sqlalchemy.engine import Engine, make_url
+from sqlalchemy.orm import scoped_session
+
+from .settings import PREFIX
+
+if TYPE_CHECKING:
+    from flask_sqlalchemy.session import Session
+
+__all__ = ["SQLAlchemy"]
+
+logger = logging.getLogger("holdfast")
+
+_OLD = {
+    "SQLALCHEMY_POOL_SIZE": "pool_size",
+    "SQLALCHEMY_POOL_TIMEOUT": "pool_timeout",
+    "SQLALCHEMY_POOL_RECYCLE": "pool_recycle",
+    "SQLALCHEMY_MAX_OVERFLOW": "max_overflow",
+}
+"""Settings of Flask-SQLAlchemy 2, removed in 3.0 and ignored there in silence."""
+
+_READ_ONCE = ("SQLALCHEMY_DATABASE_URI", "SQLALCHEMY_BINDS", "SQLALCHEMY_ENGINE_OPTIONS", "SQLALCHEMY_ECHO", *_OLD)
+
+_DATACLASS = ("__dataclass_fields__", "__dataclass_params__", "__match_args__")
+
+
+class SQLAlchemy(FlaskSQLAlchemy):
+    """:class:`flask_sqlalchemy.SQLAlchemy`, held.
+
+    Takes what that class takes; ``db = SQLAlchemy(app)`` and ``db = SQLAlchemy(); db.init_app(app)`` both work.
+    holdfast's settings go where engine options go, as ``SQLALCHEMY_ENGINE_OPTIONS = {"holdfast_probe_timeout": 2}``, or
+    into the URI.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._read: WeakKeyDictionary[Flask, dict[str, str]] = WeakKeyDictionary()
+        super().__init__(*args, **kwargs)
+
+    def init_app(self, app: Flask) -> None:
+        """Make the engines of an application from its configuration, as in Flask-SQLAlchemy.
+
+        :raises RuntimeError: when the application has an extension already, or no database is configured.
+        :raises holdfast.HoldfastError: for a URI or a setting that cannot work.
+        """
+        _warn_of_old_spellings(app)
+        super().init_app(app)
+        self._read[app] = _as_read(app)
+        app.wsgi_app = _OwnContext(app, app.wsgi_app, self._look_for_late_settings)  # type: ignore[method-assign]
+
+    @property
+    def engines(self) -> Mapping[str | None, Engine]:
+        """The engines of the current application, by bind key; ``None`` is the default's."""
+        engines = super().engines
+        self._look_for_late_settings(current_app._get_current_object())  # type: ignore[attr-defined]
+        return engines
+
+    def get_engine(  # type: ignore[override]
+        self, app: Flask | str | None = None, bind_key: str | None = None, **kwargs: Any
+    ) -> Engine:
+        """Return an engine, as all versions of Flask-SQLAlchemy have spelt it.
+
+        :param app: an application (which then need not be the current one), or a bind key, or nothing.
+        :param bind_key: the bind key, when an application is given; ``bind`` is the older name.
+        :raises KeyError: when there is no such bind.
+        :raises RuntimeError: without an application and outside an application context.
+        """
+        key = kwargs.pop("bind", bind_key)
+        if isinstance(app, Flask):
+            with app.app_context():
+                return self.engines[key]
+        return self.engines[key if app is None else app]
+
+    # -- what Flask-SQLAlchemy calls "internal": tests/flask/test_private_methods.py names each ----------------
+
+    def _apply_driver_defaults(self, options: dict[str, Any], app: Flask) -> None:
+        if not make_url(options["url"]).drivername.startswith("sqlite"):
+            for old, new in _OLD.items():
+                if app.config.get(old) is not None:
+                    options.setdefault(new, app.config[old])
+        super()._apply_driver_defaults(options, app)
+
+    def _make_engine(self, bind_key: str | None, options: dict[str, Any], app: Flask) -> Engine:
+        url = make_url(options["url"])
+        # The plugin takes holdfast's settings out, for every database; it may be named in the URI as well.
+        if url.get_backend_name() in ("mysql", "mariadb") or any(name.startswith(PREFIX) for name in options):
+            plugins = list(options.get("plugins", ()))
+            options["plugins"] = [*plugins, *(["holdfast"] if "holdfast" not in plugins else [])]
+        return super()._make_engine(bind_key, options, app)
+
+    def _make_scoped_session(self, options: dict[str, Any]) -> scoped_session[Session]:
+        scope = options.pop("scopefunc", _app_ctx_id)
+        return _ScopedSession(self._make_session_factory(options), scope)
+
+    def _make_declarative_base(self, model_class: Any, *args: Any, **kwargs: Any) -> Any:
+        # Flask-SQLAlchemy copies the base's attributes into a new one. SQLAlchemy 2.1 makes a dataclass of the base
+        # already, and refuses the copy with these.
+        kept = {name: model_class.__dict__[name] for name in _DATACLASS if name in vars(model_class)}
+        for name in kept:
+            delattr(model_class, name)
+        try:
+            return super()._make_declarative_base(model_class, *args, **kwargs)
+        finally:
+            for name, value in kept.items():
+                setattr(model_class, name, value)
+
+    # -- settings that come too late ---------------------------------------------------------------------------
+
+    def _look_for_late_settings(self, app: Flask) -> None:
+        before = self._read.get(app)
+        if before is None:
+            return
+        now = _as_read(app)
+        late = [name for name in _READ_ONCE if before[name] != now[name]]
+        if not late:
+            return
+        self._read[app] = now
+        message = (
+            f"{' and '.join(late)} changed after SQLAlchemy(app) or init_app(app) had made the database engines; the "
+            "change has no effect. Move it above that line."
+        )
+        logger.warning(message)
+        warnings.warn(message, RuntimeWarning, stacklevel=_callers_level())
+
+
+class _ScopedSession(scoped_session[Any]):
+    """A scoped session that can also be invalidated, and closed where there is no application context."""
+
+    def close(self) -> None:
+        if has_app_context():
+            super().close()
+
+    def invalidate(self) -> None:
+        """Close the current session and its connections, as :meth:`sqlalchemy.orm.Session.invalidate` does."""
+        self.registry().invalidate()
+
+
+class _OwnContext:
+    """WSGI middleware: give a request its own application context where one was pushed outside of requests.
+
+    On small sites ``app.app_context().push()`` stands at module level. Flask then runs every request in that context,
+    which never ends: with one session, one transaction and one snapshot for the life of the worker. ``flask.g`` stays
+    the outer context's. Nothing is done while ``app.testing`` is set: tests rely on sharing their context.
+    """
+
+    def __init__(self, app: Flask, inner: Callable[..., Iterable[bytes]], begin: Callable[[Flask], None]) -> None:
+        self.app = app
+        self.inner = inner
+        self.begin = begin
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        self.begin(self.app)
+        if not has_app_context() or self.app.testing or current_app._get_current_object() is not self.app:  # type: ignore[attr-defined]
+            return self.inner(environ, start_response)
+        outer_g = g._get_current_object()
+        context = self.app.app_context()
+        context.g = outer_g
+        with context:
+            return self.inner(environ, start_response)
+
+
+def _callers_level() -> int:
+    """How many frames up the application's own code is, as ``warnings.warn`` counts them."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in ("holdfast", "flask_sqlalchemy"):
+        level, frame = level + 1, frame.f_back
+    return level
+
+
+def _as_read(app: Flask) -> dict[str, str]:
+    return {name: repr(app.config.get(name)) for name in _READ_ONCE}
+
+
+def _warn_of_old_spellings(app: Flask) -> None:
+    old = {new: app.config[name] for name, new in _OLD.items() if app.config.get(name) is not None}
+    if not old:
+        return
+    named = ", ".join(name for name in _OLD if app.config.get(name) is not None)
+    new = {**old, **app.config.get("SQLALCHEMY_ENGINE_OPTIONS", {})}
+    message = (
+        f"{named}: Flask-SQLAlchemy 3 has no such setting any more; holdfast honours it. The new form is "
+        f"SQLALCHEMY_ENGINE_OPTIONS = {new!r}"
+    )
+    if "pool_recycle" in new:
+        message += " (and pool_recycle is not needed with holdfast)"
+    logger.warning(message)  # Python hides most deprecation warnings
+    warnings.warn(message, DeprecationWarning, stacklevel=_callers_level())
