@@ -328,7 +328,10 @@ def of(engine: Any) -> Hold:
         raise TypeError(f"holdfast.of() takes an engine, not {type(engine).__name__}. Did you mean session.get_bind()?")
     hold = _holds.get(dialect)
     if hold is None:
-        reason = "it was created without ?plugin=holdfast (or from engine.url, which does not keep the plugin)"
+        reason = (
+            "it was created without ?plugin=holdfast (or from the engine.url of an engine that got the plugin as an "
+            "argument, which is not kept there)"
+        )
         return Hold(describe(found), reason=reason)
     return hold
 

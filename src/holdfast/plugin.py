@@ -33,6 +33,7 @@ class HoldfastPlugin(CreateEnginePlugin):
         :raises DatabaseURLError: for a URL that cannot mean what was meant.
         :raises DriverNotInstalled: when the URL's driver is missing.
         """
+        self.named = {key: value for key, value in url.query.items() if key == "plugin" or key.startswith(PREFIX)}
         self.settings = Settings.take(url.query, kwargs)
         self.own_connect = all(kwargs.get(name) is None for name in ("creator", "pool", "module"))
         given = {*url.query, *kwargs.get("connect_args", ())}
@@ -49,7 +50,12 @@ class HoldfastPlugin(CreateEnginePlugin):
         return url.difference_update_query([key for key in url.query if key.startswith(PREFIX)])
 
     def engine_created(self, engine: Engine) -> None:
-        """Attach to the engine, or step aside and say so."""
+        """Attach to the engine, or step aside and say so.
+
+        What the URL said of holdfast is put back into ``engine.url``, which SQLAlchemy leaves without: the driver has
+        its arguments by now, and a library that makes an engine of its own from ``engine.url`` gets a held one.
+        """
+        engine.url = engine.url.update_query_dict(self.named)
         if find(engine) is not None:  # the plugin was named twice: in the URL and as an argument
             return
         where, reason = describe(engine), _why_not(engine, self.settings)

@@ -24,7 +24,7 @@ DRIVERS = {"MySQLdb", "pymysql", "mysql"}
 
 LAYERS = (
     {"_version", "errors"},
-    {"settings", "counters", "faults", "fork"},
+    {"settings", "counters", "faults", "fork", "hosts"},
     {"drivers"},
     {"liveness", "hints", "urls", "pools"},
     {"hold"},

@@ -105,7 +105,6 @@ def test_every_way_in_attaches_once_and_counts_once(server: Server, way: str, lo
         assert sum("replaced a pooled connection" in line for line in log()) == 1
         assert isinstance(engine.pool, QueuePool)
         assert engine.pool.size() == 2
-        assert "plugin" not in engine.url.query
         assert len(list(engine.pool.dispatch.checkout)) == 1
         assert len(list(engine.pool.dispatch.reset)) == 1
     finally:
@@ -451,15 +450,27 @@ def test_an_asyncio_engine_is_left_as_it_is_and_says_so(log: Log) -> None:
     assert "Kx7qZv9w" not in repr(hold) + log()[0]
 
 
-def test_an_engine_made_from_engine_url_is_not_held_and_the_reason_says_why(engine: Engine) -> None:
+def test_an_engine_made_from_engine_url_is_held_with_the_same_settings(server: Server, driver: str) -> None:
+    url = server.url(driver, query={"plugin": "holdfast", "holdfast_probe_timeout": "3"})
+    engine = create_engine(url)
+    for again in (create_engine(engine.url), create_engine(str(engine.url.render_as_string(hide_password=False)))):
+        assert read(again, 2) == 2
+        assert holdfast.of(again).active
+        assert holdfast.of(again).settings.probe_timeout == 3
+        again.dispose()
+    engine.dispose()
+
+
+def test_where_the_plugin_was_an_argument_such_an_engine_is_not_held_and_the_reason_says_why(
+    server: Server, driver: str
+) -> None:
+    engine = create_engine(server.url(driver), plugins=["holdfast"])
     again = create_engine(engine.url)
-    assert read(again, 2) == 2
     hold = holdfast.of(again)
     assert not hold.active
     assert "engine.url" in hold.reason
     assert "is not held" in repr(hold)
     assert holdfast.of(engine).active
-    again.dispose()
 
 
 # -- asking ------------------------------------------------------------------------------------------------------------

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Engine, event
+import threading
+from typing import Any
+
+from sqlalchemy import Engine, event, text
+from sqlalchemy.util.queue import Full, Queue
 
 import holdfast
+from holdfast.lab import Server
+from tests.conftest import EngineFactory
 
 
 def test_the_listeners_of_a_dialect_can_be_listed(engine: Engine) -> None:
@@ -20,3 +26,65 @@ def test_the_listeners_of_a_pool_can_be_listed_in_order(engine: Engine) -> None:
     assert next(iter(engine.pool.dispatch.connect)) == holdfast.of(engine)._on_connect
     event.listen(engine, "connect", listener, insert=True)
     assert next(iter(engine.pool.dispatch.connect)) == listener
+
+
+# -- holdfast.pools: what becomes of a pool in a forked child --------------------------------------------------
+
+
+def test_a_queue_pool_keeps_idle_connections_in_a_queue_under_a_lock(engine: Engine) -> None:
+    pool: Any = engine.pool
+    assert type(pool._pool) is Queue
+    assert pool._pool.maxsize == 5, "recreate() takes the new pool's size from it"
+    assert type(pool._overflow_lock) is type(threading.Lock())
+    with engine.connect():
+        assert pool._pool.qsize() == 0
+    assert pool._pool.qsize() == 1
+
+
+def test_a_queue_pool_closes_what_is_returned_while_its_queue_is_full(engine: Engine) -> None:
+    class Refusing(Queue[Any]):
+        def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+            raise Full
+
+    pool: Any = engine.pool
+    closed = []
+    event.listen(engine, "close", lambda dbapi_connection, record: closed.append(dbapi_connection))
+    with engine.connect() as connection:
+        inner = connection.connection.dbapi_connection
+        pool._pool = Refusing(pool._pool.maxsize)
+    assert closed == [inner]
+    assert pool.checkedin() == 0
+
+
+def test_a_pools_copy_has_its_size_order_and_listeners(server: Server, held: EngineFactory) -> None:
+    engine = held(server.url("pymysql"), pool_size=2, max_overflow=3, pool_use_lifo=True)
+    seen: list[object] = []
+    event.listen(engine, "checkout", lambda *arguments: seen.append(arguments))
+    before: Any = engine.pool
+    engine.dispose(close=False)
+    after: Any = engine.pool
+    assert after is not before
+    assert (after.size(), after._max_overflow, after._pool.use_lifo) == (2, 3, True)
+    with engine.connect():
+        assert seen
+
+
+def test_a_record_makes_a_new_connection_after_it_was_invalidated(engine: Engine) -> None:
+    with engine.connect() as connection:
+        checkout: Any = connection.connection
+        record = checkout._connection_record
+        before = checkout.dbapi_connection
+        assert record.dbapi_connection is before
+        record.invalidate()
+        assert record.dbapi_connection is None
+        after = record.get_connection()
+        assert after is record.dbapi_connection is not before
+        checkout.dbapi_connection = after
+        assert connection.execute(text("SELECT 1")).scalar() == 1
+
+
+def test_a_detached_checkout_has_no_record(engine: Engine) -> None:
+    with engine.connect() as connection:
+        connection.detach()
+        checkout: Any = connection.connection
+        assert checkout._connection_record is None

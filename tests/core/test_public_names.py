@@ -33,6 +33,7 @@ PUBLIC = [
     "__version__",
     "create_engine",
     "of",
+    "url",
 ]
 LAB = [
     "LabError",
@@ -123,6 +124,10 @@ def test_every_public_attribute_is_explained_where_it_is_defined(cls: type) -> N
 def test_the_signatures_are_these() -> None:
     assert str(inspect.signature(holdfast.create_engine)) == "(url: 'str | URL', **kwargs: 'Any') -> 'Engine'"
     assert str(inspect.signature(holdfast.of)) == "(engine: 'Any') -> 'Hold'"
+    assert list(inspect.signature(holdfast.url).parameters) == [
+        *("username", "password", "host", "database"),
+        *("port", "driver", "at", "my_cnf", "group", "environ", "query", "settings"),
+    ]
 
 
 @pytest.mark.parametrize("name", [name for name in PUBLIC if inspect.isclass(getattr(holdfast, name))])
