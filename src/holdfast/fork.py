@@ -2,7 +2,7 @@
 
 A child inherits its parent's sockets. Whatever it sends, reads or shuts down on one of them happens to the parent's
 session, and the destructors of most drivers do send something. So a child's first act is to put a dead socket in the
-place of each inherited one (:func:`dead_socket`); after that nothing that it does or drops can reach the parent.
+place of each inherited one (:func:`replace_by_dead`); after that nothing that it does or drops can reach the parent.
 
 A fork is noticed in four ways, of which any one is enough and none needs a thread or a call by the application:
 
@@ -22,11 +22,9 @@ import socket
 import sys
 import threading
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Protocol
 
-__all__ = ["Forked", "after_fork", "dead_socket", "watch"]
+__all__ = ["Forked", "after_fork", "replace_by_dead", "watch"]
 
 logger = logging.getLogger("holdfast")
 
@@ -50,6 +48,9 @@ _busy = False
 
 def watch(something: Forked) -> None:
     """Tell an object of every fork from now on, for as long as it exists."""
+    global _spare
+    if _spare is None:
+        _spare = _dead_pair()
     _watched.add(something)
     _chain_uwsgi()
 
@@ -66,31 +67,54 @@ def after_fork() -> None:
         if _process == os.getpid() or _busy:  # busy: called by the destructor of something that is being let go of
             return
         _busy = True
+        watched = list(_watched)
+        steps = [one.leave_to_parent for one in watched] + [one.start_anew for one in watched]
         try:
-            watched = list(_watched)
-            for something in watched:
-                something.leave_to_parent()
-            for something in watched:
-                something.start_anew()
-        except Exception:
-            logger.exception("holdfast: after a fork, something of the parent process's could not be let go of.")
+            for step in steps:
+                try:
+                    step()
+                except Exception:
+                    logger.exception("holdfast: after a fork, this failed for a database engine.")
         finally:
             _process, _busy = os.getpid(), False
 
 
-@contextmanager
-def dead_socket() -> Iterator[int]:
-    """Give the descriptor of a socket whose other end is closed, to be put (``os.dup2``) in the place of others.
+def replace_by_dead(fd: int) -> bool:
+    """Put a socket that swallows what is written to it, and is at its end when it is read, in the place of another.
 
-    Not ``/dev/null``: on a dead socket every driver reports a lost connection (2006, 2013), which SQLAlchemy
-    recognises; libmariadb over TLS reports 2026 for ``/dev/null``.
+    Not ``/dev/null``: libmariadb over TLS reports that as 2026, which SQLAlchemy does not take for a lost connection.
+    Not a socket whose other end is closed: a driver's farewell would raise SIGPIPE, which ends a program that has set
+    it back to its default. And one for each: mysql-connector shuts its socket down.
+
+    :return: false when that could not be done.
     """
-    one, other = socket.socketpair()
-    other.close()
     try:
-        yield one.fileno()
-    finally:
-        one.close()
+        one, other = _dead_pair()
+    except OSError:  # no descriptor left
+        return _spare is not None and _put(_spare[0], fd)
+    with one:
+        _kept.append(other)
+        return _put(one, fd)
+
+
+def _put(dead: socket.socket, fd: int) -> bool:
+    try:
+        os.dup2(dead.fileno(), fd, inheritable=False)
+    except OSError:
+        return False
+    return True
+
+
+_kept: list[socket.socket] = []
+"""The other ends: nobody reads them, and they have to stay open."""
+_spare: tuple[socket.socket, socket.socket] | None = None
+"""Made in the parent, for a child that has no descriptor left."""
+
+
+def _dead_pair() -> tuple[socket.socket, socket.socket]:
+    one, other = socket.socketpair()
+    one.shutdown(socket.SHUT_RD)
+    return one, other
 
 
 def _at_fork() -> None:

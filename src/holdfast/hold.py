@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import event
 from sqlalchemy.engine import Engine, ExceptionContext
-from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.pool import AssertionPool, NullPool, QueuePool
 
 from . import drivers, faults, fork, hints, liveness, pools
@@ -28,6 +28,8 @@ logger = logging.getLogger("holdfast")
 _EXCLUSIVE_POOLS = (QueuePool, NullPool, AssertionPool)
 """Pools that give a connection to one user at a time. A StaticPool's or SingletonThreadPool's connection can be in
 use by a second checkout; there every ROLLBACK is waited for."""
+
+_NO_SAVEPOINT = 1305  # ER_SP_DOES_NOT_EXIST
 
 _holds: weakref.WeakKeyDictionary[Any, Hold] = weakref.WeakKeyDictionary()
 
@@ -107,6 +109,7 @@ class Hold:
         dialect: Any = engine.dialect
         dialect.set_isolation_level = self._noting(dialect.set_isolation_level)
         dialect.reset_isolation_level = self._guarded(dialect.reset_isolation_level)
+        dialect.do_rollback_to_savepoint = _rolling_back_to(dialect)
         self._exclusive = isinstance(engine.pool, _EXCLUSIVE_POOLS)
         remember(engine, self)
         self._engine = weakref.ref(engine)
@@ -142,9 +145,10 @@ class Hold:
     def leave_to_parent(self) -> None:
         """Called by :mod:`holdfast.fork`."""
         wires = [wire for wire in self._wires if wire.pid != os.getpid()]
-        with fork.dead_socket() as dead:
-            for wire in wires:
-                wire.leave_to_parent(dead)
+        for wire in wires:
+            wire.fault = Cause.INHERITED  # whatever happens next, none is used
+        for wire in wires:
+            wire.leave_to_parent()
         self._inherited = len(wires)
 
     def start_anew(self) -> None:
@@ -177,6 +181,7 @@ class Hold:
         own = _wire(connection)
         if own is not None:
             own.checkout = wire.checkout
+            own.stands_in = True
             if wire.level is not None and own.level != wire.level:
                 engine.dialect.set_isolation_level(connection, wire.level)
         return drivers.unwrap(connection)
@@ -184,6 +189,7 @@ class Hold:
     # -- listeners ---------------------------------------------------------------------------------------------
 
     def _on_connect(self, dbapi_connection: Any, record: Any) -> None:
+        fork.after_fork()  # where nothing else has noticed
         if self._inherited:
             logger.info(
                 "%s: %d connections of the parent process were left to it; process %d makes its own.",
@@ -250,8 +256,11 @@ class Hold:
         """Make the dialect's method note the level, for a connection that has to be replaced."""
 
         def set_and_note(dbapi_connection: Any, level: Any) -> None:
-            set_isolation_level(dbapi_connection, level)
             wire = _wire(dbapi_connection)
+            if wire is not None and wire.pid != os.getpid():
+                dbapi_connection = self.reconnect(drivers.unwrap(dbapi_connection)) or dbapi_connection
+                wire = _wire(dbapi_connection)
+            set_isolation_level(dbapi_connection, level)
             if wire is not None:
                 wire.level = level
 
@@ -357,6 +366,29 @@ def _wire(dbapi_connection: Any) -> Wire | None:
     """Return a held connection's state, also from under a tracer's proxy."""
     wire = getattr(dbapi_connection, "_holdfast", None)
     return wire if type(wire) is Wire else None
+
+
+def _rolling_back_to(dialect: Any) -> Callable[[Any, str], None]:
+    """Make the dialect's method quiet about savepoints that are in the parent process's transaction."""
+    rollback_to_savepoint: Callable[[Any, str], None] = dialect.do_rollback_to_savepoint
+
+    def rollback_to(connection: Any, name: str) -> None:
+        wire = _wire(connection.connection.dbapi_connection)
+        if wire is not None and wire.pid != os.getpid():
+            return  # nothing was done since then in this process
+        try:
+            rollback_to_savepoint(connection, name)
+        except DBAPIError as error:
+            if (
+                wire is None
+                or not wire.stands_in
+                or error.orig is None
+                or faults.error_number(error.orig) != _NO_SAVEPOINT
+            ):
+                raise
+            dialect.do_rollback(connection.connection)  # all that was done here came after that savepoint
+
+    return rollback_to
 
 
 def _wire_of(context: ExceptionContext) -> Wire | None:

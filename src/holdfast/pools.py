@@ -35,7 +35,7 @@ def renew(engine: Engine) -> None:
     old = engine.pool
     if isinstance(old, QueuePool):
         old._overflow_lock = threading.Lock()
-        old._pool = _KeepsNothing(1)
+        old._pool = _KeepsNothing(old._pool.maxsize, old._pool.use_lifo)  # the new pool takes both from there
     engine.dispose(close=False)
 
 

@@ -144,6 +144,7 @@ class Wire:
         "probe",
         "reads_only",
         "retired",
+        "stands_in",
         "stock",
     )
 
@@ -193,6 +194,8 @@ class Wire:
         self.owner = owner
         self.checkout: weakref.ref[Any] | None = None
         """SQLAlchemy's proxy that it was last handed out in."""
+        self.stands_in = False
+        """It was put in the place of an inherited one, in the middle of a transaction of the parent's."""
         self.level: Any = None
         """The isolation level that SQLAlchemy last set for it."""
         self.stock: Any = None
@@ -224,6 +227,14 @@ class Wire:
         self.fd, self.inode, self.poll = fd, status.st_ino, poller.poll
         self.local = _is_unix(fd)
 
+    def begin_anew(self) -> None:
+        """Forget the session that was, because the driver is about to connect again."""
+        if self.pid != getpid():
+            self.notice_fork()
+            self.pid = getpid()
+        self.pending = self.clean = self.in_flight = False
+        self.fault = None
+
     def events(self, wait_seconds: float = 0.0) -> int:
         """Return what ``poll()`` reports of the socket: 0 when there is nothing to read and nobody hung up."""
         if self.poll is None:
@@ -235,17 +246,25 @@ class Wire:
         """Say whether the other side has closed the connection, as far as this side knows."""
         return bool(self.events() & _GONE)
 
-    def leave_to_parent(self, dead: int) -> None:
+    def leave_to_parent(self) -> None:
         """In a child: never use the connection again, and put a dead socket in the place of the parent's."""
         self.fault = Cause.INHERITED
         if self.fd is not None and self.same_socket():
-            os.dup2(dead, self.fd, inheritable=False)
-            self.inode = os.fstat(self.fd).st_ino
+            if fork.replace_by_dead(self.fd):
+                self.inode = os.fstat(self.fd).st_ino
+            else:
+                self.fd = None  # not known to be harmless
+
+    def notice_fork(self) -> None:
+        """To be called when the process is not the one that opened the connection."""
+        fork.after_fork()
+        if self.fault is not Cause.INHERITED:  # its engine is gone, or in the middle of being told
+            self.leave_to_parent()
 
     def give_up(self, cause: str) -> None:
         """Never use the connection again, and end its session now, so that what it did is undone and unlocked."""
         if self.pid != getpid():
-            fork.after_fork()
+            self.notice_fork()
             return
         self.fault = cause
         if self.fd is not None and self.same_socket():
@@ -348,7 +367,7 @@ class HeldConnection:
         """
         wire = self._holdfast
         if wire.pid != getpid():
-            fork.after_fork()
+            wire.notice_fork()
         if wire.in_flight and not wire.depth and wire.fault is None and wire.exclusive:
             wire.fault = Cause.INTERRUPTED
         if wire.fault is not None:
@@ -394,7 +413,7 @@ class HeldConnection:
         """
         wire = self._holdfast
         if wire.pid != getpid():
-            fork.after_fork()
+            wire.notice_fork()
         try:
             found = wire.poll(0) if wire.poll is not None else None  # Wire.events(), spelt out: for every request
             if not found and wire.fault is None and not wire.in_flight:
@@ -452,7 +471,7 @@ class HeldConnection:
         """Open a cursor. In a child, an inherited connection gives one of the connection that takes its place."""
         wire = self._holdfast
         if wire.pid != getpid():
-            fork.after_fork()
+            wire.notice_fork()
             other = wire.owner.reconnect(self) if wire.owner is not None else None
             if other is None:
                 raise self._holdfast_fault_error()
@@ -467,7 +486,7 @@ class HeldConnection:
         """
         wire = self._holdfast
         if wire.pid != getpid():
-            fork.after_fork()  # nothing to roll back here
+            wire.notice_fork()  # nothing to roll back here
         elif not wire.exclusive:
             wire.stock.rollback(self)
         elif wire.fault is not None:
@@ -512,7 +531,7 @@ class HeldConnection:
         client."""
         wire = self._holdfast
         if wire.pid != getpid():
-            fork.after_fork()
+            wire.notice_fork()
             if not self._holdfast_is_harmless():
                 return
         try:
@@ -545,7 +564,7 @@ def _collected(self: Any) -> None:
     """The destructor of a held connection: what a driver's own sends in a child would reach the parent's session."""
     wire = getattr(self, "_holdfast", None)
     if wire is not None and wire.pid != getpid():
-        fork.after_fork()
+        wire.notice_fork()
         if not self._holdfast_is_harmless():
             return
     stock = getattr(wire.stock, "__del__", None) if wire is not None else None

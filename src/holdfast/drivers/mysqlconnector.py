@@ -18,7 +18,6 @@ from mysql.connector import HAVE_CEXT, errors
 from mysql.connector.connection import MySQLConnection as PureConnection
 from mysql.connector.constants import ClientFlag, ServerCmd
 
-from .. import fork
 from ..counters import Cause
 from . import sockets
 from .base import HeldConnection, Wire, is_plain_read, may_follow_rollback, server_error
@@ -76,8 +75,7 @@ class _Connector(HeldConnection):
     def _open_connection(self) -> None:
         # reconnect() and ping(reconnect=True) come here on a connection that is already held.
         wire = self._holdfast
-        wire.pending = wire.clean = wire.in_flight = False
-        wire.fault = None
+        wire.begin_anew()
         wire.stock._open_connection(self)
         wire.watch(self._holdfast_fd())
 
@@ -85,7 +83,7 @@ class _Connector(HeldConnection):
         """Run one of the driver's methods that sends a command or reads a reply to its end. They may be nested."""
         wire = self._holdfast
         if wire.pid != getpid():
-            fork.after_fork()
+            wire.notice_fork()
         if not wire.depth and (wire.in_flight or wire.fault is not None):
             self._holdfast_begin()  # raises
         wire.depth += 1
@@ -134,7 +132,7 @@ class MySQLConnection(_Connector):
     def _send_cmd(self, command: int, argument: Any = None, *args: Any, **kwargs: Any) -> Any:
         wire = self._holdfast
         if wire.pid != getpid():
-            fork.after_fork()
+            wire.notice_fork()
         expected = kwargs.get("expect_response", True)
         statement = None
         if command == ServerCmd.QUERY:

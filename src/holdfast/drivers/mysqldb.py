@@ -15,7 +15,6 @@ from typing import Any
 import MySQLdb
 from MySQLdb import connections
 
-from .. import fork
 from ..counters import Cause
 from .base import HeldConnection, Wire, is_plain_read, may_follow_rollback, server_error
 
@@ -109,7 +108,7 @@ class MySQLdbConnection(HeldConnection):
     def query(self, query: Any) -> None:
         wire = self._holdfast
         if wire.pid != getpid():
-            fork.after_fork()
+            wire.notice_fork()
         if wire.charset_is_set:
             wire.charset_is_set = False
             # SQLAlchemy's dialect repeats the SET NAMES that the driver sent while connecting.

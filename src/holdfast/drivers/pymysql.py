@@ -16,7 +16,6 @@ from typing import Any
 from pymysql import connections, err
 from pymysql.constants import COMMAND, CR
 
-from .. import fork
 from ..counters import Cause
 from .base import HeldConnection, Wire, is_plain_read, may_follow_rollback
 
@@ -58,7 +57,7 @@ class PyMySQLConnection(HeldConnection):
     def _execute_command(self, command: int, sql: bytes | str) -> None:
         wire = self._holdfast
         if wire.pid != getpid():
-            fork.after_fork()
+            wire.notice_fork()
         statement = sql if command == COMMAND.COM_QUERY else None
         if (
             wire.pending
@@ -122,8 +121,7 @@ class PyMySQLConnection(HeldConnection):
     def connect(self, sock: Any = None) -> None:
         # ping(reconnect=True) comes here on a connection that is already held.
         wire = self._holdfast
-        wire.pending = wire.clean = wire.in_flight = False
-        wire.fault = None
+        wire.begin_anew()
         wire.stock.connect(self, sock)
         wire.watch(self._holdfast_fd())
 
