@@ -15,10 +15,18 @@ from holdfast.cli.demo.surroundings import Surroundings, look_around
 from holdfast.cli.tables import make_console, markdown, show
 from holdfast.lab import LabError, Server
 
-from . import connect, cpu, recovery, silence, throughput, waits
+from . import connect, cpu, prefork, recovery, silence, throughput, waits
 from .section import Bars, Result, Section
 
-SECTIONS = (waits.SECTION, throughput.SECTION, cpu.SECTION, connect.SECTION, recovery.SECTION, silence.SECTION)
+SECTIONS = (
+    waits.SECTION,
+    throughput.SECTION,
+    cpu.SECTION,
+    connect.SECTION,
+    recovery.SECTION,
+    silence.SECTION,
+    prefork.SECTION,
+)
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -41,7 +49,7 @@ def _chosen(context: click.Context, parameter: click.Parameter, value: str | Non
     help="Folder for latest.md and latest.png. Default: bench/results for a whole run, else bench/scratch.",
 )
 def main(only: tuple[Section, ...], quick: bool, output: Path | None) -> None:
-    """Measure holdfast against stock SQLAlchemy, side by side on this machine. Takes about five minutes."""
+    """Measure holdfast against stock SQLAlchemy, side by side on this machine. Takes about eight minutes."""
     console = make_console()
     whole = only == SECTIONS and not quick
     folder = output or (RESULTS if whole else RESULTS.parent / "scratch")

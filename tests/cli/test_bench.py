@@ -19,10 +19,10 @@ def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_chosen_sections_are_measured_shown_and_written(tmp_path: Path) -> None:
-    done = bench("--quick", "--only", "waits,connect,silence", "--output", str(tmp_path))
+    done = bench("--quick", "--only", "waits,connect,silence,prefork", "--output", str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
     text = (tmp_path / "latest.md").read_text(encoding="utf-8")
-    for title in ("What a unit of work waits for", "Connecting", "Silent peers"):
+    for title in ("What a unit of work waits for", "Connecting", "Silent peers", "Forked workers"):
         assert title in done.stdout
         assert f"## {title}" in text
     assert (tmp_path / "latest.png").read_bytes().startswith(b"\x89PNG")

@@ -12,6 +12,11 @@ from typing import Any
 
 import pytest
 
+from holdfast.cli.demo import prefork
+from holdfast.cli.demo.command import _part as play
+from holdfast.cli.demo.parts import PARTS
+from holdfast.cli.tables import make_console
+from holdfast.lab import Server, ServerNotFound
 from tests.conftest import DRIVERS
 
 pytestmark = pytest.mark.slow
@@ -83,6 +88,40 @@ def test_nobody_is_told_what_is_not_true(results: dict[str, Any]) -> None:
     assert {row["outcome"] for row in of(rows, "holdfast")} == {"right"}
     for without in ("stock", "pool_pre_ping"):
         assert "wrong" in {row["outcome"] for row in of(rows, without, story="book")}
+
+
+def test_forked_workers_answer_their_own_clients(results: dict[str, Any]) -> None:
+    rows: Rows = results["prefork"]
+    ours, theirs = of(rows, "holdfast"), of(rows, "stock")
+    assert [row["driver"] for row in ours] == [row["driver"] for row in theirs] == list(DRIVERS)
+    for row in ours:
+        assert row["sent"] == row["right"] >= 200
+        assert (row["lost"], row["doubled"], row["import_committed"]) == (0, 0, 0)
+    for row in theirs:
+        assert row["wrong"] + row["errors"] + row["hangs"] > 0, row
+
+
+@pytest.mark.parametrize(
+    ("installed", "found"), [(("uwsgi", "gunicorn"), "uwsgi"), (("gunicorn",), "gunicorn"), ((), None)]
+)
+def test_the_prefork_server_is_the_one_that_is_installed(
+    installed: tuple[str, ...], found: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def only_those(app: str, *, kind: str) -> None:
+        if kind not in installed:
+            raise ServerNotFound(kind)
+
+    monkeypatch.setattr(prefork, "Prefork", only_those)
+    assert prefork.available() == found
+
+
+def test_without_a_prefork_server_its_part_says_what_is_missing(
+    server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(prefork, "available", lambda: None)
+    part = next(part for part in PARTS if part.key == "prefork")
+    assert not play(make_console(), 4, part, server, DRIVERS, quick=True)
+    assert "pip install 'holdfast[lab]'" in capsys.readouterr().out
 
 
 @pytest.fixture

@@ -40,8 +40,8 @@ _INTERRUPTED = 130
 def demo(quick: bool, json_file: Path | None) -> None:
     """Break connections in front of you, without and with holdfast.
 
-    Everything happens on this machine, on a private database server that is thrown away at the end. Takes about a
-    minute. The exit status is 1 when holdfast failed a request or gave a wrong answer.
+    Everything happens on this machine, on a private database server that is thrown away at the end. Takes a minute
+    or two. The exit status is 1 when holdfast failed a request or gave a wrong answer.
     """
     console = make_console()
     try:
@@ -91,7 +91,7 @@ def _part(
         say = (lambda words: status.update(f"[dim]{words}[/dim]")) if status is not None else (lambda words: None)
         rows = part.run(Stage(server, drivers, quick, say))
     if not rows:
-        console.print("\n  left out: it needs mysql-connector-python")
+        console.print(f"\n  left out: it needs {part.needs}", markup=False)
     for table in part.show(rows):
         show(console, table)
     return rows
@@ -114,7 +114,7 @@ def _head(console: Console, surroundings: Surroundings) -> None:
         grid.add_row(Text(name, style="dim"), value)
     console.print(indented(grid))
     console.print()
-    console.print(f"{len(PARTS)} parts, in about a minute:")
+    console.print(f"{len(PARTS)} parts, in a minute or two:")
     for number, part in enumerate(PARTS, 1):
         console.print(f"  {number}. {part.title}: {part.question}")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..tables import Table
-from . import lost, out_of_step, shown, waits
+from . import lost, out_of_step, prefork, shown, waits
 from .stage import Stage
 
 __all__ = ["PARTS", "Part"]
@@ -28,6 +28,8 @@ class Part:
     show: Callable[[Any], list[Table]]
     bad: Callable[[Any], int]
     """Count what went wrong in one row."""
+    needs: str = ""
+    """What is missing when it has no rows."""
 
 
 PARTS = (
@@ -61,5 +63,19 @@ PARTS = (
         out_of_step.run,
         shown.out_of_step_tables,
         lambda row: int(row.outcome != "right"),
+        "mysql-connector-python",
+    ),
+    Part(
+        "prefork",
+        "Forked workers",
+        "the site asked the database something before the workers were forked; who gets whose answer?",
+        "A prefork server imports a small site and forks its workers. While it was imported the site made one query "
+        f"and left the session open: all {prefork.WORKERS} workers have the same connection, and each believes it to "
+        f"be its own. {prefork.CLIENTS} clients ask at once, each for a number of its own; half of them have an entry "
+        "made in a ledger.",
+        prefork.run,
+        shown.prefork_tables,
+        lambda row: row.bad,
+        "a prefork server, uWSGI or gunicorn: pip install 'holdfast[lab]' brings gunicorn",
     ),
 )

@@ -48,17 +48,21 @@ SESSION_OPEN = "session_open"
 VARIANTS = {
     "session_closed": "session closed",
     SESSION_OPEN: "session left open",
-    "context_pushed": "application context left pushed",
+    "context_pushed": "context left pushed",
     "connection_open": "connection held open",
-    "uncommitted": "a write left uncommitted",
+    "uncommitted": "uncommitted write",
 }
 """What the import leaves behind: the site's word for it, and ours."""
 
 _PAGES = 4000
 _IMPORT = "import"
 """The token that the import of ``uncommitted`` enters."""
-_REQUESTS, _QUICK_REQUESTS = 600, 300
-_TIMEOUT, _LIMIT = 1.5, 3.0
+_STARTS, _QUICK_STARTS = 4, 2
+_REQUESTS, _QUICK_REQUESTS = 200, 100
+_TIMEOUT, _LIMIT = 1.0, 1.5
+"""Seconds that a client waits for a site which may hang, and after which nobody asks it any more."""
+_PATIENT = 20.0
+"""The same for holdfast's, which must not hang however busy the machine is."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +81,9 @@ class Visit:
         return self.report.wrong, self.report.errors, self.report.hangs, self.lost, self.doubled
 
 
-@dataclass(frozen=True)
+@dataclass
 class Answers:
-    """What one site answered."""
+    """What one site answered, over all its starts."""
 
     driver: str
     kind: Kind
@@ -87,25 +91,41 @@ class Answers:
     variant: str
     """What the import left behind."""
     contender: str
-    sent: int
-    right: int
-    wrong: int
+    sent: int = 0
+    right: int = 0
+    wrong: int = 0
     """Answered with status 200, and with somebody else's answer."""
-    errors: int
+    errors: int = 0
     """Answered with another status, or cut off."""
-    hangs: int
+    hangs: int = 0
     """Not answered in time."""
-    lost: int
-    doubled: int
-    import_committed: bool
-    """What the import had written and not committed was in the table when the server had stopped."""
-    example: str
-    """The first answer that was not right."""
+    lost: int = 0
+    doubled: int = 0
+    import_committed: int = 0
+    """How often what the import had written and not committed was in the table after all."""
+    wrong_answer: str = ""
+    """The first of the wrong answers, in words."""
 
     @property
     def bad(self) -> int:
         """How many things were not as they should be."""
         return self.wrong + self.errors + self.hangs + self.lost + self.doubled + self.import_committed
+
+    def add(self, seen: Visit, import_committed: bool) -> None:
+        """Add what came of one start."""
+        report = seen.report
+        self.sent += report.sent
+        self.right += report.right
+        self.wrong += report.wrong
+        self.errors += report.errors
+        self.hangs += report.hangs
+        self.lost += seen.lost
+        self.doubled += seen.doubled
+        self.import_committed += import_committed
+        wrong = next((failure for failure in report.examples if failure.kind == "wrong"), None)
+        if wrong is not None and not self.wrong_answer:
+            number = wrong.question.path.split("/")[2]
+            self.wrong_answer = f"a client asked for number {number} and was told {wrong.text!r}"
 
 
 def available() -> Kind | None:
@@ -123,7 +143,7 @@ def make_tables(server: Server) -> None:
     """Make the site's tables: the pages, and an empty ledger in which nothing keeps a token from being twice."""
     for sql in (
         "DROP TABLE IF EXISTS ledger, page",
-        "CREATE TABLE ledger (id INT PRIMARY KEY AUTO_INCREMENT, token VARCHAR(40) NOT NULL, KEY (token))",
+        "CREATE TABLE ledger (id INT PRIMARY KEY AUTO_INCREMENT, token VARCHAR(80) NOT NULL, KEY (token))",
         "CREATE TABLE page (id INT PRIMARY KEY, words VARCHAR(40) NOT NULL)",
         f"INSERT INTO page VALUES {', '.join(f'({n}, {_words(n)!r})' for n in range(1, _PAGES + 1))}",
     ):
@@ -140,7 +160,7 @@ def environment(url: URL, variant: str) -> Mapping[str, str]:
 
 
 def visit(
-    site: str, server: Server, requests: int, *, timeout: float = 20.0, limit: float = 60.0, name: str = "v"
+    site: str, server: Server, requests: int, *, timeout: float = _PATIENT, limit: float = _PATIENT, name: str = "v"
 ) -> Visit:
     """Ask a site so many questions, 16 at a time, and look into the ledger.
 
@@ -189,11 +209,14 @@ def run(
     variants: Sequence[str] = (SESSION_OPEN,),
     kinds: Sequence[Kind] | None = None,
     requests: Mapping[str, int] | None = None,
+    starts: int | None = None,
 ) -> list[Answers]:
     """Visit every site. Without a prefork server nothing is run.
 
     :param kinds: the prefork servers; by default the one that is :func:`available`.
-    :param requests: how many each contender gets.
+    :param requests: how many each contender gets at each start.
+    :param starts: how often each site is started. Stock's shared connection breaks after a few requests and is then
+        replaced, so most of what goes wrong goes wrong right after a start.
     """
     if kinds is None:
         kind = available()
@@ -205,34 +228,22 @@ def run(
             for driver in stage.drivers:
                 for contender in contenders:
                     stage.say(f"{kind}, {VARIANTS[variant]}: {driver}, {contender.name}")
-                    count = (requests or {}).get(contender.name) or stage.rounds(_REQUESTS, _QUICK_REQUESTS)
-                    rows.append(_answers(stage.server, kind, variant, driver, contender, count))
+                    row = Answers(driver, kind, variant, contender.name)
+                    count = (requests or {}).get(contender.name, stage.rounds(_REQUESTS, _QUICK_REQUESTS))
+                    for _ in range(starts or stage.rounds(_STARTS, _QUICK_STARTS)):
+                        _start(stage.server, contender, count, row)
+                    rows.append(row)
     return rows
 
 
-def _answers(server: Server, kind: Kind, variant: str, driver: str, contender: Contender, requests: int) -> Answers:
+def _start(server: Server, contender: Contender, requests: int, row: Answers) -> None:
     make_tables(server)
-    url = contender.url(server.url(driver))
-    site = Prefork(SITE, kind=kind, workers=WORKERS, environment=environment(url, variant))
-    patient = contender is HOLDFAST
+    url = contender.url(server.url(row.driver))
+    site = Prefork(SITE, kind=row.kind, workers=WORKERS, environment=environment(url, row.variant))
+    timeout, limit = (_TIMEOUT, _LIMIT) if contender is not HOLDFAST else (_PATIENT, _PATIENT)
     try:
         site.start()
-        seen = visit(site.url, server, requests, timeout=20 if patient else _TIMEOUT, limit=60 if patient else _LIMIT)
+        seen = visit(site.url, server, requests, timeout=timeout, limit=limit)
     finally:
         site.kill()  # uWSGI takes a second to stop, and what hangs does not
-    report = seen.report
-    return Answers(
-        driver,
-        kind,
-        variant,
-        contender.name,
-        report.sent,
-        report.right,
-        report.wrong,
-        report.errors,
-        report.hangs,
-        seen.lost,
-        seen.doubled,
-        import_committed(server),
-        str(report.examples[0]) if report.examples else "",
-    )
+    row.add(seen, import_committed(server))

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from ..tables import Cell, Table
 from .lost import CAUSES, Lost
 from .out_of_step import Answer
+from .prefork import Answers
 from .waits import UNITS, Unit, Waits
 
-__all__ = ["lost_tables", "out_of_step_tables", "waits_tables"]
+__all__ = ["lost_tables", "out_of_step_tables", "prefork_tables", "waits_tables"]
 
 
 def lost_tables(rows: Sequence[Lost]) -> list[Table]:
@@ -118,3 +119,42 @@ def _told(answer: Answer) -> Cell:
     if answer.outcome == "error":
         return Cell(answer.told.removeprefix("error: "), "bad")
     return Cell(f"{answer.told} (WRONG)", "bad")
+
+
+_COMMANDS = {"uwsgi": "uWSGI", "gunicorn": "gunicorn --preload (uWSGI is not installed)"}
+
+
+def prefork_tables(rows: Sequence[Answers]) -> list[Table]:
+    """Show what the clients of forked workers were answered, by driver."""
+    if not rows:
+        return []
+    names = list(dict.fromkeys(row.contender for row in rows))
+    found = {(row.driver, row.contender): row for row in rows}
+    table = Table("", ("driver", *names), labels=1 + len(names))
+    for driver in dict.fromkeys(row.driver for row in rows):
+        table.add(driver, *(_answered(found[driver, name]) for name in names))
+    table.notes.append(f"Under {_COMMANDS[rows[0].kind]}. WRONG: status 200, and not the answer to what was asked.")
+    example = next((row for row in rows if row.wrong_answer), None)
+    if example is not None:
+        table.notes.append(f"{example.driver}, {example.contender}: {example.wrong_answer}.")
+    if any(row.lost for row in rows):
+        table.notes.append(
+            "An entry is lost when the client was told that it is written, and the ledger does not have it."
+        )
+    if any(row.hangs for row in rows):
+        table.notes.append("A worker that hangs answers nobody any more; the clients gave up.")
+    return [table]
+
+
+def _answered(row: Answers) -> Cell:
+    if not row.bad:
+        return Cell(f"all {row.sent} right", "good")
+    counts = {
+        "WRONG": row.wrong,
+        "failed": row.errors,
+        "not answered": row.hangs,
+        "entries lost": row.lost,
+        "entries doubled": row.doubled,
+    }
+    words = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+    return Cell(f"of {row.sent}: {words}", "bad")
