@@ -1,6 +1,6 @@
 """holdfast: SQLAlchemy + MySQL/MariaDB connections that hold.
 
-Add ``?plugin=holdfast`` to the database URL, or call :func:`create_engine`.
+Add ``?plugin=holdfast`` to the database URL, or call :func:`create_engine`. :func:`url` builds that URL.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from .errors import DatabaseURLError, DriverNotInstalled, HoldfastError, Setting
 from .hold import Hold, of
 from .plugin import create_engine
 from .settings import SETTINGS, Setting, Settings
+from .urls import url
 
 __all__ = [
     "SETTINGS",
@@ -26,4 +27,5 @@ __all__ = [
     "__version__",
     "create_engine",
     "of",
+    "url",
 ]

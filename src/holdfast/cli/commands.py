@@ -6,6 +6,7 @@ import click
 
 from .. import __version__
 from .demo.command import demo
+from .url import url
 
 __all__ = ["cli"]
 
@@ -17,3 +18,4 @@ def cli() -> None:
 
 
 cli.add_command(demo)
+cli.add_command(url)
