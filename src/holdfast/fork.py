@@ -40,17 +40,18 @@ class Forked(Protocol):
 
 
 _watched: weakref.WeakSet[Forked] = weakref.WeakSet()
-_process = os.getpid()
+_process: int | None = os.getpid()
 """The process for which everything has been seen to."""
+_forking = 0
+same_pid = False
+"""This is a child that has its parent's process id: every connection that is known is the parent's."""
 _lock = threading.RLock()
 _busy = False
 
 
 def watch(something: Forked) -> None:
     """Tell an object of every fork from now on, for as long as it exists."""
-    global _spare
-    if _spare is None:
-        _spare = _dead_pair()
+    _dead_socket()
     _watched.add(something)
     _chain_uwsgi()
 
@@ -75,52 +76,65 @@ def after_fork() -> None:
                     step()
                 except Exception:
                     logger.exception("holdfast: after a fork, this failed for a database engine.")
+            _process = os.getpid()  # not when a signal's handler has raised: then it is done again
         finally:
-            _process, _busy = os.getpid(), False
+            _busy = False
 
 
 def replace_by_dead(fd: int) -> bool:
-    """Put a socket that swallows what is written to it, and is at its end when it is read, in the place of another.
+    """Put a socket whose other end is closed in the place of another.
 
-    Not ``/dev/null``: libmariadb over TLS reports that as 2026, which SQLAlchemy does not take for a lost connection.
-    Not a socket whose other end is closed: a driver's farewell would raise SIGPIPE, which ends a program that has set
-    it back to its default. And one for each: mysql-connector shuts its socket down.
+    Of the kind SOCK_SEQPACKET where there is one: a driver's farewell to it fails without a SIGPIPE, which would end a
+    program that has set that signal back to its default. Not ``/dev/null``: libmariadb over TLS reports that as 2026,
+    which SQLAlchemy does not take for a lost connection.
 
-    :return: false when that could not be done.
+    :return: false when it could not be done.
     """
     try:
-        one, other = _dead_pair()
-    except OSError:  # no descriptor left
-        return _spare is not None and _put(_spare[0], fd)
-    with one:
-        _kept.append(other)
-        return _put(one, fd)
-
-
-def _put(dead: socket.socket, fd: int) -> bool:
-    try:
-        os.dup2(dead.fileno(), fd, inheritable=False)
+        os.dup2(_dead_socket(), fd, inheritable=False)
     except OSError:
         return False
     return True
 
 
-_kept: list[socket.socket] = []
-"""The other ends: nobody reads them, and they have to stay open."""
-_spare: tuple[socket.socket, socket.socket] | None = None
-"""Made in the parent, for a child that has no descriptor left."""
+_dead: socket.socket | None = None
+_dead_inode = 0
 
 
-def _dead_pair() -> tuple[socket.socket, socket.socket]:
-    one, other = socket.socketpair()
-    one.shutdown(socket.SHUT_RD)
-    return one, other
+def _dead_socket() -> int:
+    """Return the one dead socket. It is made in the parent, for a child that has no free descriptor."""
+    global _dead, _dead_inode
+    try:
+        if _dead is not None and os.fstat(_dead.fileno()).st_ino == _dead_inode:
+            return _dead.fileno()
+    except OSError:
+        pass
+    if _dead is not None:
+        _dead.detach()  # a daemon has closed it, and the number may be somebody else's
+    kind = getattr(socket, "SOCK_SEQPACKET", socket.SOCK_STREAM)
+    try:
+        _dead, other = socket.socketpair(socket.AF_UNIX, kind)
+    except OSError:  # macOS knows the name and has no such socket
+        _dead, other = socket.socketpair()
+    other.close()
+    _dead_inode = os.fstat(_dead.fileno()).st_ino
+    return _dead.fileno()
+
+
+def _before_fork() -> None:
+    global _forking
+    _forking = os.getpid()
 
 
 def _at_fork() -> None:
-    global _lock, _busy
+    global _process, _lock, _busy, same_pid
     _lock, _busy = threading.RLock(), False  # another thread of the parent's may have been in there
-    after_fork()
+    if _forking == os.getpid():  # a new process in a new namespace of process ids, where it may have the parent's
+        _process, same_pid = None, True
+    try:
+        after_fork()
+    finally:
+        same_pid = False
 
 
 def _chain_uwsgi() -> None:
@@ -141,5 +155,5 @@ def _chain_uwsgi() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_at_fork)
+    os.register_at_fork(before=_before_fork, after_in_child=_at_fork)
 atexit.register(after_fork)

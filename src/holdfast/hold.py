@@ -62,6 +62,7 @@ class Hold:
         self._engine: weakref.ref[Engine] | None = None
         self._wires: weakref.WeakSet[Wire] = weakref.WeakSet()
         self._inherited = 0
+        self._known = False  # in this process or a parent of it, the first connection was made and handed out
         self._charset_once = False
         self._exclusive = False
         self._unknown_said = False
@@ -144,7 +145,7 @@ class Hold:
 
     def leave_to_parent(self) -> None:
         """Called by :mod:`holdfast.fork`."""
-        wires = [wire for wire in self._wires if wire.pid != os.getpid()]
+        wires = [wire for wire in self._wires if fork.same_pid or wire.pid != os.getpid()]
         for wire in wires:
             wire.fault = Cause.INHERITED  # whatever happens next, none is used
         for wire in wires:
@@ -153,6 +154,7 @@ class Hold:
 
     def start_anew(self) -> None:
         """Called by :mod:`holdfast.fork`."""
+        self._known = self._known or self._counters.checkouts > 0
         self._counters = Counters()
         if self._inherited:
             self._counters.replaced[Cause.INHERITED] = self._inherited
@@ -160,6 +162,8 @@ class Hold:
         engine = self._engine() if self._engine is not None else None
         if engine is not None:
             pools.renew(engine)
+            if not self._known:
+                pools.initialise_again(engine)
 
     def reconnect(self, inherited: Any) -> Any:
         """Called when a statement is about to be run on an inherited connection that is checked out."""

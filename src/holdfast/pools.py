@@ -4,8 +4,9 @@ The pool's locks may have been held by another thread of the parent's, and its p
 the parent's. So the engine gets a new pool, and the old one, to which inherited checkouts still point, is made to
 keep nothing.
 
-The one module that uses what SQLAlchemy does not document: ``QueuePool._pool`` and ``_overflow_lock``, and
-``_ConnectionRecord.get_connection()``; ``tests/core/test_private_attributes.py`` fails when they change.
+The one module that uses what SQLAlchemy does not document: ``QueuePool._pool`` and ``_overflow_lock``,
+``_ConnectionRecord.get_connection()``, and the closure of ``create_engine``'s first_connect.
+``tests/core/test_private_attributes.py`` fails when they change.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.pool import QueuePool
 from sqlalchemy.util.queue import Full, Queue
 
-__all__ = ["reconnect", "renew"]
+__all__ = ["initialise_again", "reconnect", "renew"]
 
 
 class _KeepsNothing(Queue[Any]):
@@ -37,6 +38,20 @@ def renew(engine: Engine) -> None:
         old._overflow_lock = threading.Lock()
         old._pool = _KeepsNothing(old._pool.maxsize, old._pool.use_lifo)  # the new pool takes both from there
     engine.dispose(close=False)
+
+
+def initialise_again(engine: Engine) -> None:
+    """Make the next connection the engine's first, if another thread of the parent's was about to make that one.
+
+    SQLAlchemy asks the first connection for the server's version and more, and remembers that it has begun to.
+    """
+    for listener in engine.pool.dispatch.connect:
+        code = getattr(listener, "__code__", None)
+        cells = dict(zip(code.co_freevars, listener.__closure__ or (), strict=True)) if code else {}
+        if "once" in cells and getattr(cells["fn"].cell_contents, "__name__", "") == "first_connect":
+            once = cells["once"].cell_contents
+            if not once:
+                once.append(cells["fn"].cell_contents)
 
 
 def reconnect(checkout: Any) -> Any:

@@ -9,8 +9,9 @@ from sqlalchemy import Engine, event, text
 from sqlalchemy.util.queue import Full, Queue
 
 import holdfast
+from holdfast import pools
 from holdfast.lab import Server
-from tests.conftest import EngineFactory
+from tests.conftest import EngineFactory, read
 
 
 def test_the_listeners_of_a_dialect_can_be_listed(engine: Engine) -> None:
@@ -88,3 +89,18 @@ def test_a_detached_checkout_has_no_record(engine: Engine) -> None:
         connection.detach()
         checkout: Any = connection.connection
         assert checkout._connection_record is None
+
+
+def test_the_first_connection_can_be_made_the_first_again(server: Server, driver: str, held: EngineFactory) -> None:
+    """pools.initialise_again: what create_engine runs once is found in its listener's closure."""
+    engine = held(server.url(driver))
+    read(engine)
+    version = engine.dialect.server_version_info
+    engine.dialect.server_version_info = None
+    engine.dispose()
+    read(engine)
+    assert engine.dialect.server_version_info is None, "SQLAlchemy asks once"
+    pools.initialise_again(engine)
+    engine.dispose()
+    read(engine)
+    assert engine.dialect.server_version_info == version

@@ -16,6 +16,7 @@ from sqlalchemy import URL, make_url, text
 import holdfast
 from holdfast import DatabaseURLError, SettingError, urls
 from holdfast.lab import Server
+from holdfast.urls import option_files
 from tests.core.test_urls import AWKWARD, assert_kept_secret, said
 
 SECRET = "Kx7qZv9w"
@@ -269,7 +270,7 @@ def test_a_value_is_read_as_mariadb_reads_it(server: Server, tmp_path: Path, val
     done = subprocess.run([executable, f"--defaults-file={file}", "--print-defaults"], capture_output=True, timeout=30)
     _, mark, theirs = done.stdout.decode().partition("\n--user=")
     assert mark, done
-    assert urls._option_groups(file)["mysqld"]["user"] == theirs.removesuffix("\n").removesuffix(" ")
+    assert option_files._option_groups(file)["mysqld"]["user"] == theirs.removesuffix("\n").removesuffix(" ")
 
 
 def option_file(tmp_path: Path, content: str) -> Path:

@@ -123,6 +123,7 @@ class Wire:
         "charset_is_set",
         "checkout",
         "clean",
+        "connection",
         "counters",
         "defer",
         "depth",
@@ -198,6 +199,7 @@ class Wire:
         """It was put in the place of an inherited one, in the middle of a transaction of the parent's."""
         self.level: Any = None
         """The isolation level that SQLAlchemy last set for it."""
+        self.connection: weakref.ref[Any] | None = None
         self.stock: Any = None
         """The connection's own class, before it was held."""
         self.fd: int | None = None
@@ -249,6 +251,11 @@ class Wire:
     def leave_to_parent(self) -> None:
         """In a child: never use the connection again, and put a dead socket in the place of the parent's."""
         self.fault = Cause.INHERITED
+        if self.pid == getpid():
+            self.pid = -self.pid  # it has the parent's process id, and must not be taken for the parent
+        connection = self.connection() if self.connection is not None else None
+        if connection is not None:
+            connection._holdfast_left_to_parent()
         if self.fd is not None and self.same_socket():
             if fork.replace_by_dead(self.fd):
                 self.inode = os.fstat(self.fd).st_ino
@@ -356,6 +363,9 @@ class HeldConnection:
         """Say whether the driver itself still considers the connection open."""
         return True
 
+    def _holdfast_left_to_parent(self) -> None:
+        """Called in a child. Nothing may be sent or read."""
+
     # -- the rules ---------------------------------------------------------------------------------------------
 
     def _holdfast_begin(self, statement: Any = None) -> None:
@@ -402,7 +412,7 @@ class HeldConnection:
     def _holdfast_fault_error(self) -> Exception:
         fault = self._holdfast.fault
         if fault is Cause.INHERITED:
-            return self._holdfast_error(2006, _INHERITED.format(parent=self._holdfast.pid, child=getpid()))
+            return self._holdfast_error(2006, _INHERITED.format(parent=abs(self._holdfast.pid), child=getpid()))
         return self._holdfast_error(2006, f"MySQL server has gone away (holdfast: this connection was {fault})")
 
     def _holdfast_look(self) -> str | None:
@@ -551,10 +561,11 @@ class HeldConnection:
     def _holdfast_is_harmless(self) -> bool:
         """Say whether an inherited connection's socket was replaced, so that the driver may close or drop it.
 
-        Where the socket is not known (mysql-connector's C extension, when two threads connected at once) it never is:
-        the object is then kept for ever, so that its destructor does not end the parent's session.
+        Where the socket is not known (mysql-connector's C extension, when two threads connected at once), or its
+        descriptor was closed and may be another's by now (a daemon closes all it inherited), it is not: the object is
+        then kept for ever, so that its destructor does no harm.
         """
-        if self._holdfast.fd is not None:
+        if self._holdfast.fd is not None and self._holdfast.same_socket():
             return True
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self))
         return False
@@ -597,6 +608,7 @@ def hold(connection: _C, methods: type[HeldConnection], wire: Wire) -> None:
     held = _classes.get((methods, cls)) or _classes.setdefault((methods, cls), _subclass(cls, methods))
     target: Any = connection
     wire.stock = cls
+    wire.connection = weakref.ref(target)
     target._holdfast = wire
     target.__class__ = held
     wire.watch(target._holdfast_fd())

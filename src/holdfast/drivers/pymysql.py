@@ -28,6 +28,16 @@ def prepare(connection: Any, wire: Wire) -> None:
         wire.defer = False
 
 
+class _InheritedResult(connections.MySQLResult):
+    """A half-read result of the parent process's: nobody reads the rest of it here. Reading on is an error."""
+
+    def _finish_unbuffered_query(self) -> None:
+        pass
+
+    def __del__(self) -> None:
+        pass
+
+
 class PyMySQLConnection(HeldConnection):
     """A held :class:`pymysql.connections.Connection`."""
 
@@ -46,6 +56,10 @@ class PyMySQLConnection(HeldConnection):
     def _holdfast_has_unread_result(self) -> bool:
         result = self._result  # type: ignore[attr-defined]
         return result is not None and bool(result.unbuffered_active or result.has_next)
+
+    def _holdfast_left_to_parent(self) -> None:
+        if type(self._result) is connections.MySQLResult:  # type: ignore[attr-defined]
+            self._result.__class__ = _InheritedResult  # type: ignore[attr-defined]
 
     def _holdfast_send_rollback(self) -> None:
         self._holdfast.stock._execute_command(self, COMMAND.COM_QUERY, b"ROLLBACK")

@@ -1,0 +1,13 @@
+"""Database URLs: built from their parts, and refused with a reason when they cannot mean what was meant.
+
+``checking`` says what is wrong with one; ``building`` makes one, out of ``parts`` that come from arguments, the
+``environment`` or ``option_files``.
+"""
+
+from __future__ import annotations
+
+from .building import url
+from .checking import ESCAPING, EXAMPLE, Finding, check, examine, parse
+from .environment import URL_VARIABLES, VARIABLES
+
+__all__ = ["ESCAPING", "EXAMPLE", "URL_VARIABLES", "VARIABLES", "Finding", "check", "examine", "parse", "url"]
