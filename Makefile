@@ -5,7 +5,7 @@ PY := .venv/bin/python
 ARGS ?=
 # The part of the suite that also runs on SQLAlchemy 2.0.
 CORE ?= tests/core tests/drivers
-LINTED := src tests $(wildcard bench examples)
+LINTED := src tests $(wildcard bench examples docs)
 
 export CORE ARGS
 # Which server the lab starts (a private copy when this machine has none of its own).
@@ -13,7 +13,7 @@ LAB := . tools/lab-env.sh &&
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-core lint chaos bench peers clean
+.PHONY: help demo test test-core lint chaos bench docs peers clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -33,10 +33,13 @@ lint: .venv/.ready-test ## ruff and mypy; what the pre-commit hook runs
 	@$(PY) -m mypy --strict $(LINTED)
 
 chaos: .venv/.ready-test ## random faults and interruptions, the long version (half an hour)
-	@$(LAB) HOLDFAST_CHAOS=1 $(PY) -m pytest tests/chaos $(ARGS)
+	@$(LAB) HOLDFAST_CHAOS=1 $(PY) -m pytest tests/chaos tests/fork $(ARGS)
 
 bench: .venv/.ready-test ## measure holdfast against stock SQLAlchemy
 	@$(LAB) $(PY) -m bench $(ARGS)
+
+docs: .venv/.ready-test ## the documentation, in docs/_build/index.html
+	@$(PY) -m sphinx -b html -W -n --keep-going -q docs docs/_build $(ARGS)
 
 peers: .venv/.ready-test ## other projects' own test suites with holdfast in place
 	@$(LAB) $(PY) tests/peers/run.py $(ARGS)

@@ -7,7 +7,7 @@
     ├── DatabaseURLError  (also sqlalchemy.exc.ArgumentError)   a database URL cannot be what was meant
     └── DriverNotInstalled (also ModuleNotFoundError)           the URL names a driver that is not there
 
-All of them are raised while an engine is being created, never from a request. What goes wrong later reaches
+They are raised while an engine is being created or a URL built, never from a request. What goes wrong later reaches
 the application as the driver's and SQLAlchemy's own exceptions, type unchanged.
 """
 

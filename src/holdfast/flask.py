@@ -17,9 +17,10 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from flask import Flask, current_app, g, has_app_context
+from flask.globals import app_ctx
 from flask_sqlalchemy import SQLAlchemy as FlaskSQLAlchemy
 from flask_sqlalchemy.session import _app_ctx_id
 from sqlalchemy.engine import Engine, make_url
@@ -57,6 +58,8 @@ class SQLAlchemy(FlaskSQLAlchemy):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._read: WeakKeyDictionary[Flask, dict[str, str]] = WeakKeyDictionary()
+        self._looked: WeakSet[Flask] = WeakSet()
+        self._served: WeakSet[Flask] = WeakSet()
         super().__init__(*args, **kwargs)
 
     def init_app(self, app: Flask) -> None:
@@ -68,13 +71,16 @@ class SQLAlchemy(FlaskSQLAlchemy):
         _warn_of_old_spellings(app)
         super().init_app(app)
         self._read[app] = _as_read(app)
-        app.wsgi_app = _OwnContext(app, app.wsgi_app, self._look_for_late_settings)  # type: ignore[method-assign]
+        app.wsgi_app = _OwnContext(app, app.wsgi_app, self._begin)  # type: ignore[method-assign]
 
     @property
     def engines(self) -> Mapping[str | None, Engine]:
         """The engines of the current application, by bind key; ``None`` is the default's."""
         engines = super().engines
-        self._look_for_late_settings(current_app._get_current_object())  # type: ignore[attr-defined]
+        app = current_app._get_current_object()  # type: ignore[attr-defined]
+        if app not in self._looked:
+            self._looked.add(app)
+            self._look_for_late_settings(app)
         return engines
 
     def get_engine(  # type: ignore[override]
@@ -93,7 +99,7 @@ class SQLAlchemy(FlaskSQLAlchemy):
                 return self.engines[key]
         return self.engines[key if app is None else app]
 
-    # -- what Flask-SQLAlchemy calls "internal": tests/flask/test_private_methods.py names each ----------------
+    # -- what Flask-SQLAlchemy calls "internal": tests/flask/test_extension.py names each ----------------
 
     def _apply_driver_defaults(self, options: dict[str, Any], app: Flask) -> None:
         if not make_url(options["url"]).drivername.startswith("sqlite"):
@@ -125,6 +131,12 @@ class SQLAlchemy(FlaskSQLAlchemy):
         finally:
             for name, value in kept.items():
                 setattr(model_class, name, value)
+
+    def _begin(self, app: Flask) -> None:
+        """Called at the beginning of a request; does something at the first."""
+        if app not in self._served:
+            self._served.add(app)
+            self._look_for_late_settings(app)
 
     # -- settings that come too late ---------------------------------------------------------------------------
 
@@ -169,6 +181,7 @@ class _OwnContext:
         self.app = app
         self.inner = inner
         self.begin = begin
+        app.teardown_request(self._note)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         self.begin(self.app)
@@ -177,8 +190,25 @@ class _OwnContext:
         outer_g = g._get_current_object()
         context = self.app.app_context()
         context.g = outer_g
-        with context:
-            return self.inner(environ, start_response)
+        context.push()
+        error: BaseException | None = None
+        try:
+            body = self.inner(environ, start_response)
+            error = _errors.pop(context, None)  # Flask has made a response of it, and tells only teardown functions
+            return body
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            context.pop(error)
+
+    @staticmethod
+    def _note(error: BaseException | None) -> None:
+        if error is not None:
+            _errors[app_ctx._get_current_object()] = error  # type: ignore[attr-defined]
+
+
+_errors: WeakKeyDictionary[Any, BaseException] = WeakKeyDictionary()
 
 
 def _callers_level() -> int:

@@ -97,28 +97,30 @@ def replace_by_dead(fd: int) -> bool:
     return True
 
 
-_dead: socket.socket | None = None
-_dead_inode = 0
+_dead: tuple[int, int] | None = None
+"""The descriptor of the one dead socket, and its inode."""
 
 
 def _dead_socket() -> int:
-    """Return the one dead socket. It is made in the parent, for a child that has no free descriptor."""
-    global _dead, _dead_inode
+    """Return the dead socket. It is made in the parent, for a child that has no free descriptor."""
+    global _dead
+    if _dead is None or not _is(*_dead):  # or a daemon has closed it, and the number may be somebody else's
+        kind = getattr(socket, "SOCK_SEQPACKET", socket.SOCK_STREAM)
+        try:
+            one, other = socket.socketpair(socket.AF_UNIX, kind)
+        except OSError:  # macOS knows the name and has no such socket
+            one, other = socket.socketpair()
+        other.close()
+        _dead = one.fileno(), os.fstat(one.fileno()).st_ino
+        one.detach()
+    return _dead[0]
+
+
+def _is(fd: int, inode: int) -> bool:
     try:
-        if _dead is not None and os.fstat(_dead.fileno()).st_ino == _dead_inode:
-            return _dead.fileno()
+        return os.fstat(fd).st_ino == inode
     except OSError:
-        pass
-    if _dead is not None:
-        _dead.detach()  # a daemon has closed it, and the number may be somebody else's
-    kind = getattr(socket, "SOCK_SEQPACKET", socket.SOCK_STREAM)
-    try:
-        _dead, other = socket.socketpair(socket.AF_UNIX, kind)
-    except OSError:  # macOS knows the name and has no such socket
-        _dead, other = socket.socketpair()
-    other.close()
-    _dead_inode = os.fstat(_dead.fileno()).st_ino
-    return _dead.fileno()
+        return False
 
 
 def _before_fork() -> None:

@@ -298,6 +298,31 @@ def test_a_request_ends_its_session_where_a_context_was_pushed_at_module_level(
         db.engine.dispose()
 
 
+def test_what_ends_with_the_context_is_told_of_a_requests_exception_as_without_a_pushed_one(app: Flask) -> None:
+    db = SQLAlchemy(app)
+    told: list[object] = []
+
+    @app.get("/<word>")
+    def view(word: str) -> str:
+        if word == "wrong":
+            raise ValueError("half done")
+        return word
+
+    @app.teardown_appcontext
+    def ended(error: BaseException | None) -> None:
+        told.append(repr(error))
+
+    client = app.test_client()
+    for path in ("/wrong", "/right", "/wrong"):
+        client.get(path)
+    assert told == ["ValueError('half done')", "None", "ValueError('half done')"]
+    with app.app_context():
+        for path in ("/wrong", "/right", "/wrong"):
+            client.get(path)
+    assert told[3:] == ["ValueError('half done')", "None", "ValueError('half done')", "None"]
+    the_engine(db, app).dispose()
+
+
 def test_stock_flask_sqlalchemy_reads_an_old_snapshot_there(app: Flask, server: Server, table: str) -> None:
     db = flask_sqlalchemy.SQLAlchemy(app)
     site(app, db, table)  # type: ignore[arg-type]

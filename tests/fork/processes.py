@@ -163,7 +163,7 @@ class Parent:
         self.id = server_id(self.connection)
         self.connection.execute(text(f"INSERT INTO {TABLE} VALUES ({self.number}, 1)"))
         if state == "half_read":
-            sql = f"SELECT seq, REPEAT('x', 100) FROM seq_1_to_{ROWS}"
+            sql = f"SELECT seq, REPEAT('x', 100) FROM {TABLE}_rows ORDER BY seq"
             if self.engine.dialect.supports_server_side_cursors:
                 options = {"stream_results": True, "max_row_buffer": 10}
                 self.result = self.connection.execution_options(**options).execute(text(sql))

@@ -1,4 +1,4 @@
-"""A pytest plugin for every run of SQLAlchemy's suite, stock or held.
+"""A pytest plugin for every run of a suite, stock or held.
 
 It refuses to test anything but the installed, compiled SQLAlchemy, and with HOLDFAST_PEERS_ONLY (a file, one
 test a line, named as in a junit report) it runs nothing but those tests.

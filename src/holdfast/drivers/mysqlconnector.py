@@ -52,7 +52,7 @@ class _Connector(HeldConnection):
     _holdfast_errors = errors.Error
 
     def _holdfast_error(self, number: int, text: str) -> Exception:
-        return errors.OperationalError(msg=f"{number} (HY000): {text}", errno=number)
+        return errors.OperationalError(msg=text, errno=number, sqlstate="HY000")
 
     disconnect = HeldConnection.close  # the driver's is its own close() under a second name
 

@@ -60,16 +60,17 @@ def url(
     :param port: default the port that stands beside the host in the same source, else the server's own, 3306.
     :param driver: ``mysqldb``, ``pymysql`` or ``mysqlconnector``. Default: the first of these that is installed, and
         ``mysqldb`` when none is.
-    :param at: a provider from :data:`holdfast.hosts.HOSTS`, such as ``pythonanywhere`` or ``pythonanywhere-eu``, whose
+    :param at: a provider from ``holdfast.hosts.HOSTS``, such as ``pythonanywhere`` or ``pythonanywhere-eu``, whose
         host names, ports and database names are known.
     :param my_cnf: a MySQL option file, such as ``~/.my.cnf``. Read are user, password, host, port, socket, database and
         ssl-ca, quoted and escaped as MySQL's manual says ("Using Option Files"); ``!include`` is refused.
     :param group: the file's group; what it lacks is taken from ``[client]``.
-    :param environ: usually ``os.environ``. First one of the variables with a whole URL (:data:`URL_VARIABLES`:
-        DATABASE_URL, MYSQL_URL, JAWSDB_URL, JAWSDB_MARIA_URL, CLEARDB_DATABASE_URL), then those with one part
-        (:data:`VARIABLES`: MYSQL_HOST, MYSQL_PORT, MYSQL_USER, MYSQL_PASSWORD, MYSQL_DATABASE, the same with MARIADB_,
-        and Railway's MYSQLHOST ...). When the only one there is the URL of another database, as
-        ``sqlite:///development.db``, and no host, user name or ``at`` is given, it is returned as it is.
+    :param environ: usually ``os.environ``. First one of the variables with a whole URL, those in
+        ``holdfast.urls.URL_VARIABLES`` (DATABASE_URL, MYSQL_URL, JAWSDB_URL, JAWSDB_MARIA_URL, CLEARDB_DATABASE_URL),
+        then those with one part, in ``holdfast.urls.VARIABLES`` (MYSQL_HOST, MYSQL_PORT, MYSQL_USER, MYSQL_PASSWORD,
+        MYSQL_DATABASE, the same beginning with MARIADB, and Railway's MYSQLHOST ...). When the only one there is the
+        URL of another database, as ``sqlite:///development.db``, and no host, user name or ``at`` is given, it is
+        returned as it is.
     :param query: more for the URL's query, such as ``{"charset": "utf8mb4"}``.
     :param settings: ``holdfast_*`` settings, put into the query.
     :return: the URL, as text.

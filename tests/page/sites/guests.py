@@ -20,7 +20,7 @@ else:
 
 app = application = Flask(__name__)
 
-SQLALCHEMY_DATABASE_URI = "mysql+{driver}://{username}:{password}@{hostname}/{databasename}".format(  # noqa: UP032: the page's spelling
+SQLALCHEMY_DATABASE_URI = "mysql+{driver}://{username}:{password}@{hostname}/{databasename}".format(  # noqa: UP032
     driver=DRIVER, username=USERNAME, password=PASSWORD, hostname=HOSTNAME, databasename=DATABASENAME
 )
 

@@ -1,0 +1,54 @@
+"""Links from docstrings and signatures to other projects' documentation.
+
+Not intersphinx: its inventories are fetched from the network at each build, and they do not have the names that
+signatures show (`sqlalchemy.engine.base.Engine`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from docutils import nodes
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+__all__ = ["setup"]
+
+_PYTHON = "https://docs.python.org/3/library/"
+_SQLALCHEMY = "https://docs.sqlalchemy.org/en/21/"
+_FLASK_SQLALCHEMY = "https://flask-sqlalchemy.readthedocs.io/en/stable/"
+
+PAGES = {
+    **{
+        f"collections.abc.{name}": f"{_PYTHON}collections.abc.html#collections.abc.{name}"
+        for name in ("Callable", "Iterable", "Iterator", "Mapping", "Sequence")
+    },
+    "collections.Counter": f"{_PYTHON}collections.html#collections.Counter",
+    "os.PathLike": f"{_PYTHON}os.html#os.PathLike",
+    "pathlib.Path": f"{_PYTHON}pathlib.html#pathlib.Path",
+    **dict.fromkeys(
+        ("sqlalchemy.engine.Engine", "sqlalchemy.engine.base.Engine"),
+        f"{_SQLALCHEMY}core/connections.html#sqlalchemy.engine.Engine",
+    ),
+    **dict.fromkeys(("URL", "sqlalchemy.engine.url.URL"), f"{_SQLALCHEMY}core/engines.html#sqlalchemy.engine.URL"),
+    "sqlalchemy.create_engine": f"{_SQLALCHEMY}core/engines.html#sqlalchemy.create_engine",
+    "sqlalchemy.exc.ArgumentError": f"{_SQLALCHEMY}core/exceptions.html#sqlalchemy.exc.ArgumentError",
+    "flask.app.Flask": "https://flask.palletsprojects.com/en/stable/api/#flask.Flask",
+    **dict.fromkeys(
+        ("flask_sqlalchemy.SQLAlchemy", "flask_sqlalchemy.extension.SQLAlchemy"),
+        f"{_FLASK_SQLALCHEMY}api/#flask_sqlalchemy.SQLAlchemy",
+    ),
+    "pymysql.err.MySQLError": "https://pymysql.readthedocs.io/en/latest/modules/",
+}
+"""Where each name of another project is described."""
+
+
+def link(app: Sphinx, env: Any, node: Any, contents: nodes.TextElement) -> nodes.reference | None:
+    page = PAGES.get(node.get("reftarget", ""))
+    return nodes.reference("", "", contents, internal=False, refuri=page) if page else None
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.connect("missing-reference", link)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

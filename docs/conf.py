@@ -1,0 +1,32 @@
+"""Sphinx makes the documentation from this folder: `make docs`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from holdfast import __version__
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE / "_ext"))
+
+project = "holdfast"
+copyright = "holdfast contributors"
+version = release = __version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "elsewhere", "tables"]
+exclude_patterns = ["_build"]
+default_role = "code"  # docstrings of the lab write `name`
+nitpicky = True
+smartquotes = False  # error messages are quoted as they are
+
+html_theme = "furo"
+html_title = f"holdfast {__version__}"
+html_copy_source = False
+
+myst_heading_anchors = 3
+suppress_warnings = ["myst.header"]  # an error's number is a good heading at any level
+
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+python_use_unqualified_type_names = True
