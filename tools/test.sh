@@ -38,6 +38,6 @@ if [ "$newest" != "$second" ]; then
 fi
 if [ -n "$mysqld" ]; then
     export HOLDFAST_LAB_MYSQLD=$mysqld
-    run "$newest, Oracle's MySQL" .venv -m mysql -n 2
+    run "$newest, Oracle's MySQL" .venv -m mysql
 fi
 exit $failed

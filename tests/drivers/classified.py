@@ -21,7 +21,7 @@ MYSQLDB = {
     },
     "silent": (
         DBAPI_NAMES + " _bytes_literal _get_native_connection _set_attributes _set_literal _tuple_literal "
-        "affected_rows character_set_name cursor default_cursor discard_result errno error escape escape_string "
+        "affected_rows character_set_name default_cursor discard_result errno error escape escape_string "
         "field_count fileno get_autocommit get_character_set_info get_host_info get_proto_info get_server_info info "
         "insert_id literal more_results sqlstate store_result string_literal thread_id use_result warning_count "
         # reads only what more_results() announces, and then no ROLLBACK is deferred
@@ -47,7 +47,7 @@ PYMYSQL = {
     },
     "silent": (
         DBAPI_NAMES + " __del__ _create_ssl_ctx _escape_string _force_close _get_auth_plugin_handler affected_rows "
-        "character_set_name cursor escape get_autocommit get_host_info get_proto_info get_server_info insert_id "
+        "character_set_name escape get_autocommit get_host_info get_proto_info get_server_info insert_id "
         "literal open thread_id "
         # below the commands: bytes and packets of a command that is under way
         "_read_bytes _read_packet _write_bytes write_packet"

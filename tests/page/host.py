@@ -60,10 +60,16 @@ def visit(server: Server, sites: Iterable[Visits], *, bursts: int, size: int, ti
     sites = list(sites)
     for burst in range(bursts):
         for one in sites:
-            questions = []
+            questions: list[Question] = []
+            answers: list[str] = []
+
+            def signed(answer: str, answers: list[str] = answers) -> bool:
+                answers.append(answer)
+                return answer == "signed"
+
             for number in range(burst * size, (burst + 1) * size):
                 if number % 2:
-                    questions.append(Question(f"/sign/{one.name}-{number}", "signed", method="POST"))
+                    questions.append(Question(f"/sign/{one.name}-{number}", signed, method="POST"))
                 else:
                     questions.append(Question(f"/number/{number}", str(number)))
             before = entries(server, one.name)
@@ -71,7 +77,7 @@ def visit(server: Server, sites: Iterable[Visits], *, bursts: int, size: int, ti
             one.sent += report.sent
             one.wrong += report.wrong
             one.failed += report.errors + report.hangs
-            one.signed += sum(1 for question in questions if question.method == "POST")
+            one.signed += answers.count("signed")
             one.entries += entries(server, one.name) - before
         if burst + 1 < bursts:
             time.sleep(IDLE_LIMIT * 1.3)
