@@ -33,6 +33,7 @@ QUOTED = (
     "Units per second, and ratio to stock: loopback, one core for site and server",
     "CPU per checkout, SELECT 1 and return, in microseconds: a core for each",
     "CPU per checkout, SELECT 1 and return, in microseconds: one core for site and server",
+    "Wrong answers / errors / hangs / lost / doubled entries per 100 requests",
 )
 """The tables of `make bench` that the README quotes."""
 
