@@ -145,7 +145,11 @@ class Hold:
 
     def leave_to_parent(self) -> None:
         """Called by :mod:`holdfast.fork`."""
-        wires = [wire for wire in self._wires if fork.same_pid or wire.pid != os.getpid()]
+        wires = [
+            wire
+            for wire in self._wires
+            if (fork.same_pid or wire.pid != os.getpid()) and wire.fault is not Cause.INHERITED  # a grandparent's
+        ]
         for wire in wires:
             wire.fault = Cause.INHERITED  # whatever happens next, none is used
         for wire in wires:
@@ -178,7 +182,7 @@ class Hold:
             "%s: a connection that was opened by the parent process %s and is still in use here was replaced by one "
             "of this process's own%s.",
             self.where,
-            wire.pid,
+            abs(wire.pid),
             ". What the parent did on it and has not committed is not part of this process's transaction" * begun,
         )
         connection = pools.reconnect(checkout)
