@@ -15,17 +15,19 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakSet
 
-from flask import Flask, current_app, g, has_app_context
+from flask import Flask, Response, current_app, has_app_context, has_request_context, request
 from flask.globals import app_ctx
 from flask_sqlalchemy import SQLAlchemy as FlaskSQLAlchemy
-from flask_sqlalchemy.session import _app_ctx_id
 from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.orm import scoped_session
+from sqlalchemy.pool import QueuePool
 
+from .hold import has_changed, of
 from .settings import PREFIX
 
 if TYPE_CHECKING:
@@ -57,7 +59,7 @@ class SQLAlchemy(FlaskSQLAlchemy):
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._read: WeakKeyDictionary[Flask, dict[str, str]] = WeakKeyDictionary()
+        self._read: WeakKeyDictionary[Flask, dict[str, Any]] = WeakKeyDictionary()
         self._looked: WeakSet[Flask] = WeakSet()
         self._served: WeakSet[Flask] = WeakSet()
         super().__init__(*args, **kwargs)
@@ -71,7 +73,7 @@ class SQLAlchemy(FlaskSQLAlchemy):
         _warn_of_old_spellings(app)
         super().init_app(app)
         self._read[app] = _as_read(app)
-        app.wsgi_app = _OwnContext(app, app.wsgi_app, self._begin)  # type: ignore[method-assign]
+        app.wsgi_app = _OwnSession(self, app, app.wsgi_app)  # type: ignore[method-assign]
 
     @property
     def engines(self) -> Mapping[str | None, Engine]:
@@ -102,7 +104,9 @@ class SQLAlchemy(FlaskSQLAlchemy):
     # -- what Flask-SQLAlchemy calls "internal": tests/flask/test_extension.py names each ----------------
 
     def _apply_driver_defaults(self, options: dict[str, Any], app: Flask) -> None:
-        if not make_url(options["url"]).drivername.startswith("sqlite"):
+        pool = options.get("poolclass", QueuePool)
+        queued = "pool" not in options and isinstance(pool, type) and issubclass(pool, QueuePool)
+        if queued and not make_url(options["url"]).drivername.startswith("sqlite"):
             for old, new in _OLD.items():
                 if app.config.get(old) is not None:
                     options.setdefault(new, app.config[old])
@@ -117,7 +121,7 @@ class SQLAlchemy(FlaskSQLAlchemy):
         return super()._make_engine(bind_key, options, app)
 
     def _make_scoped_session(self, options: dict[str, Any]) -> scoped_session[Session]:
-        scope = options.pop("scopefunc", _app_ctx_id)
+        scope = options.pop("scopefunc", _scope)
         return _ScopedSession(self._make_session_factory(options), scope)
 
     def _make_declarative_base(self, model_class: Any, *args: Any, **kwargs: Any) -> Any:
@@ -161,7 +165,7 @@ class _ScopedSession(scoped_session[Any]):
     """A scoped session that can also be invalidated, and closed where there is no application context."""
 
     def close(self) -> None:
-        if has_app_context():
+        if has_app_context() or self.registry.scopefunc is not _scope:
             super().close()
 
     def invalidate(self) -> None:
@@ -169,46 +173,105 @@ class _ScopedSession(scoped_session[Any]):
         self.registry().invalidate()
 
 
-class _OwnContext:
-    """WSGI middleware: give a request its own application context where one was pushed outside of requests.
+_request: ContextVar[tuple[object, object] | None] = ContextVar("holdfast_request", default=None)
+"""The application context that a request shares with what is outside of it, and what stands for the request."""
+
+
+def _scope() -> int:
+    """Say whose session it is: the application context's, or the request's where that context is not its own."""
+    context = app_ctx._get_current_object()  # type: ignore[attr-defined]
+    shared = _request.get()
+    return id(shared[1]) if shared is not None and shared[0] is context else id(context)
+
+
+class _OwnSession:
+    """WSGI middleware: give a request its own session where an application context was pushed outside of requests.
 
     On small sites ``app.app_context().push()`` stands at module level. Flask then runs every request in that context,
-    which never ends: with one session, one transaction and one snapshot for the life of the worker. ``flask.g`` stays
-    the outer context's. Nothing is done while ``app.testing`` is set: tests rely on sharing their context.
+    which never ends: with one session, one transaction and one snapshot for the life of the worker. Only the session
+    is the request's own; the context and ``flask.g`` stay shared, as in Flask.
+
+    Not where sharing may be meant: while ``app.testing`` is set, inside another request, when the session outside has
+    changes that are not committed, and for other databases than those that holdfast holds (SQLite in memory has one
+    connection for all sessions).
     """
 
-    def __init__(self, app: Flask, inner: Callable[..., Iterable[bytes]], begin: Callable[[Flask], None]) -> None:
+    def __init__(self, db: SQLAlchemy, app: Flask, inner: Callable[..., Iterable[bytes]]) -> None:
+        self.db = db
         self.app = app
         self.inner = inner
-        self.begin = begin
-        app.teardown_request(self._note)
+        app.after_request(self._note)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        self.begin(self.app)
-        if not has_app_context() or self.app.testing or current_app._get_current_object() is not self.app:  # type: ignore[attr-defined]
+        self.db._begin(self.app)
+        if not self._is_shared():
             return self.inner(environ, start_response)
-        outer_g = g._get_current_object()
-        context = self.app.app_context()
-        context.g = outer_g
-        context.push()
-        error: BaseException | None = None
+        scope = app_ctx._get_current_object(), object()  # type: ignore[attr-defined]
+        token = _request.set(scope)
         try:
             body = self.inner(environ, start_response)
-            error = _errors.pop(context, None)  # Flask has made a response of it, and tells only teardown functions
-            return body
-        except BaseException as raised:
-            error = raised
+        except BaseException:
+            self.db.session.remove()
             raise
+        else:
+            if environ.get(_STREAMED):
+                return _Body(body, scope, self.db)
+            self.db.session.remove()
+            return body
         finally:
-            context.pop(error)
+            _request.reset(token)
+
+    def _is_shared(self) -> bool:
+        if not has_app_context() or has_request_context() or self.app.testing:
+            return False
+        db = self.db
+        if current_app._get_current_object() is not self.app or db.session.registry.scopefunc is not _scope:  # type: ignore[attr-defined]
+            return False
+        engine = db.engines.get(None)
+        if engine is None or not of(engine).active:
+            return False
+        if not db.session.registry.has():
+            return True
+        outer = db.session()
+        return not (outer.new or outer.dirty or outer.deleted or (outer.in_transaction() and has_changed(outer)))
 
     @staticmethod
-    def _note(error: BaseException | None) -> None:
-        if error is not None:
-            _errors[app_ctx._get_current_object()] = error  # type: ignore[attr-defined]
+    def _note(response: Response) -> Response:
+        # Werkzeug's own error pages look streamed as well, and need no session.
+        request.environ[_STREAMED] = response.is_streamed and response.status_code < 400
+        return response
 
 
-_errors: WeakKeyDictionary[Any, BaseException] = WeakKeyDictionary()
+_STREAMED = "holdfast.streamed"
+
+
+class _Body:
+    """The body of a streamed response, made with the request's session, which ends when it is closed."""
+
+    def __init__(self, body: Iterable[bytes], scope: tuple[object, object], db: SQLAlchemy) -> None:
+        self.body = body
+        self.parts = iter(body)
+        self.scope = scope
+        self.db = db
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        token = _request.set(self.scope)
+        try:
+            return next(self.parts)
+        finally:
+            _request.reset(token)
+
+    def close(self) -> None:
+        token = _request.set(self.scope)
+        try:
+            getattr(self.body, "close", lambda: None)()
+        finally:
+            if has_app_context():
+                self.db.session.remove()
+            _request.reset(token)
 
 
 def _callers_level() -> int:
@@ -219,8 +282,9 @@ def _callers_level() -> int:
     return level
 
 
-def _as_read(app: Flask) -> dict[str, str]:
-    return {name: repr(app.config.get(name)) for name in _READ_ONCE}
+def _as_read(app: Flask) -> dict[str, Any]:
+    values = {name: app.config.get(name) for name in _READ_ONCE}
+    return {name: dict(value) if isinstance(value, dict) else value for name, value in values.items()}
 
 
 def _warn_of_old_spellings(app: Flask) -> None:
@@ -228,7 +292,8 @@ def _warn_of_old_spellings(app: Flask) -> None:
     if not old:
         return
     named = ", ".join(name for name in _OLD if app.config.get(name) is not None)
-    new = {**old, **app.config.get("SQLALCHEMY_ENGINE_OPTIONS", {})}
+    given = app.config.get("SQLALCHEMY_ENGINE_OPTIONS", {})
+    new = {name: given.get(name, value) for name, value in old.items()}  # nothing else of it: it may hold a password
     message = (
         f"{named}: Flask-SQLAlchemy 3 has no such setting any more; holdfast honours it. The new form is "
         f"SQLALCHEMY_ENGINE_OPTIONS = {new!r}"

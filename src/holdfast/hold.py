@@ -353,6 +353,12 @@ def of(engine: Any) -> Hold:
     return hold
 
 
+def has_changed(session: Any) -> bool:
+    """Say whether the transaction of a session may have changed something, in this process."""
+    wire = _wire(session.connection().connection.dbapi_connection)
+    return wire is None or (wire.pid == os.getpid() and not (wire.clean or wire.reads_only))
+
+
 def find(engine: Engine) -> Hold | None:
     """Return what :func:`remember` was told of this engine."""
     return _holds.get(engine.dialect)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import Any
 
 import sqlalchemy
@@ -55,7 +55,10 @@ class HoldfastPlugin(CreateEnginePlugin):
         What the URL said of holdfast is put back into ``engine.url``, which SQLAlchemy leaves without: the driver has
         its arguments by now, and a library that makes an engine of its own from ``engine.url`` gets a held one.
         """
-        engine.url = engine.url.update_query_dict(self.named)
+        if self.named:
+            dialect: Any = engine.dialect
+            dialect.create_connect_args = _without_ours(dialect.create_connect_args)
+            engine.url = engine.url.update_query_dict(self.named)
         if find(engine) is not None:  # the plugin was named twice: in the URL and as an argument
             return
         where, reason = describe(engine), _why_not(engine, self.settings)
@@ -99,6 +102,16 @@ def _why_not(engine: Engine, settings: Settings) -> str:
     if engine.dialect.is_async:
         return f"the asyncio driver {engine.dialect.driver} is not supported yet"
     return ""
+
+
+def _without_ours(create_connect_args: Callable[[URL], Any]) -> Callable[[URL], Any]:
+    """Keep what the URL says of plugins from whoever makes a driver's arguments of ``engine.url``."""
+
+    def make(url: URL) -> Any:
+        ours = [key for key in url.query if key == "plugin" or key.startswith(PREFIX)]
+        return create_connect_args(url.difference_update_query(ours))
+
+    return make
 
 
 def _require_driver(url: URL) -> None:

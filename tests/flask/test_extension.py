@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import warnings
 from collections.abc import Callable, Iterator
@@ -9,7 +10,8 @@ from typing import Any
 
 import flask_sqlalchemy
 import pytest
-from flask import Flask, g
+from flask import Flask, Response, g, has_app_context
+from flask.globals import app_ctx
 from sqlalchemy import Engine, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column
 from sqlalchemy.pool import NullPool
@@ -298,29 +300,110 @@ def test_a_request_ends_its_session_where_a_context_was_pushed_at_module_level(
         db.engine.dispose()
 
 
-def test_what_ends_with_the_context_is_told_of_a_requests_exception_as_without_a_pushed_one(app: Flask) -> None:
+def test_a_request_that_fails_ends_its_session_too(app: Flask, table: str) -> None:
     db = SQLAlchemy(app)
-    told: list[object] = []
 
-    @app.get("/<word>")
-    def view(word: str) -> str:
-        if word == "wrong":
-            raise ValueError("half done")
-        return word
+    @app.get("/")
+    def view() -> str:
+        db.session.execute(text(f"INSERT INTO {table} VALUES (1, 1)"))
+        raise ValueError("half done")
 
-    @app.teardown_appcontext
-    def ended(error: BaseException | None) -> None:
-        told.append(repr(error))
-
-    client = app.test_client()
-    for path in ("/wrong", "/right", "/wrong"):
-        client.get(path)
-    assert told == ["ValueError('half done')", "None", "ValueError('half done')"]
     with app.app_context():
-        for path in ("/wrong", "/right", "/wrong"):
-            client.get(path)
-    assert told[3:] == ["ValueError('half done')", "None", "ValueError('half done')", "None"]
-    the_engine(db, app).dispose()
+        for _ in range(3):
+            assert app.test_client().get("/").status_code == 500
+        assert db.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+        assert db.session.execute(text(f"SELECT COUNT(*) FROM {table}")).scalar() == 0
+        db.session.remove()
+        db.engine.dispose()
+
+
+def test_a_streamed_answer_is_made_with_the_requests_session_which_then_ends(app: Flask) -> None:
+    db = SQLAlchemy(app)
+
+    @app.get("/")
+    def view() -> Response:
+        def parts() -> Iterator[str]:
+            for number in range(3):
+                yield f"{db.session.execute(text(f'SELECT {number}')).scalar()} {id(db.session())}\n"
+
+        return Response(parts())
+
+    with app.app_context():
+        outer = db.session()
+        answer = app.test_client().get("/")
+        lines = answer.text.splitlines()
+        answer.close()
+        assert [line.split()[0] for line in lines] == ["0", "1", "2"]
+        assert len({line.split()[1] for line in lines} - {str(id(outer))}) == 1
+        assert db.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+        db.engine.dispose()
+
+
+def test_a_request_inside_a_request_and_one_amid_uncommitted_work_share_the_session(app: Flask, table: str) -> None:
+    """A script's or a test's own client must not wait for the row locks of the code that calls it."""
+    db = SQLAlchemy(app)
+    site(app, db, table)
+
+    @app.get("/outer")
+    def outer() -> str:
+        db.session.execute(text(f"INSERT INTO {table} VALUES (7, 7)"))
+        return app.test_client().get("/").text
+
+    assert app.test_client().get("/outer").text.startswith("1 ")
+    with app.app_context():
+        db.session.execute(text(f"INSERT INTO {table} VALUES (1, 1)"))
+        assert app.test_client().get("/").text.startswith(f"1 {id(db.session())} ")
+        db.session.commit()
+        assert app.test_client().get("/").text.startswith("1 ")
+        db.session.remove()
+        db.engine.dispose()
+
+
+def test_with_another_database_nothing_is_changed() -> None:
+    """SQLite in memory has one connection for all sessions: a second session's end would undo the first one's work."""
+    app = Flask("site")
+    app.config["SQLALCHEMY_DATABASE_URI"] = "sqlite://"
+    db = SQLAlchemy(app)
+
+    @app.get("/")
+    def view() -> str:
+        return str(id(db.session()))
+
+    with app.app_context():
+        assert app.test_client().get("/").text == str(id(db.session()))
+        db.engine.dispose()
+
+
+def test_a_view_may_push_a_context_and_forget_it(app: Flask) -> None:
+    db = SQLAlchemy(app)
+
+    @app.get("/")
+    def view() -> str:
+        app.app_context().push()
+        return str(db.session.execute(text("SELECT 5")).scalar())
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(app.app_context())
+        assert app.test_client().get("/").text == "5"
+        stack.pop_all()
+    for engine in db.engines.values():
+        engine.dispose()
+    while has_app_context():
+        app_ctx._get_current_object().pop()  # type: ignore[attr-defined]
+
+
+def test_no_password_of_the_engine_options_is_printed(app: Flask, caplog: pytest.LogCaptureFixture) -> None:
+    app.config.update(SQLALCHEMY_POOL_SIZE=3, SQLALCHEMY_ENGINE_OPTIONS={"connect_args": {"password": "S3CRET"}})
+    with pytest.warns(DeprecationWarning, match="'pool_size': 3") as warned:
+        SQLAlchemy(app)
+    assert "S3CRET" not in caplog.text + str(warned[0].message)
+
+
+def test_the_older_pool_settings_are_nothing_for_a_pool_that_does_not_take_them(app: Flask) -> None:
+    app.config.update(SQLALCHEMY_POOL_SIZE=3, SQLALCHEMY_ENGINE_OPTIONS={"poolclass": NullPool})
+    with pytest.warns(DeprecationWarning, match="pool_size"):
+        db = SQLAlchemy(app)
+    assert isinstance(the_engine(db, app).pool, NullPool)
 
 
 def test_stock_flask_sqlalchemy_reads_an_old_snapshot_there(app: Flask, server: Server, table: str) -> None:

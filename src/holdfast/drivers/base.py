@@ -511,7 +511,7 @@ class HeldConnection:
             self._holdfast_stock_rollback()  # reads what is unread, or refuses
         elif wire.poll is not None and (found := wire.poll(0)):
             wire.give_up(Cause.CLOSED if found[0][1] & _GONE else Cause.OUT_OF_STEP)
-        elif wire.defer and wire.reads_only:
+        elif wire.defer and wire.reads_only and wire.level != "SERIALIZABLE":  # there a plain read locks rows
             self._holdfast_defer_rollback()
             wire.counters.rollbacks_deferred += 1
         else:

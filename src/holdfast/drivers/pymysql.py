@@ -140,6 +140,7 @@ class PyMySQLConnection(HeldConnection):
         wire.watch(self._holdfast_fd())
 
 
+_MAY_SAY_MORE = {"read_default_file", "read_default_group", "unix_socket"}
 _TLS = ("ssl", "ssl_ca", "ssl_cert", "ssl_key", "ssl_key_password", "ssl_verify_cert", "ssl_verify_identity")
 
 
@@ -161,10 +162,17 @@ class _SharedTLS:
 
     def __init__(self) -> None:
         self.contexts: dict[str, ssl.SSLContext] = {}
+        model = connections.Connection(defer_connect=True, ssl_disabled=True)
+        self.opportunistic = hasattr(model, "_ssl_required")
+        """This PyMySQL (1.2 and later) uses TLS when the server offers it and nobody has asked."""
 
     def connect(self, dialect: Any, positional: list[Any], arguments: dict[str, Any]) -> Any:
         """Prepare the arguments of one connect, or make the connection."""
-        if arguments.get("ssl_disabled") or arguments.get("read_default_file") or arguments.get("unix_socket"):
+        if arguments.get("ssl_disabled") or arguments.keys() & {
+            "read_default_file",
+            "read_default_group",
+            "unix_socket",
+        }:
             return None
         asked = {name: arguments[name] for name in _TLS if arguments.get(name)}
         if asked:
@@ -175,6 +183,8 @@ class _SharedTLS:
             return None
         # Another do_connect listener may still want to change the arguments: then leave all to the driver.
         if arguments.get("defer_connect") or len(list(dialect.dispatch.do_connect)) != 1:
+            return None
+        if not self.opportunistic:
             return None
         connection = dialect.connect(*positional, **{**arguments, "defer_connect": True, "ssl_disabled": True})
         connection.ssl, connection.ctx = True, self._context({})
