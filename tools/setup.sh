@@ -123,6 +123,12 @@ install_python_packages() {
     "$venv/bin/python" -m pip install -qq -e ".[$extras]" "$@"
 }
 
+provide_uwsgi() {
+    if [ -x "$venv/bin/uwsgi" ]; then return; fi
+    say "compiling uWSGI for the part about forked workers (half a minute)"
+    compiles_c && "$venv/bin/python" -m pip install -qq uWSGI >"$log" 2>&1
+}
+
 # --- a MariaDB server ------------------------------------------------------------------------------------------------
 
 has_server() {
@@ -179,6 +185,7 @@ case $mode in
 demo)
     provide_server
     install_python_packages "the drivers"
+    if ! provide_uwsgi; then say "uWSGI could not be compiled here: the part about forked workers runs under gunicorn"; fi
     if [ -z "$mysqlclient_left_out" ]; then touch .venv/.ready-demo; fi # left out: look again at the next run
     ;;
 test)
