@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import select
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from operator import attrgetter
@@ -18,6 +19,9 @@ from tests._report import report_lines
 
 MYSQLD = os.environ.pop("HOLDFAST_LAB_MYSQLD", None)
 """Oracle's server, for the tests marked mysql. Taken out of the environment, so that every other Server is MariaDB."""
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background: programs the tests start inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 DRIVERS = ("mysqldb", "pymysql", "mysqlconnector")
 
