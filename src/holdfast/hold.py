@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import event
 from sqlalchemy.engine import Engine, ExceptionContext
-from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, SQLAlchemyError
 from sqlalchemy.pool import AssertionPool, NullPool, QueuePool
 
 from . import drivers, faults, fork, hints, liveness, pools
@@ -355,7 +355,10 @@ def of(engine: Any) -> Hold:
 
 def has_changed(session: Any) -> bool:
     """Say whether the transaction of a session may have changed something, in this process."""
-    wire = _wire(session.connection().connection.dbapi_connection)
+    try:
+        wire = _wire(session.connection().connection.dbapi_connection)
+    except SQLAlchemyError:  # a transaction that has failed: there is nothing in it to keep
+        return False
     return wire is None or (wire.pid == os.getpid() and not (wire.clean or wire.reads_only))
 
 

@@ -13,6 +13,7 @@ import pytest
 from flask import Flask, Response, g, has_app_context
 from flask.globals import app_ctx
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column
 from sqlalchemy.pool import NullPool
 
@@ -355,6 +356,18 @@ def test_a_request_inside_a_request_and_one_amid_uncommitted_work_share_the_sess
         assert app.test_client().get("/").text.startswith(f"1 {id(db.session())} ")
         db.session.commit()
         assert app.test_client().get("/").text.startswith("1 ")
+        db.session.remove()
+        db.engine.dispose()
+
+
+def test_a_session_that_has_failed_outside_of_requests_costs_no_request(app: Flask, table: str, server: Server) -> None:
+    db = SQLAlchemy(app)
+    site(app, db, table)
+    with app.app_context():
+        server.kill_connection(int(db.session.execute(NUMBER).scalar() or 0))
+        with contextlib.suppress(DBAPIError):
+            db.session.execute(text("SELECT 1"))
+        assert app.test_client().get("/").text.startswith("0 ")
         db.session.remove()
         db.engine.dispose()
 

@@ -20,13 +20,12 @@ def test_the_parent_keeps_session_transaction_and_result(
     parent: ParentFactory, driver: str, transport: str, action: Callable[[Parent], None]
 ) -> None:
     parents = [parent(state) for state in STATES]
-    noisy = driver == "pymysql" and "drop" in action.__name__  # its cursor's destructor raises
 
     def child() -> None:
         for one in parents:
             action(one)
 
-    in_child(child, destructors_may_fail=noisy)
+    in_child(child)
     for one in parents:
         one.judge()
 
@@ -42,7 +41,7 @@ def test_the_parent_survives_a_child_that_is_killed(parent: ParentFactory, state
 @pytest.mark.parametrize("transport", TRANSPORTS, indirect=True)
 def test_the_parent_survives_every_way_for_a_scripts_child_to_end(url: URL, driver: str, transport: str) -> None:
     task = Task(url.render_as_string(hide_password=False), actions=("nothing", "use_inherited"))
-    judge(task, 18, driver)
+    judge(task, 18)
 
 
 @pytest.mark.slow
@@ -60,13 +59,11 @@ def test_without_an_at_fork_hook_the_parent_survives_all_but_a_dropped_half_read
         at_fork_hook=False,
         skip=(("half_read", "drop_everything"),),
     )
-    judge(task, 14, driver)
+    judge(task, 14)
 
 
-def judge(task: Task, cases: int, driver: str) -> None:
+def judge(task: Task, cases: int) -> None:
     verdicts = run_script(task)
     assert len(verdicts) == cases
     wrong = {case: what for case, what in verdicts.items() if what}
-    if driver == "pymysql":  # the destructor of a half-read result says so when it cannot read the rest
-        wrong = {case: what for case, what in wrong.items() if "_finish_unbuffered_query" not in what}
     assert wrong == {}
