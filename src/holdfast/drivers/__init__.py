@@ -12,7 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .base import HeldConnection, Wire, borrowed, hold, unwrap
+from .base import HeldConnection, hold, unwrap
+from .wire import Wire, borrowed
 
 __all__ = [
     "DRIVERS",

@@ -20,7 +20,9 @@ from mysql.connector.constants import ClientFlag, ServerCmd
 
 from ..counters import Cause
 from . import sockets
-from .base import HeldConnection, Wire, is_plain_read, may_follow_rollback, server_error
+from .base import HeldConnection, server_error
+from .statements import is_plain_read, may_follow_rollback
+from .wire import Wire
 
 __all__ = ["CMySQLConnection", "MySQLConnection", "connect_hook", "prepare", "prepare_c"]
 

@@ -16,7 +16,9 @@ import MySQLdb
 from MySQLdb import connections
 
 from ..counters import Cause
-from .base import HeldConnection, Wire, is_plain_read, may_follow_rollback, server_error
+from .base import HeldConnection, server_error
+from .statements import is_plain_read, may_follow_rollback
+from .wire import Wire
 
 __all__ = ["MySQLdbConnection", "connect_hook", "prepare"]
 

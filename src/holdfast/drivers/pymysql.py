@@ -17,7 +17,9 @@ from pymysql import connections, err
 from pymysql.constants import COMMAND, CR
 
 from ..counters import Cause
-from .base import HeldConnection, Wire, is_plain_read, may_follow_rollback
+from .base import HeldConnection
+from .statements import is_plain_read, may_follow_rollback
+from .wire import Wire
 
 __all__ = ["PyMySQLConnection", "connect_hook", "prepare"]
 

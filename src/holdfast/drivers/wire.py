@@ -1,0 +1,240 @@
+"""What is known about the stream of bytes between one connection and its server, and the socket that carries it."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import stat
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from os import getpid
+from typing import Any, Protocol
+
+from .. import fork
+from ..counters import Cause, Counters
+
+__all__ = ["GONE", "Owner", "Wire", "borrowed"]
+
+GONE = (
+    getattr(select, "POLLHUP", 0)
+    | getattr(select, "POLLERR", 0)
+    | getattr(select, "POLLNVAL", 0)
+    | getattr(select, "POLLRDHUP", 0)
+)
+"""What poll() reports of a connection that the other side has closed."""
+_WATCHED = GONE | getattr(select, "POLLIN", 0)
+
+
+class Owner(Protocol):
+    """The engine that a connection belongs to, as far as its connections know it."""
+
+    def reconnect(self, inherited: Any) -> Any:
+        """In a child: put a connection of its own in the place of an inherited one and return it, or ``None``."""
+
+
+class Wire:
+    """What is known about the stream of bytes between one connection and its server."""
+
+    __slots__ = (
+        "__weakref__",
+        "charset_is_set",
+        "checkout",
+        "clean",
+        "connection",
+        "counters",
+        "defer",
+        "depth",
+        "exclusive",
+        "fault",
+        "fd",
+        "fresh",
+        "idle_since",
+        "in_flight",
+        "inode",
+        "level",
+        "local",
+        "opening_cursor",
+        "owner",
+        "pending",
+        "pid",
+        "pipeline",
+        "poll",
+        "probe",
+        "reads_only",
+        "retired",
+        "stands_in",
+        "stock",
+    )
+
+    def __init__(
+        self,
+        counters: Counters,
+        *,
+        owner: Owner | None = None,
+        exclusive: bool = True,
+        defer: bool = True,
+        pipeline: bool = True,
+    ) -> None:
+        self.counters = counters
+        self.exclusive = exclusive
+        """Whether its pool gives it to one user at a time. If not, it may be in the middle of somebody else's
+        transaction at any time, and all that is done is to notice that it was closed."""
+        self.probe = exclusive
+        """Whether a ROLLBACK may be sent to see whether it answers."""
+        self.defer = defer
+        """Whether ROLLBACK may be sent without waiting for its reply."""
+        self.pipeline = pipeline
+        """Whether a statement may be sent behind an unanswered ROLLBACK."""
+        self.pending = False
+        """A ROLLBACK was sent and its reply has not been read."""
+        self.clean = False
+        """Nothing was sent since the last acknowledged COMMIT or ROLLBACK."""
+        self.reads_only = False
+        """Nothing but plain reads was sent since then."""
+        self.in_flight = False
+        """A command was sent and its reply has not been read to the end."""
+        self.depth = 0
+        """How many of the driver's methods that exchange commands are running, one inside the other."""
+        self.fault: str | None = None
+        """Why this connection must not be used any more (:class:`~holdfast.counters.Cause`)."""
+        self.retired = False
+        """It works, and is to be replaced when it is returned."""
+        self.fresh = True
+        """It was never returned to the pool."""
+        self.charset_is_set = False
+        """The driver has just sent SET NAMES, and nothing was sent since."""
+        self.opening_cursor = False
+        """The driver is inside ``cursor()``."""
+        self.idle_since = 0.0
+        """Monotonic time of its last return to the pool."""
+        self.pid = getpid()
+        """The process that opened it. In any other it is never used."""
+        self.owner = owner
+        self.checkout: weakref.ref[Any] | None = None
+        """SQLAlchemy's proxy that it was last handed out in."""
+        self.stands_in = False
+        """It was put in the place of an inherited one, in the middle of a transaction of the parent's."""
+        self.level: Any = None
+        """The isolation level that SQLAlchemy last set for it."""
+        self.connection: weakref.ref[Any] | None = None
+        self.stock: Any = None
+        """The connection's own class, before it was held."""
+        self.fd: int | None = None
+        self.inode: int | None = None
+        self.local = False
+        """It is a unix socket: no network that could swallow it in silence."""
+        self.poll: Callable[[int], list[tuple[int, int]]] | None = None
+
+    def watch(self, fd: int | None) -> None:
+        """Remember the connection's socket, for :meth:`events`.
+
+        Where there is no descriptor, or no ``poll()`` (Windows), nothing is watched and the connection is never
+        known to be dead before it is used, as in stock SQLAlchemy.
+        """
+        self.fd = self.inode = self.poll = None
+        if fd is None or fd < 0 or not hasattr(select, "poll"):
+            return
+        try:
+            status = os.fstat(fd)
+        except OSError:
+            return
+        if not stat.S_ISSOCK(status.st_mode):
+            return
+        os.set_inheritable(fd, False)  # the C libraries leave it to programs that this one starts
+        poller = select.poll()
+        poller.register(fd, _WATCHED)
+        self.fd, self.inode, self.poll = fd, status.st_ino, poller.poll
+        self.local = _is_unix(fd)
+
+    def begin_anew(self) -> None:
+        """Forget the session that was, because the driver is about to connect again."""
+        if self.pid != getpid():
+            self.notice_fork()
+            self.pid = getpid()
+        self.pending = self.clean = self.in_flight = False
+        self.fault = None
+
+    def events(self, wait_seconds: float = 0.0) -> int:
+        """Return what ``poll()`` reports of the socket: 0 when there is nothing to read and nobody hung up."""
+        if self.poll is None:
+            return 0
+        found = self.poll(int(wait_seconds * 1000) if wait_seconds else 0)
+        return found[0][1] if found else 0
+
+    def hung_up(self) -> bool:
+        """Say whether the other side has closed the connection, as far as this side knows."""
+        return bool(self.events() & GONE)
+
+    def leave_to_parent(self) -> None:
+        """In a child: never use the connection again, and put a dead socket in the place of the parent's."""
+        self.fault = Cause.INHERITED
+        if self.pid == getpid():
+            self.pid = -self.pid  # it has the parent's process id, and must not be taken for the parent
+        connection = self.connection() if self.connection is not None else None
+        if connection is not None:
+            connection._holdfast_left_to_parent()
+        if self.fd is not None and self.same_socket():
+            if fork.replace_by_dead(self.fd):
+                self.inode = os.fstat(self.fd).st_ino
+            else:
+                self.fd = None  # not known to be harmless
+
+    def notice_fork(self) -> None:
+        """To be called when the process is not the one that opened the connection."""
+        fork.after_fork()
+        if self.fault is not Cause.INHERITED:  # its engine is gone, or in the middle of being told
+            self.leave_to_parent()
+
+    def give_up(self, cause: str) -> None:
+        """Never use the connection again, and end its session now, so that what it did is undone and unlocked."""
+        if self.pid != getpid():
+            self.notice_fork()
+            return
+        self.fault = cause
+        if self.fd is not None and self.same_socket():
+            try:
+                with borrowed(self.fd) as sock:
+                    sock.shutdown(socket.SHUT_RDWR)
+            except OSError:  # ended already
+                pass
+
+    def same_socket(self) -> bool:
+        """Say whether the descriptor still is the socket it was.
+
+        A client library that closed its socket may go on reporting the old number (libmariadb does), which by then
+        may belong to another connection.
+        """
+        if self.fd is None:
+            return True
+        try:
+            return os.fstat(self.fd).st_ino == self.inode
+        except OSError:
+            return False
+
+
+@contextmanager
+def borrowed(fd: int) -> Iterator[socket.socket]:
+    """Give a socket object for a descriptor that belongs to somebody else, for the length of a block.
+
+    With ``socket.setdefaulttimeout()`` in force a new socket object makes its descriptor non-blocking, and that flag
+    is shared with the owner's: it is put back.
+    """
+    blocking = os.get_blocking(fd)
+    copy = os.dup(fd)
+    try:
+        sock = socket.socket(fileno=copy)
+    except OSError:
+        os.close(copy)
+        raise
+    try:
+        os.set_blocking(fd, blocking)
+        yield sock
+    finally:
+        sock.close()
+
+
+def _is_unix(fd: int) -> bool:
+    with borrowed(fd) as sock:
+        return sock.family == getattr(socket, "AF_UNIX", None)
