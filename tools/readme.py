@@ -23,7 +23,9 @@ def settings_table() -> str:
 def _default(setting: Setting) -> str:
     if isinstance(setting.default, bool):
         return str(setting.default).lower()
-    return "off" if setting.default is None else f"{setting.default:g} s"
+    if setting.default is None or isinstance(setting.default, str):
+        return setting.default or "off"
+    return f"{setting.default:g} s" if setting.unit == "seconds" else f"{setting.default:g}"
 
 
 QUOTED = (

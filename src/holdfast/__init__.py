@@ -7,25 +7,43 @@ from __future__ import annotations
 
 from ._version import __version__
 from .counters import Cause, Counters
-from .errors import DatabaseURLError, DriverNotInstalled, HoldfastError, SettingError
+from .errors import (
+    BudgetUnavailable,
+    CheckoutTimeout,
+    CommitOutcomeUnknown,
+    DatabaseURLError,
+    DriverNotInstalled,
+    HoldfastError,
+    SettingError,
+    TooManyWaiting,
+)
 from .hold import Hold, of
+from .limits import Limits
 from .plugin import create_engine
 from .settings import SETTINGS, Setting, Settings
+from .transactions import run, transactional
 from .urls import url
 
 __all__ = [
     "SETTINGS",
+    "BudgetUnavailable",
     "Cause",
+    "CheckoutTimeout",
+    "CommitOutcomeUnknown",
     "Counters",
     "DatabaseURLError",
     "DriverNotInstalled",
     "Hold",
     "HoldfastError",
+    "Limits",
     "Setting",
     "SettingError",
     "Settings",
+    "TooManyWaiting",
     "__version__",
     "create_engine",
     "of",
+    "run",
+    "transactional",
     "url",
 ]

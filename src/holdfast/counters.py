@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 __all__ = ["Cause", "Counters"]
 
@@ -26,7 +27,8 @@ class Cause:
     RETIRED = "retired"
     """It works, but its server is read-only or not ready."""
     LOST_IN_USE = "lost in use"
-    """It was lost while the application was using it; the application got the driver's error."""
+    """It was lost while the application was using it; the application got the driver's error, unless the statement
+    could be repeated (:attr:`Counters.statements_replayed`)."""
     INHERITED = "the parent process's"
     """It was inherited by fork(). It is the parent's and goes on there; this process makes its own."""
 
@@ -51,10 +53,42 @@ class Counters:
     """ROLLBACKs that were not sent, because nothing had been sent since the last COMMIT or ROLLBACK."""
     statements_pipelined: int = 0
     """Statements that were sent while a ROLLBACK's reply was still on its way."""
+    statements_replayed: int = 0
+    """Reads that were repeated on a new connection, because the first one was lost before it had answered."""
     probes: int = 0
     """Round trips made to see whether a long idle or suspect connection still answers."""
     disconnects_recognised: int = 0
     """Lost connections that SQLAlchemy's dialect alone would have kept in the pool."""
+
+    waits: int = 0
+    """Checkouts that had to wait for a connection."""
+    refused: int = 0
+    """Attempts to connect that the server refused because it was full (1040, 1203, 1226), and that were repeated."""
+    unanswered: int = 0
+    """Attempts to connect that nothing answered (2002, 2003, ...), and that were repeated."""
+    given_back: int = 0
+    """Connections that were closed when they were returned, because other processes share the limit."""
+    checkout_timeouts: int = 0
+    """Checkouts that waited for ``pool_timeout`` in vain."""
+    turned_away: int = 0
+    """Checkouts that failed at once because of ``holdfast_max_waiting``."""
+    leaks: int = 0
+    """Connections that were out of the pool for longer than ``holdfast_leak_warning``."""
+    collected: int = 0
+    """Connections that were never returned, and that the garbage collector returned."""
+
+    units: int = 0
+    """Units of work that :func:`holdfast.run` has committed."""
+    units_repeated: dict[str, int] = field(default_factory=dict)
+    """Units of work that were begun again, by reason (:class:`holdfast.transactions.Reason`)."""
+    commits_verified: int = 0
+    """COMMITs whose reply was lost, and that the server was asked for (``run(verify=True)``)."""
+    commits_unknown: int = 0
+    """COMMITs whose reply was lost, and that were reported as :class:`holdfast.CommitOutcomeUnknown`."""
+
+    def count_repeated(self, reason: str) -> None:
+        """Add one to :attr:`units_repeated`."""
+        self.units_repeated[reason] = self.units_repeated.get(reason, 0) + 1
 
     def count_replaced(self, cause: str) -> None:
         """Add one discarded connection to :attr:`replaced`."""
@@ -62,9 +96,11 @@ class Counters:
 
     def snapshot(self) -> Counters:
         """Return a copy that no longer changes."""
-        return Counters(**{**self.__dict__, "replaced": dict(self.replaced)})
+        values: dict[str, Any] = {name: dict(value) if isinstance(value, dict) else value for name, value in vars(self).items()}
+        return Counters(**values)
 
     def as_dict(self) -> Mapping[str, int]:
-        """Return the totals as one flat mapping, causes as ``replaced: <cause>``."""
-        flat = {name: value for name, value in self.__dict__.items() if name != "replaced"}
-        return flat | {f"replaced: {cause}": count for cause, count in self.replaced.items()}
+        """Return the totals as one flat mapping, causes as ``replaced: <cause>``, reasons as ``repeated: <reason>``."""
+        flat = {name: value for name, value in vars(self).items() if not isinstance(value, dict)}
+        flat |= {f"replaced: {cause}": count for cause, count in self.replaced.items()}
+        return flat | {f"repeated: {reason}": count for reason, count in self.units_repeated.items()}

@@ -5,17 +5,32 @@
     HoldfastError
     ├── SettingError      (also sqlalchemy.exc.ArgumentError)   a holdfast_* setting is wrong
     ├── DatabaseURLError  (also sqlalchemy.exc.ArgumentError)   a database URL cannot be what was meant
-    └── DriverNotInstalled (also ModuleNotFoundError)           the URL names a driver that is not there
+    ├── DriverNotInstalled (also ModuleNotFoundError)           the URL names a driver that is not there
+    ├── BudgetUnavailable                                       no safe place for the file that processes share
+    ├── CommitOutcomeUnknown (also sqlalchemy.exc.DBAPIError)   a transaction may or may not have been committed
+    └── CheckoutTimeout   (also sqlalchemy.exc.TimeoutError)    no connection became free in time
+        └── TooManyWaiting                                      too many threads were waiting for one already
 
-They are raised while an engine is being created or a URL built, never from a request. What goes wrong later reaches
-the application as the driver's and SQLAlchemy's own exceptions, type unchanged.
+The first ones are raised while an engine is being created or a URL built. What goes wrong on a connection reaches the
+application as the driver's and SQLAlchemy's own exceptions, type unchanged.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import exc
 
-__all__ = ["DatabaseURLError", "DriverNotInstalled", "HoldfastError", "SettingError"]
+__all__ = [
+    "BudgetUnavailable",
+    "CheckoutTimeout",
+    "CommitOutcomeUnknown",
+    "DatabaseURLError",
+    "DriverNotInstalled",
+    "HoldfastError",
+    "SettingError",
+    "TooManyWaiting",
+]
 
 
 class HoldfastError(Exception):
@@ -32,3 +47,34 @@ class DatabaseURLError(HoldfastError, exc.ArgumentError):
 
 class DriverNotInstalled(HoldfastError, ModuleNotFoundError):
     """Raised when the URL names a driver that cannot be imported; the message names what to install."""
+
+
+class CheckoutTimeout(HoldfastError, exc.TimeoutError):
+    """Raised when no connection became free within ``pool_timeout``; its text names who holds them."""
+
+
+class TooManyWaiting(CheckoutTimeout):
+    """Raised at once when ``holdfast_max_waiting`` threads of this process are waiting for a connection already."""
+
+
+class BudgetUnavailable(HoldfastError):
+    """Raised when the processes of this user cannot share their connections; the message says why and what to do."""
+
+
+class CommitOutcomeUnknown(HoldfastError, exc.DBAPIError):
+    """Raised when the reply to COMMIT was lost: :func:`holdfast.run` cannot tell whether the transaction was committed.
+
+    Not an ``OperationalError``, so that code which catches those and does its work again leaves it alone.
+    """
+
+    token: str | None
+    """What the transaction wrote into ``holdfast_commits``, in hexadecimal, or ``None`` without ``verify``."""
+
+    def __init__(self, message: str, orig: BaseException, token: str | None = None) -> None:
+        exc.StatementError.__init__(self, message, None, None, orig)
+        self.code = None  # SQLAlchemy's own page on errors of the driver's does not help here
+        self.connection_invalidated = True
+        self.token = token
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.args[0], self.orig, self.token), {"detail": self.detail}

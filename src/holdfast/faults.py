@@ -14,7 +14,7 @@ import enum
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ["ROWS", "Effect", "Row", "classify", "error_number"]
+__all__ = ["ROWS", "Effect", "Row", "classify", "error_number", "refuses_commit"]
 
 
 class Effect(enum.Enum):
@@ -44,6 +44,8 @@ class Row:
     """The exception's class must have one of these names; empty when any will do."""
     connecting_too: bool = True
     """Whether the row also holds for an error raised while connecting."""
+    mates_too: bool = True
+    """Whether what it says of the server holds for the pool's other connections."""
 
     def matches(self, number: int | None, text: str, class_names: frozenset[str], *, connected: bool) -> bool:
         """Say whether an error with these features is of this kind."""
@@ -153,6 +155,7 @@ ROWS: tuple[Row, ...] = (
         1792,
         "ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION: a demoted Aurora primary, or START TRANSACTION READ ONLY; for the "
         "second, replacing the connection costs one connect and nothing else.",
+        mates_too=False,  # the second is the application's own doing
     ),
     Row(
         "the server is in read-only mode",
@@ -184,6 +187,29 @@ def classify(error: BaseException, *, connected: bool = True) -> Row | None:
         if row.matches(number, text, names, connected=connected):
             return row
     return None
+
+
+_REFUSES_COMMIT = frozenset(
+    {
+        1020,  # ER_CHECKREAD, MariaDB with innodb_snapshot_isolation
+        1047,  # Galera, node not in the primary component: the transaction stays open
+        1205,  # ER_LOCK_WAIT_TIMEOUT: somebody holds FLUSH TABLES WITH READ LOCK
+        1213,  # ER_LOCK_DEADLOCK; Galera: certification failed
+        1290,  # ER_OPTION_PREVENTS_STATEMENT: read_only was switched on
+        1792,  # ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION
+        1836,  # ER_READ_ONLY_MODE
+        3101,  # ER_TRANSACTION_ROLLBACK_DURING_COMMIT: Group Replication, as its manual says; not produced here
+    }
+)
+
+
+def refuses_commit(error: BaseException) -> bool:
+    """Say whether a driver's error in reply to COMMIT proves that nothing was committed.
+
+    The few that do are listed. Others do not prove it: a KILL (1317, 1927), a shutdown (1053) or a time limit (1969,
+    3024) may come when the work is done already, and Galera's 1180 when the node has sent its changes to the others.
+    """
+    return error_number(error) in _REFUSES_COMMIT
 
 
 def error_number(error: BaseException) -> int | None:

@@ -19,6 +19,18 @@ _HINTS: dict[int, str] = {
     ),
     1044: "the account may not use this database. Is the database's name complete (username$name on some hosts)?",
     1049: "there is no database of that name. Is it complete (username$name on some hosts)?",
+    1040: (
+        "the server has as many connections as it accepts (max_connections), and none became free within pool_timeout. "
+        "Who holds them? SHOW PROCESSLIST tells. Use fewer processes or threads, or raise max_connections."
+    ),
+    1203: (
+        "the account has as many connections as max_user_connections allows, and none became free within pool_timeout. "
+        "Processes of this machine share them out (holdfast_budget); other machines and programs use them, too."
+    ),
+    1226: (
+        "the account has used up what it may have. For max_user_connections: none became free within pool_timeout; "
+        "processes of this machine share them out (holdfast_budget), other machines and programs use them, too."
+    ),
     2002: "nothing answers there. Is the server running, and are host, port or unix_socket right?",
     2003: "nothing answers there. Is the server running, and are host and port right?",
     2005: "this host name cannot be resolved. Is it spelt right? An unescaped @ in a password ends up here, too.",

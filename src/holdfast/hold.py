@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
-import sys
 import time
 import weakref
 from collections.abc import Callable
-from types import FrameType
 from typing import Any
 
 from sqlalchemy import event
 from sqlalchemy.engine import Engine, ExceptionContext
-from sqlalchemy.exc import DBAPIError, DisconnectionError, SQLAlchemyError
+from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
 from sqlalchemy.pool import AssertionPool, NullPool, QueuePool
 
-from . import drivers, faults, fork, hints, liveness, pools
+from . import drivers, faults, fork, guards, hints, holders, limits, liveness, pools, replay
+from .connecting import DEFAULT_TIMEOUT, Connecting
 from .counters import Cause, Counters
 from .drivers import Wire
+from .holders import Holder
+from .limits import Limits
 from .settings import Settings
 
 __all__ = ["Hold", "of"]
@@ -28,8 +30,6 @@ logger = logging.getLogger("holdfast")
 _EXCLUSIVE_POOLS = (QueuePool, NullPool, AssertionPool)
 """Pools that give a connection to one user at a time. A StaticPool's or SingletonThreadPool's connection can be in
 use by a second checkout; there every ROLLBACK is waited for."""
-
-_NO_SAVEPOINT = 1305  # ER_SP_DOES_NOT_EXIST
 
 _holds: weakref.WeakKeyDictionary[Any, Hold] = weakref.WeakKeyDictionary()
 
@@ -65,7 +65,18 @@ class Hold:
         self._known = False  # in this process or a parent of it, the first connection was made and handed out
         self._charset_once = False
         self._exclusive = False
+        self._replays = False
         self._unknown_said = False
+        self._connecting = Connecting(where, self.settings, self._counters, clock)
+        self._connecting.holders = self._holders
+        self._idle_limit_said = False
+        self._next_look_for_leaks = 0.0
+
+    @property
+    def limits(self) -> Limits | None:
+        """What the server allows, as far as it is known: ``None`` before the first connection, and when the server
+        would not say."""
+        return self._connecting.limits
 
     @property
     def counters(self) -> Counters:
@@ -94,26 +105,25 @@ class Hold:
         :param charset_once: whether a SET NAMES that repeats the driver's own may be left out while connecting.
         """
         self._charset_once = charset_once
-        hook = drivers.connect_hook(driver) if driver is not None and own_connect else None
-        if hook is not None:
-            connect = hook
-
-            def do_connect(dialect: Any, record: Any, positional: list[Any], arguments: dict[str, Any]) -> Any:
-                return connect(dialect, positional, arguments)
-
-            event.listen(engine, "do_connect", do_connect)
         # First in the row: the dialect's own listeners and everybody else's then work with the held connection.
         event.listen(engine, "connect", self._on_connect, insert=True)
         event.listen(engine, "checkout", self._on_checkout, insert=True)
         event.listen(engine, "reset", self._on_reset, insert=True)
         event.listen(engine, "handle_error", self._on_error)
         dialect: Any = engine.dialect
-        dialect.set_isolation_level = self._noting(dialect.set_isolation_level)
-        dialect.reset_isolation_level = self._guarded(dialect.reset_isolation_level)
-        dialect.do_rollback_to_savepoint = _rolling_back_to(dialect)
+        guards.put_in(dialect, self)
+        if self.settings.replay:
+            replay.put_in(dialect, self)
         self._exclusive = isinstance(engine.pool, _EXCLUSIVE_POOLS)
+        self._replays = self._exclusive and self.settings.replay
         remember(engine, self)
         self._engine = weakref.ref(engine)
+        if own_connect:
+            self._connecting.share(engine.url)
+            # Below any do_connect listener of the application's, which sees and decides everything.
+            connect = dialect.connect if driver is None else drivers.connecting(driver, dialect.connect)
+            dialect.connect = self._connecting.patient(connect, self._pool_timeout)
+        pools.wait_patiently(engine, self._connecting, self._keeps)
         fork.watch(self)
 
     def _hold(self, dbapi_connection: Any) -> Wire | None:
@@ -135,6 +145,7 @@ class Hold:
                     type(drivers.unwrap(dbapi_connection)).__qualname__,
                 )
             return None
+        wire.opened = self._clock()
         self._counters.connects += 1
         self._wires.add(wire)
         if wire.fd is not None:
@@ -160,6 +171,7 @@ class Hold:
         """Called by :mod:`holdfast.fork`."""
         self._known = self._known or self._counters.checkouts > 0
         self._counters = Counters()
+        self._connecting.start_anew(self._counters)
         if self._inherited:
             self._counters.replaced[Cause.INHERITED] = self._inherited
         self._suspicion = liveness.Suspicion()
@@ -186,13 +198,29 @@ class Hold:
             ". What the parent did on it and has not committed is not part of this process's transaction" * begun,
         )
         connection = pools.reconnect(checkout)
-        own = _wire(connection)
+        own = drivers.wire_of(connection)
         if own is not None:
             own.checkout = wire.checkout
             own.stands_in = True
             if wire.level is not None and own.level != wire.level:
                 engine.dialect.set_isolation_level(connection, wire.level)
         return drivers.unwrap(connection)
+
+    # -- a connection that is lost while it is checked out -------------------------------------------------------
+
+    def replace(self, dead: Any, cause: str) -> Any:
+        """Called when a connection is found dead before the first statement of its checkout."""
+        return replay.before_first(dead, cause, self)
+
+    def keep_place(self, wire: Wire) -> None:
+        """Called by :mod:`holdfast.replay` before a connection is replaced."""
+        wire.holder = None
+        self._connecting.keep_slot(wire)
+
+    def lost_in_use(self) -> None:
+        """Note that a connection was lost while it was used: its mates are looked at before their next use."""
+        self._suspicion = self._suspicion.lost(self._clock())
+        self._counters.count_replaced(Cause.LOST_IN_USE)
 
     # -- listeners ---------------------------------------------------------------------------------------------
 
@@ -206,37 +234,46 @@ class Hold:
                 os.getpid(),
             )
             self._inherited = 0
-        if _wire(dbapi_connection) is None:
+        if drivers.wire_of(dbapi_connection) is None:
             wire = self._hold(dbapi_connection)
             if wire is not None:
+                self._connecting.claim(wire)
+                self._learn_limits(dbapi_connection, wire)
                 wire.charset_is_set = self._charset_once and self._is_first()
 
     def _is_first(self) -> bool:
         """Say whether no listener of the application's can have made the connection, or changed it before this one."""
         engine = self._engine() if self._engine is not None else None
-        if engine is None or len(list(engine.dialect.dispatch.do_connect)) > 1:
+        if engine is None or len(list(engine.dialect.dispatch.do_connect)) > 0:
             return False
         return next(iter(engine.pool.dispatch.connect), None) == self._on_connect
 
     def _on_checkout(self, dbapi_connection: Any, record: Any, proxy: Any) -> None:
-        wire = getattr(dbapi_connection, "_holdfast", None)  # _wire(), spelt out: this runs for every request
+        wire = getattr(dbapi_connection, "_holdfast", None)  # wire_of(), spelt out: this runs for every request
         if type(wire) is not Wire:
             self._counters.checkouts += 1
             return
         wire.checkout = weakref.ref(proxy)
+        # A transaction that was left open (pool_reset_on_return=None) cannot be taken over by another connection.
+        wire.sent = 0 if self._replays and (wire.fresh or wire.clean or wire.pending) else 1
+        now = self._clock()
         if wire.fresh:
             self._counters.checkouts += 1
+            self._note_holder(wire, now)
             return
-        now = self._clock()
         cause = liveness.check_before_use(dbapi_connection, wire, self.settings, now, self._suspicion)
         if cause is None:
             self._counters.checkouts += 1
+            self._note_holder(wire, now)
             return
         if cause is Cause.INHERITED:
             raise DisconnectionError(f"holdfast: {cause}")
+        self._connecting.keep_slot(wire)
         self._counters.count_replaced(cause)
+        if cause is Cause.CLOSED:
+            self._found_closed(now - wire.idle_since)
         if cause is Cause.SILENT:
-            self._suspicion = liveness.Suspicion(now, silent=True)
+            self._suspicion = self._suspicion.lost(now, silent=True)
         logger.info(
             "%s: replaced a pooled connection before use (%s, after %.1f s idle); no error reached the application.",
             self.where,
@@ -251,53 +288,19 @@ class Hold:
         if type(wire) is not Wire or record is None or record.dbapi_connection is None:
             return
         wire.fresh = False
-        wire.idle_since = self._clock()
+        wire.idle_since = now = self._clock()
+        holder, wire.holder = wire.holder, None
+        if holder is not None and holder.overdue(now, self.settings.leak_warning):
+            self._came_back(holder, now, wire)
+        if wire.checkout is not None and wire.checkout() is None:
+            self._was_collected(holder, now, wire)
         cause = liveness.check_on_return(dbapi_connection, wire)
         if cause is None:
             return
         if cause is not Cause.INHERITED:
             self._counters.count_replaced(cause)
-            logger.info("%s: discarded a connection when it was returned%s (%s).", self.where, _place(), cause)
+            logger.info("%s: discarded a connection when it was returned%s (%s).", self.where, holders.place(), cause)
         record.invalidate()
-
-    def _noting(self, set_isolation_level: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
-        """Make the dialect's method note the level, for a connection that has to be replaced."""
-
-        def set_and_note(dbapi_connection: Any, level: Any) -> None:
-            wire = _wire(dbapi_connection)
-            if wire is not None and wire.pid != os.getpid():
-                dbapi_connection = self.reconnect(drivers.unwrap(dbapi_connection)) or dbapi_connection
-                wire = _wire(dbapi_connection)
-            set_isolation_level(dbapi_connection, level)
-            if wire is not None:
-                wire.level = level
-
-        return set_and_note
-
-    def _guarded(self, reset_isolation_level: Callable[[Any], None]) -> Callable[[Any], None]:
-        """Make the dialect's method give a connection up when it fails.
-
-        SQLAlchemy calls it while a connection is being returned, after the pool's ``reset`` event, to put back a level
-        that was set for one checkout. An exception there would cost the pool a place for ever.
-        """
-
-        def put_back(dbapi_connection: Any) -> None:
-            try:
-                reset_isolation_level(dbapi_connection)
-            except BaseException as error:
-                wire = _wire(dbapi_connection)
-                if wire is None or not wire.exclusive:
-                    raise
-                wire.give_up(wire.fault or (Cause.INTERRUPTED if wire.in_flight else Cause.CLOSED))
-                logger.info(
-                    "%s: a connection whose isolation level could not be put back is not used again (%s).",
-                    self.where,
-                    type(error).__name__,
-                )
-                if not isinstance(error, Exception):
-                    raise
-
-        return put_back
 
     def _on_error(self, context: ExceptionContext) -> None:
         error = context.original_exception
@@ -313,6 +316,8 @@ class Hold:
             if row.effect is faults.Effect.RETIRE:
                 if wire is not None:
                     wire.retired = True
+                if row.mates_too:
+                    self._suspicion = self._suspicion.demoted(self._clock())
             elif not context.is_disconnect:
                 context.is_disconnect = True
                 self._counters.disconnects_recognised += 1
@@ -320,14 +325,123 @@ class Hold:
             # Stock SQLAlchemy closes every connection of the pool. They are looked at before their next use instead.
             # An error that only the application calls a disconnect keeps stock's way.
             context.invalidate_pool_on_disconnect = False
-            self._suspicion = liveness.Suspicion(self._clock())
-            self._counters.count_replaced(Cause.LOST_IN_USE)
+            self.lost_in_use()
             logger.info(
                 "%s: a connection was lost in use (%s); the application got the error. The pool's other connections "
                 "are checked before their next use.",
                 self.where,
                 row.meaning,
             )
+
+    # -- limits ------------------------------------------------------------------------------------------------
+
+    def _pool_timeout(self) -> float:
+        engine = self._engine() if self._engine is not None else None
+        seconds = pools.timeout(engine) if engine is not None else None
+        return DEFAULT_TIMEOUT if seconds is None else seconds
+
+    def _keeps(self, dbapi_connection: Any) -> bool:
+        """Say whether a connection that is being put back into the pool may stay open."""
+        if self._connecting.budget is None:
+            return True
+        wire = getattr(dbapi_connection, "_holdfast", None)
+        if type(wire) is not Wire or wire.fault is not None or self._connecting.keeps(wire):
+            return True
+        self._counters.given_back += 1
+        return False
+
+    def ended(self, wire: Wire) -> None:
+        """Called when a connection is closed."""
+        self._connecting.ended(wire)
+
+    def _learn_limits(self, dbapi_connection: Any, wire: Wire) -> None:
+        connecting = self._connecting
+        if connecting.limits is not None and not connecting.stale:
+            return
+        try:
+            learned = limits.learn(dbapi_connection)
+        except Exception as error:
+            if connecting.limits is None and not connecting.stale:
+                logger.info("%s: the server's limits could not be learned (%s).", self.where, error)
+            connecting.stale = False
+            return
+        if connecting.limits != learned:
+            logger.info(
+                "%s: %s %s allows %d connections (%s) and closes idle ones after %d s (wait_timeout).",
+                self.where,
+                learned.flavour,
+                learned.version,
+                learned.connections,
+                learned.reason,
+                learned.wait_timeout,
+            )
+        connecting.learned(learned)
+        connecting.adopt(wire)
+
+    def _found_closed(self, idle: float) -> None:
+        """Note that a connection was closed after it had been idle for so many seconds."""
+        known = self._connecting.limits
+        if known is None or idle >= 0.95 * known.idle_limit:
+            return
+        self._connecting.limits = dataclasses.replace(known, idle_limit=idle)
+        if not self._idle_limit_said:
+            self._idle_limit_said = True
+            logger.info(
+                "%s: a connection was closed after %.1f s idle or less, though the server's wait_timeout is %d s: by a "
+                "load balancer, a proxy, a restart or a KILL. It was noticed before it was used.",
+                self.where,
+                idle,
+                known.wait_timeout,
+            )
+
+    # -- holders -----------------------------------------------------------------------------------------------
+
+    def _note_holder(self, wire: Wire, now: float) -> None:
+        wire.statement = None
+        wire.holder = Holder(now)
+        threshold = self.settings.leak_warning
+        if threshold is not None and now >= self._next_look_for_leaks:
+            self._next_look_for_leaks = now + min(1.0, threshold / 4)
+            self._look_for_leaks(now, threshold)
+
+    def _look_for_leaks(self, now: float, threshold: float) -> None:
+        for wire in list(self._wires):
+            holder = wire.holder
+            if holder is not None and not holder.named and holder.overdue(now, threshold):
+                self._warn_of_leak("is out of the pool", holder, now, wire)
+
+    def _warn_of_leak(self, what: str, holder: Holder, now: float, wire: Wire) -> None:
+        holder.named = True
+        self._counters.leaks += 1
+        logger.warning(
+            "%s: a connection %s %s (more than holdfast_leak_warning=%g s).",
+            self.where,
+            what,
+            holder.described(now, wire.statement),
+            self.settings.leak_warning or 0,
+        )
+
+    def _came_back(self, holder: Holder, now: float, wire: Wire) -> None:
+        if not holder.named:
+            self._warn_of_leak("was out of the pool", holder, now, wire)
+        else:
+            logger.info("%s: a connection came back that had been out %s.", self.where, holder.described(now, None))
+
+    def _was_collected(self, holder: Holder | None, now: float, wire: Wire) -> None:
+        self._counters.collected += 1
+        logger.warning(
+            "%s: a connection was never returned; the garbage collector returned it. It was held %s.",
+            self.where,
+            "by nobody known" if holder is None else holder.described(now, wire.statement),
+        )
+
+    def _holders(self) -> str:
+        """Say who holds this process's connections, longest first, a line each."""
+        now = self._clock()
+        held = [(wire.holder, wire.statement) for wire in list(self._wires) if wire.fault is None]
+        found = [(holder, statement) for holder, statement in held if holder is not None]
+        found.sort(key=lambda pair: pair[0].since)
+        return holders.listed(holder.described(now, statement) for holder, statement in found)
 
 
 def of(engine: Any) -> Hold:
@@ -356,7 +470,7 @@ def of(engine: Any) -> Hold:
 def has_changed(session: Any) -> bool:
     """Say whether the transaction of a session may have changed something, in this process."""
     try:
-        wire = _wire(session.connection().connection.dbapi_connection)
+        wire = drivers.wire_of(session.connection().connection.dbapi_connection)
     except SQLAlchemyError:  # a transaction that has failed: there is nothing in it to keep
         return False
     return wire is None or (wire.pid == os.getpid() and not (wire.clean or wire.reads_only))
@@ -379,55 +493,12 @@ def describe(engine: Any) -> str:
     return f"{url.drivername}://{place}" if place else str(url.drivername)
 
 
-def _wire(dbapi_connection: Any) -> Wire | None:
-    """Return a held connection's state, also from under a tracer's proxy."""
-    wire = getattr(dbapi_connection, "_holdfast", None)
-    return wire if type(wire) is Wire else None
-
-
-def _rolling_back_to(dialect: Any) -> Callable[[Any, str], None]:
-    """Make the dialect's method quiet about savepoints that are in the parent process's transaction."""
-    rollback_to_savepoint: Callable[[Any, str], None] = dialect.do_rollback_to_savepoint
-
-    def rollback_to(connection: Any, name: str) -> None:
-        wire = _wire(connection.connection.dbapi_connection)
-        if wire is not None and wire.pid != os.getpid():
-            return  # nothing was done since then in this process
-        try:
-            rollback_to_savepoint(connection, name)
-        except DBAPIError as error:
-            if (
-                wire is None
-                or not wire.stands_in
-                or error.orig is None
-                or faults.error_number(error.orig) != _NO_SAVEPOINT
-            ):
-                raise
-            dialect.do_rollback(connection.connection)  # all that was done here came after that savepoint
-
-    return rollback_to
-
-
 def _wire_of(context: ExceptionContext) -> Wire | None:
     connection = context.connection
     if connection is None or connection.closed or connection.invalidated:
         return None
-    return _wire(connection.connection.dbapi_connection)
+    return drivers.wire_of(connection.connection.dbapi_connection)
 
 
 def _is_driver_error(context: ExceptionContext) -> bool:
     return isinstance(context.original_exception, context.dialect.loaded_dbapi.Error)
-
-
-_NOT_THE_APPLICATION = frozenset({"sqlalchemy", "holdfast", "flask_sqlalchemy", "contextlib", "weakref"})
-
-
-def _place() -> str:
-    """Name the line of the application that is returning a connection, as ' by FILE, line N, in F'."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        if frame.f_globals.get("__name__", "").partition(".")[0] not in _NOT_THE_APPLICATION:
-            code = frame.f_code
-            return f" by {code.co_filename}, line {frame.f_lineno}, in {code.co_name}"
-        frame = frame.f_back
-    return ""

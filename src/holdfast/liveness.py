@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .counters import Cause
@@ -21,6 +21,7 @@ __all__ = ["Suspicion", "check_before_use", "check_on_return", "set_socket_optio
 
 _KEEPALIVE_PROBES = 3
 _MATES_PROBE_SECONDS = 0.5
+_DEMOTED_AGAIN_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,21 @@ class Suspicion:
     """Monotonic time in seconds."""
     silent: bool = False
     """It did not answer a probe. Its mates are not given as long."""
+    retired: float = -math.inf
+    """Monotonic time at which its server turned out not to be one to go on with, as after a failover. Its mates that
+    were opened before then are replaced."""
+
+    def lost(self, now: float, *, silent: bool = False) -> Suspicion:
+        """Return what is suspected after a connection was lost."""
+        return replace(self, since=now, silent=silent)
+
+    def demoted(self, now: float) -> Suspicion:
+        """Return what is suspected after a server refused to write.
+
+        Every few seconds at the most: while the host name leads to the same server, replacing does not help. No jitter:
+        each process learns of it by an error of its own, and replaces a connection when it is about to use it.
+        """
+        return self if now - self.retired < _DEMOTED_AGAIN_SECONDS else replace(self, retired=now)
 
 
 def check_before_use(connection: Any, wire: Wire, settings: Settings, now: float, suspicion: Suspicion) -> str | None:
@@ -39,10 +55,12 @@ def check_before_use(connection: Any, wire: Wire, settings: Settings, now: float
     :param connection: the held connection, or a tracer's proxy around it.
     :param now: monotonic time in seconds.
     :param suspicion: the last loss in the same pool. A connection that was returned before it gets one bounded round
-        trip; it is not thrown away.
+        trip; it is not thrown away. One that leads to a server that has become read-only is.
     :return: one of :class:`holdfast.counters.Cause`.
     """
     cause: str | None = connection._holdfast_look()
+    if cause is None and wire.opened <= suspicion.retired and wire.exclusive:
+        cause = Cause.RETIRED
     if cause is not None or wire.local:
         return cause
     limit, timeout = settings.probe_after_idle, settings.probe_timeout

@@ -1,10 +1,15 @@
-"""What becomes of an engine's pool in a forked child.
+"""An engine's pool: how its checkouts wait, and what becomes of it in a forked child.
 
-The pool's locks may have been held by another thread of the parent's, and its places belong to connections that are
-the parent's. So the engine gets a new pool, and the old one, to which inherited checkouts still point, is made to
-keep nothing.
+A ``QueuePool`` that has no idle connection opens one. Where that has to wait, for a slot of the budget or for the
+server, a connection that is returned meanwhile should do as well; so the pool gets a subclass of its own class
+(:func:`wait_patiently`) that waits for both.
 
-The one module that uses what SQLAlchemy does not document: ``QueuePool._pool`` and ``_overflow_lock``,
+In a child, the pool's locks may have been held by another thread of the parent's, and its places belong to connections
+that are the parent's. So the engine gets a new pool, and the old one, to which inherited checkouts still point, is made
+to keep nothing.
+
+The one module that uses what SQLAlchemy does not document: ``QueuePool._pool``, ``_overflow_lock``, ``_overflow`` and
+its methods ``_do_get``, ``_do_return_conn``, ``_inc_overflow``, ``_dec_overflow``, ``_ConnectionFairy._pool``,
 ``_ConnectionRecord.get_connection()``, and the closure of ``create_engine``'s first_connect.
 ``tests/core/test_private_attributes.py`` fails when they change.
 """
@@ -12,13 +17,93 @@ The one module that uses what SQLAlchemy does not document: ``QueuePool._pool`` 
 from __future__ import annotations
 
 import threading
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool import QueuePool
-from sqlalchemy.util.queue import Full, Queue
+from sqlalchemy.util.queue import Empty, Full, Queue
 
-__all__ = ["initialise_again", "reconnect", "renew"]
+from .connecting import Connecting, Wait
+
+__all__ = ["initialise_again", "reconnect", "renew", "replace", "timeout", "wait_patiently"]
+
+
+class _PatientPool(QueuePool):
+    """A pool whose checkouts wait for whatever comes first: a returned connection, or leave to open one."""
+
+    _holdfast: ClassVar[Connecting]
+    _holdfast_keeps: Callable[[Any], bool]  # a static method
+
+    def _do_get(self) -> Any:
+        try:
+            record = self._pool.get(False)
+        except Empty:
+            record = None
+        if record is not None and record.dbapi_connection is not None:
+            return record
+        with self._holdfast.wait(self._timeout) as wait:
+            return self._holdfast_open_or_wait(wait, record)
+
+    def _holdfast_open_or_wait(self, wait: Wait, record: Any) -> Any:
+        while True:
+            if record is None and not self._inc_overflow():
+                seconds = wait.pause(
+                    f"QueuePool limit of size {self.size()} overflow {self.overflow()} reached, connection timed out"
+                )
+            else:
+                opened = self._holdfast_open(wait, record)
+                if opened is not None:
+                    return opened
+                seconds = wait.pause()
+            try:
+                record = self._pool.get(True, seconds)
+            except Empty:
+                record = None
+            if record is not None and record.dbapi_connection is not None:
+                return record
+
+    def _holdfast_open(self, wait: Wait, record: Any) -> Any:
+        """Open a connection in a place of the pool's, if it may be now; give the place up if not."""
+        opened = None
+        try:
+            if wait.may_connect():
+                if record is None:
+                    opened = self._create_connection()
+                else:
+                    record.get_connection()
+                    opened = record
+        except Exception as error:
+            if not wait.is_worth_another_try(error):
+                raise
+        finally:
+            if opened is None:
+                self._dec_overflow()
+        return opened
+
+    def _do_return_conn(self, record: Any) -> None:
+        if record.dbapi_connection is not None and not self._holdfast_keeps(record.dbapi_connection):
+            record.close()
+        super()._do_return_conn(record)
+
+
+def wait_patiently(engine: Engine, connecting: Connecting, keeps: Callable[[Any], bool]) -> None:
+    """Make the checkouts of an engine's ``QueuePool`` wait, and its returned connections be given back.
+
+    A pool of another kind, and one with a ``_do_get`` of its own, is left as it is.
+
+    :param keeps: says whether a driver's connection that was returned may stay open.
+    """
+    cls = type(engine.pool)
+    if not issubclass(cls, QueuePool) or cls._do_get is not QueuePool._do_get or cls._is_asyncio:
+        return
+    own = {"_holdfast": connecting, "_holdfast_keeps": staticmethod(keeps), "__module__": cls.__module__}
+    engine.pool.__class__ = type(cls.__name__, (_PatientPool, cls), own)  # recreate() keeps the class
+
+
+def timeout(engine: Engine) -> float | None:
+    """Return a pool's ``pool_timeout`` in seconds, or ``None`` where it has none."""
+    return engine.pool.timeout() if isinstance(engine.pool, QueuePool) else None
 
 
 class _KeepsNothing(Queue[Any]):
@@ -70,4 +155,20 @@ def reconnect(checkout: Any) -> Any:
     record.invalidate()
     connection = record.get_connection()
     checkout.dbapi_connection = connection
+    return connection
+
+
+def replace(checkout: Any) -> Any:
+    """Put a new connection in the place of one that was lost, and return it.
+
+    The pool's checkout listeners are told of it, as by SQLAlchemy when it replaces a connection at checkout: they may
+    have something to set up on it.
+
+    :param checkout: SQLAlchemy's proxy (:class:`sqlalchemy.pool.PoolProxiedConnection`).
+    :return: the new connection, or ``None`` for a connection that has no pool any more (``detach()``).
+    :raises: whatever connecting, or a listener, raises.
+    """
+    connection = reconnect(checkout)
+    if connection is not None:
+        checkout._pool.dispatch.checkout(connection, checkout._connection_record, checkout)
     return connection

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -29,18 +30,22 @@ class Setting:
 
     name: str
     """Name without the ``holdfast_`` prefix."""
-    default: bool | float | None
+    default: bool | float | str | None
     """Value when nothing is given; ``None`` means off."""
     consequence: str
     """What the setting changes, and when to touch it."""
     unit: str = ""
-    """Unit of a number; empty for a switch."""
+    """Unit of a number; empty for a switch, ``path`` for a directory."""
     minimum: float = 0.0
     """Smallest number accepted."""
     maximum: float = 0.0
     """Largest number accepted."""
     can_be_off: bool = False
     """Whether ``off`` is accepted in place of a number."""
+    whole: bool = False
+    """Whether the number must be a whole one."""
+    word: str = ""
+    """A word that is accepted in place of a number."""
 
     @property
     def key(self) -> str:
@@ -52,8 +57,11 @@ class Setting:
         """The accepted values, in words."""
         if not self.unit:
             return "true or false"
-        span = f"a number of {self.unit} from {self.minimum:g} to {self.maximum:g}"
-        return f"{span}, or off" if self.can_be_off else span
+        if self.unit == "path":
+            return "the absolute path of a directory, or off"
+        span = f"a {'whole ' * self.whole}number of {self.unit} from {self.minimum:g} to {self.maximum:g}"
+        choices = [self.word] * bool(self.word) + [span] + ["off"] * self.can_be_off
+        return ", or ".join(filter(None, [", ".join(choices[:-1]), choices[-1]]))
 
     def parse(self, value: object) -> Any:
         """Turn a URL's text or a keyword argument into the setting's value.
@@ -71,6 +79,10 @@ class Setting:
             raise self._refused(value)
         if self.can_be_off and (value is None or value is False or word in _FALSE - {"0"}):
             return None
+        if self.unit == "path":
+            return self._path(value)
+        if self.word and word == self.word:
+            return word
         if isinstance(value, bool) or not isinstance(value, (str, int, float)):
             raise self._refused(value)
         try:
@@ -79,7 +91,17 @@ class Setting:
             raise self._refused(value) from None
         if not math.isfinite(number) or not self.minimum <= number <= self.maximum:
             raise self._refused(value)
-        return number
+        if self.whole and number != int(number):
+            raise self._refused(value)
+        return int(number) if self.whole else number
+
+    def _path(self, value: object) -> str:
+        if not isinstance(value, (str, os.PathLike)):
+            raise self._refused(value)
+        path = os.fspath(value)
+        if not isinstance(path, str) or not os.path.isabs(path) or "\0" in path:
+            raise self._refused(value)
+        return path
 
     def _refused(self, value: object) -> SettingError:
         default = "off" if self.default is None else f"{self.default}".lower()
@@ -106,6 +128,12 @@ SETTINGS: tuple[Setting, ...] = (
         True,
         "When that reply is still on its way, the next statement is sent behind it and both replies are read in "
         "order. Off, the reply is waited for first. Needs defer_rollback.",
+    ),
+    Setting(
+        "replay",
+        True,
+        "A connection that is lost before the first statement of its checkout is replaced, and a first statement that "
+        "was sent and only reads is repeated on a new one. Off, both raise the driver's error.",
     ),
     Setting(
         "probe_after_idle",
@@ -150,6 +178,68 @@ SETTINGS: tuple[Setting, ...] = (
         maximum=3600,
         can_be_off=True,
     ),
+    Setting(
+        "budget",
+        "learned",
+        "How many connections all processes of this machine and user may have together, to the same server with the "
+        "same account. Learned, it is what the server says (max_user_connections, max_connections), when that is "
+        "200 or less. Off, nothing is shared, and a server that is full is waited for all the same.",
+        unit="connections",
+        minimum=1,
+        maximum=100000,
+        can_be_off=True,
+        whole=True,
+        word="learned",
+    ),
+    Setting(
+        "headroom",
+        1,
+        "How many of them are left for the owner's own console. A process that has no connection and "
+        "would get none otherwise may use one of them for the length of a request.",
+        unit="connections",
+        minimum=0,
+        maximum=1000,
+        whole=True,
+    ),
+    Setting(
+        "budget_directory",
+        None,
+        "Where the file lies through which processes share. Off means a directory of the user's own in /dev/shm or the "
+        "system's temporary directory. Containers share when they are given the same directory.",
+        unit="path",
+        can_be_off=True,
+    ),
+    Setting(
+        "wait_for_server",
+        10.0,
+        "How long a checkout waits, trying again, while nothing answers at the server's address, as during a restart. "
+        "After so long without an answer a request fails at once, until the server is back. Off, it always does.",
+        unit="seconds",
+        minimum=0,
+        maximum=3600,
+        can_be_off=True,
+    ),
+    Setting(
+        "max_waiting",
+        None,
+        "How many threads of a process may wait for a connection at a time. One more fails at once instead of waiting "
+        "for pool_timeout, so that a site that is overloaded says so quickly. Off, there is no limit.",
+        unit="threads",
+        minimum=0,
+        maximum=100000,
+        can_be_off=True,
+        whole=True,
+    ),
+    Setting(
+        "leak_warning",
+        300.0,
+        "A connection that is out of the pool for longer than this is named in one warning, with the place that "
+        "checked it out. Nothing is done to it. Off, nothing is said.",
+        unit="seconds",
+        minimum=0.05,
+        maximum=86400,
+        can_be_off=True,
+    ),
 )
 """The settings table, in the order the documentation shows it."""
 
@@ -163,10 +253,17 @@ class Settings:
     enabled: bool = True
     defer_rollback: bool = True
     pipeline: bool = True
+    replay: bool = True
     probe_after_idle: float | None = 30.0
     probe_timeout: float = 5.0
     keepalive_idle: float | None = 60.0
     tcp_user_timeout: float | None = 60.0
+    budget: int | str | None = "learned"
+    headroom: int = 1
+    budget_directory: str | None = None
+    wait_for_server: float | None = 10.0
+    max_waiting: int | None = None
+    leak_warning: float | None = 300.0
 
     @classmethod
     def take(cls, query: Mapping[str, Any], options: MutableMapping[str, Any]) -> Settings:
@@ -194,6 +291,13 @@ class Settings:
                 "holdfast_pipeline=true contradicts holdfast_defer_rollback=false: a statement is pipelined behind "
                 "a deferred ROLLBACK. Remove one of the two."
             )
+        if given.get("holdfast_budget", "learned") is None:
+            unused = [key for key in ("holdfast_headroom", "holdfast_budget_directory") if given.get(key) is not None]
+            if unused:
+                raise SettingError(
+                    f"{unused[0]} contradicts holdfast_budget=off: it says how connections are shared between "
+                    "processes. Remove one of the two."
+                )
         settings = cls(**{key[len(PREFIX) :]: value for key, value in given.items()})
         return settings if settings.defer_rollback else _replaced(settings, pipeline=False)
 

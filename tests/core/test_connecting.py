@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Iterator
 from typing import Any
 
+import MySQLdb
 import pytest
 from sqlalchemy import Engine, event, text
 from sqlalchemy.exc import DBAPIError
@@ -194,18 +195,22 @@ def test_another_do_connect_listener_sees_and_decides_everything(
     assert len(seen) == 3
 
 
-def test_connecting_mysqlclient_to_a_silent_host_ends(server: Server, proxy: Proxy, held: EngineFactory) -> None:
+def test_connecting_mysqlclient_to_a_silent_host_ends(
+    server: Server, proxy: Proxy, held: EngineFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     proxy.blackhole()
     engine = held(server.url("mysqldb", host=proxy.host, port=proxy.port, query={"connect_timeout": "1"}))
     with pytest.raises(DBAPIError):
         read(engine)
     arguments: dict[str, Any] = {}
     engine = held(server.url("mysqldb"))
+    connect = MySQLdb.connections.Connection.__init__
 
-    @event.listens_for(engine, "do_connect")
-    def note(dialect: Any, record: Any, positional: Any, given: dict[str, Any]) -> None:
+    def note(self: Any, *positional: Any, **given: Any) -> None:
         arguments.update(given)
+        connect(self, *positional, **given)
 
+    monkeypatch.setattr(MySQLdb.connections.Connection, "__init__", note)
     read(engine)
     assert arguments["connect_timeout"] == 10
 

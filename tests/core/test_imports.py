@@ -24,10 +24,13 @@ DRIVERS = {"MySQLdb", "pymysql", "mysql"}
 
 LAYERS = (
     {"_version", "errors"},
-    {"settings", "counters", "faults", "fork", "hosts"},
-    {"drivers"},
-    {"liveness", "hints", "urls", "pools"},
+    {"settings", "counters", "faults", "fork", "hosts", "holders", "limits", "reads"},
+    {"drivers", "refusals", "budget"},
+    {"liveness", "hints", "urls", "connecting", "guards"},
+    {"pools"},
+    {"replay"},
     {"hold"},
+    {"transactions"},
     {"plugin"},
     {"__init__"},
 )

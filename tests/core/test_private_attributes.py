@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+import sqlite3
 import threading
 from typing import Any
 
+import pytest
 from sqlalchemy import Engine, event, text
+from sqlalchemy.pool import QueuePool
 from sqlalchemy.util.queue import Full, Queue
 
 import holdfast
@@ -15,7 +19,7 @@ from tests.conftest import EngineFactory, read
 
 
 def test_the_listeners_of_a_dialect_can_be_listed(engine: Engine) -> None:
-    """hold._on_connect and drivers.pymysql: somebody else's do_connect listener leaves them less to assume."""
+    """hold._is_first: somebody else's do_connect listener leaves them less to assume."""
     before = len(list(engine.dialect.dispatch.do_connect))
     event.listen(engine, "do_connect", lambda *arguments: None)
     assert len(list(engine.dialect.dispatch.do_connect)) == before + 1
@@ -104,3 +108,48 @@ def test_the_first_connection_can_be_made_the_first_again(server: Server, driver
     engine.dispose()
     read(engine)
     assert engine.dialect.server_version_info == version
+
+
+# -- holdfast.pools: how checkouts wait ------------------------------------------------------------------------
+
+
+def test_a_held_queue_pool_is_one_and_so_is_its_copy(engine: Engine) -> None:
+    before: Any = type(engine.pool)
+    assert issubclass(before, QueuePool)
+    assert before.__name__ == "QueuePool"
+    engine.dispose()
+    assert type(engine.pool) is before
+
+
+def test_a_queue_pool_gets_and_returns_by_these_methods(monkeypatch: pytest.MonkeyPatch) -> None:
+    called = []
+    for name in ("_do_get", "_do_return_conn", "_inc_overflow", "_create_connection"):
+        original: Any = getattr(QueuePool, name)
+
+        def noting(self: Any, *args: Any, name: str = name, original: Any = original) -> Any:
+            called.append(name)
+            return original(self, *args)
+
+        monkeypatch.setattr(QueuePool, name, noting)
+    pool: Any = QueuePool(lambda: sqlite3.connect(":memory:"), pool_size=1)  # type: ignore[arg-type]
+    pool.connect().close()
+    assert called == ["_do_get", "_inc_overflow", "_create_connection", "_do_return_conn"]
+    assert (pool._overflow, pool._max_overflow, pool._pool.qsize()) == (0, 10, 1)
+    pool._dec_overflow()
+    assert pool._overflow == -1
+
+
+def test_a_proxy_that_the_garbage_collector_returned_is_gone_by_then(engine: Engine) -> None:
+    """hold._on_reset tells a connection that was returned from one that was lost."""
+    seen = []
+
+    def reset(dbapi_connection: Any, record: Any, state: Any) -> None:
+        checkout: Any = dbapi_connection._holdfast.checkout
+        seen.append(checkout() is not None)
+
+    event.listen(engine, "reset", reset)
+    engine.raw_connection().close()
+    connection: Any = engine.raw_connection()
+    del connection
+    gc.collect()
+    assert seen == [True, False]

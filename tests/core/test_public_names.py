@@ -21,18 +21,25 @@ import holdfast.lab
 
 PUBLIC = [
     "SETTINGS",
+    "BudgetUnavailable",
     "Cause",
+    "CheckoutTimeout",
+    "CommitOutcomeUnknown",
     "Counters",
     "DatabaseURLError",
     "DriverNotInstalled",
     "Hold",
     "HoldfastError",
+    "Limits",
     "Setting",
     "SettingError",
     "Settings",
+    "TooManyWaiting",
     "__version__",
     "create_engine",
     "of",
+    "run",
+    "transactional",
     "url",
 ]
 LAB = [
@@ -145,6 +152,7 @@ def test_the_errors_are_what_their_docstring_says() -> None:
         holdfast.SettingError: (holdfast.HoldfastError, exc.ArgumentError),
         holdfast.DatabaseURLError: (holdfast.HoldfastError, exc.ArgumentError),
         holdfast.DriverNotInstalled: (holdfast.HoldfastError, ModuleNotFoundError, ImportError),
+        holdfast.CommitOutcomeUnknown: (holdfast.HoldfastError, exc.DBAPIError),
     }
     drawing = importlib.import_module("holdfast.errors").__doc__ or ""
     for error, bases in tree.items():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,11 @@ from holdfast.lab import Server
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+FILES = {block.split()[1]: block for block in PYTHON if re.match(r"# \w+\.py\n", block)}
+"""The blocks that begin with the name of a file."""
+BLOCKS = [block for block in PYTHON if block not in FILES.values()]
+REPORT = (ROOT / "bench" / "results" / "latest.md").read_text()
 
 
 def generator() -> Any:
@@ -42,3 +48,41 @@ def test_the_code_blocks_run(server: Server, block: str, capsys: pytest.CaptureF
         stock, held = capsys.readouterr().out.splitlines()
         assert stock in ("OperationalError 2006", "OperationalError 2013")
         assert held == "held"
+
+
+@pytest.mark.slow
+def test_the_test_of_a_site_passes_as_a_reader_runs_it(tmp_path: Path) -> None:
+    for name, code in FILES.items():
+        (tmp_path / name).write_text(code)
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:ddtrace", "test_shop.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    assert "2 passed" in done.stdout, done.stdout + done.stderr
+
+
+def row(text: str, *beginning: str) -> list[str]:
+    """The cells that stand behind a row's first ones, without what is set in bold."""
+    line = next(line for line in text.splitlines() if line.startswith("| " + " | ".join(beginning) + " |"))
+    return [cell.strip(" *") for cell in line.strip("|").split("|")[len(beginning) :]]
+
+
+@pytest.mark.parametrize(
+    ("label", "title", "unit", "figure"),
+    [
+        ("round trips that an ORM read waits for (mysqlclient)", "Commands sent", "ORM read", r"/ (\S+)"),
+        ("round trips that an ORM write waits for", "Commands sent", "ORM write", r"/ (\S+)"),
+        ("ORM reads per second, 1 ms from the server", "Units per second.*1 ms", "ORM read", r"^(\d+)"),
+        (
+            "the same with both on one core, where only computing counts",
+            "Units per second.*one core",
+            "ORM read",
+            r"^(\d+)",
+        ),
+    ],
+)
+def test_the_short_table_repeats_the_long_ones(label: str, title: str, unit: str, figure: str) -> None:
+    found = re.search(rf"^### {title}.*\n\n((?:\|.*\n)+)", REPORT, re.MULTILINE)
+    assert found
+    measured = row(found[1], "", unit)  # mysqlclient is the first driver
+    numbers = [re.search(figure, cell) for cell in measured]
+    assert row(README, label) == [f"{float(number[1]):.0f}" for number in numbers if number]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +21,7 @@ from tests.conftest import EngineFactory, read
 NOWHERE = "mysql+pymysql://app:app@127.0.0.1:1/test?plugin=holdfast"
 """Never connected to: a setting is refused before that."""
 
-NUMBERS = [setting for setting in SETTINGS if setting.unit]
+NUMBERS = [setting for setting in SETTINGS if setting.unit not in ("", "path")]
 SWITCHES = [setting for setting in SETTINGS if not setting.unit]
 every = pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
 every_number = pytest.mark.parametrize("setting", NUMBERS, ids=lambda setting: setting.name)
@@ -33,8 +35,10 @@ def settings_of(query: str = "", /, **options: Any) -> Settings:
 
 def another(setting: Setting) -> tuple[str, Any]:
     """A value that is not the default, as text and as what it means."""
+    if setting.unit == "path":
+        return "/tmp", "/tmp"
     if setting.unit:
-        return f"{setting.minimum + 1:g}", setting.minimum + 1
+        return f"{setting.minimum + 2:g}", setting.minimum + 2
     return str(not setting.default).lower(), not setting.default
 
 
@@ -56,7 +60,7 @@ def test_a_default_is_a_value_that_the_setting_accepts(setting: Setting) -> None
 def test_the_consequence_is_said_and_a_number_has_a_range(setting: Setting) -> None:
     assert len(setting.consequence) > 40
     assert setting.key == f"holdfast_{setting.name}"
-    if setting.unit:
+    if setting in NUMBERS:
         assert 0 <= setting.minimum < setting.maximum < math.inf
 
 
@@ -109,7 +113,7 @@ def test_a_wrong_number_is_refused_with_the_range_that_is_allowed(setting: Setti
     assert setting.key in message
     assert f"from {setting.minimum:g} to {setting.maximum:g}" in message
     assert ("or off" in message) is setting.can_be_off
-    assert f"default {setting.default}" in message
+    assert f"default {'off' if setting.default is None else setting.default}" in message
     assert len(message) < 300, "whatever was given"
     if isinstance(value, str) and value.strip():  # SQLAlchemy drops a key without a value from a URL
         with pytest.raises(SettingError, match="is not accepted"):
@@ -176,6 +180,35 @@ def test_twice_is_refused_when_they_differ(setting: Setting) -> None:
     assert "keyword argument" in str(caught.value)
 
 
+@pytest.mark.parametrize("setting", [s for s in NUMBERS if s.whole], ids=lambda setting: setting.name)
+def test_a_count_is_a_whole_number(setting: Setting) -> None:
+    assert type(getattr(settings_of(f"{setting.key}=3.0"), setting.name)) is int
+    for half in (2.5, "2.5"):
+        with pytest.raises(SettingError, match="a whole number of"):
+            settings_of(**{setting.key: half})
+
+
+def test_a_budget_is_learned_a_number_or_off() -> None:
+    assert settings_of("holdfast_budget=Learned").budget == "learned"
+    assert settings_of(holdfast_budget=5).budget == 5
+    assert settings_of(holdfast_budget=None).budget is None
+    with pytest.raises(SettingError, match=r"takes learned, a whole number of connections .* or off"):
+        settings_of(holdfast_budget="auto")
+
+
+@pytest.mark.parametrize("wrong", ["relative/path", "", 5, True, b"/tmp", "/tmp\0/x", ["/tmp"]])
+def test_a_directory_is_an_absolute_path(wrong: Any) -> None:
+    with pytest.raises(SettingError, match="absolute path"):
+        settings_of(holdfast_budget_directory=wrong)
+    assert settings_of(holdfast_budget_directory=Path("/tmp")).budget_directory == "/tmp"
+
+
+def test_a_share_of_nothing_is_a_contradiction() -> None:
+    for name, value in (("headroom", 2), ("budget_directory", "/tmp")):
+        with pytest.raises(SettingError, match=f"holdfast_{name} contradicts holdfast_budget=off"):
+            settings_of("holdfast_budget=off", **{f"holdfast_{name}": value})
+
+
 def test_off_and_a_number_differ_too() -> None:
     for query, option in (("off", 30), ("30", None)):
         with pytest.raises(SettingError, match=r"given twice.*off"):
@@ -235,7 +268,7 @@ def test_enabled_false_leaves_the_engine_as_sqlalchemy_made_it(
 
 
 def test_the_settings_do_not_reach_the_driver(server: Server, driver: str, held: EngineFactory) -> None:
-    query = {setting.key: another(setting)[0] for setting in SETTINGS if setting.unit}
+    query = {setting.key: another(setting)[0] for setting in NUMBERS}
     engine = held(server.url(driver, query=query))
     assert read(engine, 3) == 3
     assert engine.url.query["holdfast_probe_timeout"] == query["holdfast_probe_timeout"], "but engine.url keeps them"
@@ -250,6 +283,8 @@ def check(setting: Setting, value: object) -> None:
         assert isinstance(parsed, bool)
     elif parsed is None:
         assert setting.can_be_off
+    elif isinstance(parsed, str):
+        assert parsed == setting.word or os.path.isabs(parsed)
     else:
         assert setting.minimum <= parsed <= setting.maximum
 

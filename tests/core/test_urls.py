@@ -57,7 +57,8 @@ def said(error: BaseException | None, seen: set[int] | None = None) -> Iterator[
 
 def assert_kept_secret(secret: str, *texts: str) -> None:
     for piece in pieces(secret):
-        for shown in texts:
+        for said_of_it in texts:
+            shown = said_of_it.replace(urls.ESCAPING, "")  # the standing advice, which has the word holdfast
             assert piece not in shown, f"{piece!r} of the password is in: {shown}"
 
 
@@ -128,11 +129,11 @@ def test_what_is_no_url_is_refused_with_an_example(wrong: str) -> None:
 # -- the driver --------------------------------------------------------------------------------------------------------
 
 MISSING = [
-    ("mysql", "mysqlclient", "MySQLdb", "mysqlclient"),
-    ("mariadb", "mysqlclient", "MySQLdb", "mysqlclient"),
-    ("mysql+mysqldb", "mysqlclient", "MySQLdb", "mysqlclient"),
-    ("mysql+pymysql", "PyMySQL", "pymysql", "pymysql"),
-    ("mysql+mysqlconnector", "mysql-connector-python", "mysql.connector", "mysqlconnector"),
+    ("mysql", "mysqlclient", "MySQLdb"),
+    ("mariadb", "mysqlclient", "MySQLdb"),
+    ("mysql+mysqldb", "mysqlclient", "MySQLdb"),
+    ("mysql+pymysql", "PyMySQL", "pymysql"),
+    ("mysql+mysqlconnector", "mysql-connector-python", "mysql.connector"),
 ]
 
 
@@ -149,15 +150,13 @@ except ImportError as error:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("scheme", "distribution", "module", "extra"), MISSING)
-def test_a_missing_driver_is_named_with_what_to_install(
-    scheme: str, distribution: str, module: str, extra: str
-) -> None:
+@pytest.mark.parametrize(("scheme", "distribution", "module"), MISSING)
+def test_a_missing_driver_is_named_with_what_to_install(scheme: str, distribution: str, module: str) -> None:
     for function in ("holdfast.create_engine", "sqlalchemy.create_engine"):
         kind, name, message = missing(scheme, function=function).split("|")
         assert (kind, name) == (DriverNotInstalled.__name__, module)
         assert f"{distribution} ({module})" in message
-        assert f"pip install 'holdfast[{extra}]'" in message
+        assert f"pip install {distribution}." in message
         assert ("means mysql+mysqldb://" in message) is (scheme == "mysql")
         assert ("means mariadb+mysqldb://" in message) is (scheme == "mariadb")
         assert "Installed are" not in message

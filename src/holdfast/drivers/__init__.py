@@ -17,16 +17,17 @@ from .wire import Wire, borrowed
 
 __all__ = [
     "DRIVERS",
-    "ConnectHook",
+    "Connect",
     "Driver",
     "HeldConnection",
     "Wire",
     "borrowed",
     "by_url_name",
-    "connect_hook",
+    "connecting",
     "hold_connection",
     "is_installed",
     "unwrap",
+    "wire_of",
 ]
 
 
@@ -131,13 +132,18 @@ def hold_connection(connection: Any, wire: Wire) -> bool:
     return True
 
 
-ConnectHook = Callable[[Any, list[Any], dict[str, Any]], Any]
-"""Called with (dialect, positional arguments, keyword arguments) before a connection is made; may change the
-arguments, may return a connection."""
+def wire_of(connection: Any) -> Wire | None:
+    """Return a held connection's state, also from under a tracer's proxy."""
+    wire = getattr(connection, "_holdfast", None)
+    return wire if type(wire) is Wire else None
 
 
-def connect_hook(driver: Driver) -> ConnectHook | None:
-    """Make the function that prepares each connect of one engine, for drivers that have something to prepare."""
+Connect = Callable[..., Any]
+"""Makes a connection from the driver's arguments."""
+
+
+def connecting(driver: Driver, connect: Connect) -> Connect:
+    """Wrap one engine's ``connect``, for drivers that have something to prepare or to improve about it."""
     module = importlib.import_module(f"{__name__}.{driver.module}")
-    make: Callable[[], ConnectHook] | None = getattr(module, "connect_hook", None)
-    return make() if make is not None else None
+    wrap: Callable[[Connect], Connect] = module.connecting
+    return wrap(connect)

@@ -30,10 +30,11 @@ from __future__ import annotations
 import ctypes
 import weakref
 from os import getpid
+from time import monotonic
 from typing import Any, TypeVar
 
 from ..counters import Cause
-from ..faults import error_number
+from ..faults import error_number, refuses_commit
 from .statements import is_plain_read
 from .wire import GONE, Wire
 
@@ -114,6 +115,7 @@ class HeldConnection:
         if wire.pending:
             self._holdfast_settle()
         wire.clean = False
+        wire.sent += 1
         if wire.reads_only and (statement is None or not is_plain_read(statement)):
             wire.reads_only = False
 
@@ -207,7 +209,8 @@ class HeldConnection:
     # -- the driver's methods, held ----------------------------------------------------------------------------
 
     def cursor(self, *args: Any, **kwargs: Any) -> Any:
-        """Open a cursor. In a child, an inherited connection gives one of the connection that takes its place."""
+        """Open a cursor. It is one of another connection when this one was inherited by a child, or was lost before
+        anything was sent on it in its checkout."""
         wire = self._holdfast
         if wire.pid != getpid():
             wire.notice_fork()
@@ -215,7 +218,28 @@ class HeldConnection:
             if other is None:
                 raise self._holdfast_fault_error()
             return other.cursor(*args, **kwargs)
+        if not wire.sent:
+            wire.first_cursor = monotonic()
+            if wire.poll is not None and wire.poll(0):
+                other = self._holdfast_replace()
+                if other is not None:
+                    return other.cursor(*args, **kwargs)
         return wire.stock.cursor(self, *args, **kwargs)
+
+    def _holdfast_replace(self) -> Any:
+        """Return the connection that takes the place of this one, if it must not be used.
+
+        :raises: the driver's OperationalError (2006) when there ought to be one and it could not be made.
+        """
+        wire = self._holdfast
+        cause = self._holdfast_look()
+        if cause is None or wire.owner is None:
+            return None
+        wire.fault = cause
+        try:
+            return wire.owner.replace(self, cause)
+        except Exception as error:
+            raise self._holdfast_fault_error() from error
 
     def rollback(self) -> None:
         """Roll back; see the module's docstring for when and how anything is sent.
@@ -259,10 +283,22 @@ class HeldConnection:
         wire.in_flight = False
 
     def commit(self) -> None:
-        """Commit, and wait for the reply: never deferred, never pipelined, never repeated."""
+        """Commit, and wait for the reply: never deferred, never pipelined, never repeated.
+
+        A connection that can be seen to be closed raises the driver's error (2006) before anything is sent.
+        """
         wire = self._holdfast
         self._holdfast_begin()
-        wire.stock.commit(self)
+        if wire.exclusive and wire.hung_up():
+            wire.fault = Cause.CLOSED
+            raise self._holdfast_fault_error()
+        wire.committing = True
+        try:
+            wire.stock.commit(self)
+        except self._holdfast_errors as error:
+            wire.committing = not refuses_commit(error)
+            raise
+        wire.committing = False
         wire.clean = wire.reads_only = True
 
     def close(self) -> None:
@@ -286,6 +322,7 @@ class HeldConnection:
         except BaseException:  # interrupted: whoever keeps the traceback would keep the session alive
             wire.give_up(wire.fault or Cause.INTERRUPTED)
             raise
+        wire.ended()
 
     def _holdfast_is_harmless(self) -> bool:
         """Say whether an inherited connection's socket was replaced, so that the driver may close or drop it.
@@ -310,6 +347,8 @@ def _collected(self: Any) -> None:
     stock = getattr(wire.stock, "__del__", None) if wire is not None else None
     if stock is not None:
         stock(self)
+    if wire is not None:
+        wire.ended()
 
 
 _C = TypeVar("_C")

@@ -24,7 +24,7 @@ from .base import HeldConnection, server_error
 from .statements import is_plain_read, may_follow_rollback
 from .wire import Wire
 
-__all__ = ["CMySQLConnection", "MySQLConnection", "connect_hook", "prepare", "prepare_c"]
+__all__ = ["CMySQLConnection", "MySQLConnection", "connecting", "prepare", "prepare_c"]
 
 
 def prepare(connection: Any, wire: Wire) -> None:
@@ -38,12 +38,13 @@ def prepare_c(connection: Any, wire: Wire) -> None:
     wire.defer = wire.pipeline = wire.probe = False
 
 
-def connect_hook() -> Callable[[Any, list[Any], dict[str, Any]], Any]:
-    """Make the function that lets a C connection's socket be found afterwards."""
+def connecting(connect: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a C connection's socket be found after it was made."""
 
-    def note(dialect: Any, positional: list[Any], arguments: dict[str, Any]) -> None:
+    def note(*positional: Any, **arguments: Any) -> Any:
         if HAVE_CEXT and not arguments.get("use_pure"):
             sockets.remember()
+        return connect(*positional, **arguments)
 
     return note
 
@@ -140,6 +141,7 @@ class MySQLConnection(_Connector):
         if command == ServerCmd.QUERY:
             # With query attributes the text comes behind their number (0) and the number of sets (1).
             statement = argument[2:] if argument[:2] == b"\x00\x01" else argument
+            wire.statement = statement if len(statement) < 500 else statement[:200]
         if (
             wire.pending
             and wire.pipeline
@@ -151,6 +153,7 @@ class MySQLConnection(_Connector):
             and may_follow_rollback(statement)
         ):
             wire.in_flight = True
+            wire.sent += 1
             wire.depth += 1
             try:
                 wire.stock._send_cmd(self, command, argument, **{**kwargs, "expect_response": False})

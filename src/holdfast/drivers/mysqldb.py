@@ -20,7 +20,7 @@ from .base import HeldConnection, server_error
 from .statements import is_plain_read, may_follow_rollback
 from .wire import Wire
 
-__all__ = ["MySQLdbConnection", "connect_hook", "prepare"]
+__all__ = ["MySQLdbConnection", "connecting", "prepare"]
 
 _CLIENT_ERRORS = 2000  # to 2999: errors of the library, after which the connection is of no use
 _OUT_OF_SYNC = 2014  # CR_COMMANDS_OUT_OF_SYNC
@@ -48,16 +48,17 @@ def prepare(connection: Any, wire: Wire) -> None:
         wire.defer = False
 
 
-def connect_hook() -> Callable[[Any, list[Any], dict[str, Any]], Any]:
-    """Make the function that limits how long connecting may take.
+def connecting(connect: Callable[..., Any]) -> Callable[..., Any]:
+    """Limit how long connecting may take.
 
     The C libraries' own limit is the system's, about two minutes; PyMySQL and mysql-connector have 10 seconds, and so
     has this. ``connect_timeout`` in the URL or ``connect_args`` goes first, and so does an options file.
     """
 
-    def limit(dialect: Any, positional: list[Any], arguments: dict[str, Any]) -> None:
+    def limit(*positional: Any, **arguments: Any) -> Any:
         if not arguments.keys() & {"connect_timeout", "read_default_file", "read_default_group"}:
             arguments["connect_timeout"] = 10
+        return connect(*positional, **arguments)
 
     return limit
 
@@ -121,7 +122,10 @@ class MySQLdbConnection(HeldConnection):
         )
         if not pipelined and (wire.pending or wire.in_flight or wire.fault is not None):
             self._holdfast_begin(query)
+        else:
+            wire.sent += 1
         wire.clean = False
+        wire.statement = query if len(query) < 500 else query[:200]
         wire.in_flight = True
         wire.depth += 1  # a subclass's query() may call send_query()
         try:

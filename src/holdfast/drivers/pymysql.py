@@ -21,7 +21,7 @@ from .base import HeldConnection
 from .statements import is_plain_read, may_follow_rollback
 from .wire import Wire
 
-__all__ = ["PyMySQLConnection", "connect_hook", "prepare"]
+__all__ = ["PyMySQLConnection", "connecting", "prepare"]
 
 
 def prepare(connection: Any, wire: Wire) -> None:
@@ -75,6 +75,8 @@ class PyMySQLConnection(HeldConnection):
         if wire.pid != getpid():
             wire.notice_fork()
         statement = sql if command == COMMAND.COM_QUERY else None
+        if statement is not None:
+            wire.statement = statement if len(statement) < 500 else statement[:200]
         if (
             wire.pending
             and wire.pipeline
@@ -84,6 +86,7 @@ class PyMySQLConnection(HeldConnection):
             and may_follow_rollback(statement)
         ):
             wire.in_flight = True
+            wire.sent += 1
             wire.stock._execute_command(self, command, sql)
             self._holdfast_settle(statement_behind=True)
             self._next_seq_id = 1
@@ -146,13 +149,13 @@ _MAY_SAY_MORE = {"read_default_file", "read_default_group", "unix_socket"}
 _TLS = ("ssl", "ssl_ca", "ssl_cert", "ssl_key", "ssl_key_password", "ssl_verify_cert", "ssl_verify_identity")
 
 
-def connect_hook() -> Callable[[Any, list[Any], dict[str, Any]], Any]:
-    """Make the function that gives the connections of one engine one TLS context.
+def connecting(connect: Callable[..., Any]) -> Callable[..., Any]:
+    """Give the connections of one engine one TLS context.
 
     PyMySQL builds a context for each connection and loads the system's certificates into it: 25 to 36 ms of CPU time
     (PyMySQL 1.2.4), also when the server then offers no TLS.
     """
-    return _SharedTLS().connect
+    return _SharedTLS(connect).connect
 
 
 class _SharedTLS:
@@ -162,33 +165,32 @@ class _SharedTLS:
     (``ssl`` or ``ssl_*`` arguments), else when the server offers it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, connect: Callable[..., Any]) -> None:
+        self.stock_connect = connect
         self.contexts: dict[str, ssl.SSLContext] = {}
         model = connections.Connection(defer_connect=True, ssl_disabled=True)
         self.opportunistic = hasattr(model, "_ssl_required")
         """This PyMySQL (1.2 and later) uses TLS when the server offers it and nobody has asked."""
 
-    def connect(self, dialect: Any, positional: list[Any], arguments: dict[str, Any]) -> Any:
-        """Prepare the arguments of one connect, or make the connection."""
+    def connect(self, *positional: Any, **arguments: Any) -> Any:
+        """Make one connection."""
+        stock = self.stock_connect
         if arguments.get("ssl_disabled") or arguments.keys() & {
             "read_default_file",
             "read_default_group",
             "unix_socket",
         }:
-            return None
+            return stock(*positional, **arguments)
         asked = {name: arguments[name] for name in _TLS if arguments.get(name)}
         if asked:
             if not isinstance(asked.get("ssl"), ssl.SSLContext):
                 for name in _TLS:
                     arguments.pop(name, None)
                 arguments["ssl"] = self._context(asked)
-            return None
-        # Another do_connect listener may still want to change the arguments: then leave all to the driver.
-        if arguments.get("defer_connect") or len(list(dialect.dispatch.do_connect)) != 1:
-            return None
-        if not self.opportunistic:
-            return None
-        connection = dialect.connect(*positional, **{**arguments, "defer_connect": True, "ssl_disabled": True})
+            return stock(*positional, **arguments)
+        if arguments.get("defer_connect") or not self.opportunistic:
+            return stock(*positional, **arguments)
+        connection = stock(*positional, **{**arguments, "defer_connect": True, "ssl_disabled": True})
         connection.ssl, connection.ctx = True, self._context({})
         connection.connect()
         return connection

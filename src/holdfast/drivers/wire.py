@@ -33,6 +33,13 @@ class Owner(Protocol):
     def reconnect(self, inherited: Any) -> Any:
         """In a child: put a connection of its own in the place of an inherited one and return it, or ``None``."""
 
+    def replace(self, dead: Any, cause: str) -> Any:
+        """Put a new connection in the place of one that was lost before anything was sent on it in its checkout, and
+        return it, or ``None``."""
+
+    def ended(self, wire: Wire) -> None:
+        """Note that a connection is closed or about to be: it no longer counts. Called more than once."""
+
 
 class Wire:
     """What is known about the stream of bytes between one connection and its server."""
@@ -42,6 +49,7 @@ class Wire:
         "charset_is_set",
         "checkout",
         "clean",
+        "committing",
         "connection",
         "counters",
         "defer",
@@ -49,12 +57,15 @@ class Wire:
         "exclusive",
         "fault",
         "fd",
+        "first_cursor",
         "fresh",
+        "holder",
         "idle_since",
         "in_flight",
         "inode",
         "level",
         "local",
+        "opened",
         "opening_cursor",
         "owner",
         "pending",
@@ -64,7 +75,10 @@ class Wire:
         "probe",
         "reads_only",
         "retired",
+        "sent",
+        "slot",
         "stands_in",
+        "statement",
         "stock",
     )
 
@@ -93,6 +107,8 @@ class Wire:
         """Nothing was sent since the last acknowledged COMMIT or ROLLBACK."""
         self.reads_only = False
         """Nothing but plain reads was sent since then."""
+        self.committing = False
+        """COMMIT was sent, and nothing has said whether it was done."""
         self.in_flight = False
         """A command was sent and its reply has not been read to the end."""
         self.depth = 0
@@ -103,6 +119,13 @@ class Wire:
         """It works, and is to be replaced when it is returned."""
         self.fresh = True
         """It was never returned to the pool."""
+        self.sent = 1
+        """How many commands were sent in this checkout, ROLLBACKs that nobody waits for aside. Counted from 1 where it
+        may not be replaced by another one, whatever happens."""
+        self.first_cursor = 0.0
+        """Monotonic time at which a cursor was last opened while nothing had been sent in the checkout."""
+        self.opened = 0.0
+        """Monotonic time of its opening."""
         self.charset_is_set = False
         """The driver has just sent SET NAMES, and nothing was sent since."""
         self.opening_cursor = False
@@ -114,6 +137,12 @@ class Wire:
         self.owner = owner
         self.checkout: weakref.ref[Any] | None = None
         """SQLAlchemy's proxy that it was last handed out in."""
+        self.holder: Any = None
+        """Who has it checked out (:class:`holdfast.holders.Holder`)."""
+        self.statement: str | bytes | bytearray | None = None
+        """The beginning of the last statement sent in this checkout."""
+        self.slot: Any = None
+        """Its slot of the budget (:class:`holdfast.budget.Slot`)."""
         self.stands_in = False
         """It was put in the place of an inherited one, in the middle of a transaction of the parent's."""
         self.level: Any = None
@@ -153,7 +182,7 @@ class Wire:
         if self.pid != getpid():
             self.notice_fork()
             self.pid = getpid()
-        self.pending = self.clean = self.in_flight = False
+        self.pending = self.clean = self.in_flight = self.committing = False
         self.fault = None
 
     def events(self, wait_seconds: float = 0.0) -> int:
@@ -199,6 +228,12 @@ class Wire:
                     sock.shutdown(socket.SHUT_RDWR)
             except OSError:  # ended already
                 pass
+        self.ended()
+
+    def ended(self) -> None:
+        """Tell the engine that the connection no longer counts."""
+        if self.owner is not None and self.pid == getpid():
+            self.owner.ended(self)
 
     def same_socket(self) -> bool:
         """Say whether the descriptor still is the socket it was.

@@ -1,0 +1,99 @@
+"""Methods of an engine's dialect that SQLAlchemy calls where a failure is nobody's to handle.
+
+They are wrapped for one engine. Each wrapper does what the dialect's own method does, and one thing more.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any, Protocol
+
+from sqlalchemy.exc import DBAPIError
+
+from . import drivers, faults
+from .counters import Cause
+
+__all__ = ["put_in"]
+
+logger = logging.getLogger("holdfast")
+
+_NO_SAVEPOINT = 1305  # ER_SP_DOES_NOT_EXIST
+
+
+class _Reconnects(Protocol):
+    where: str
+
+    def reconnect(self, inherited: Any) -> Any: ...
+
+
+def put_in(dialect: Any, hold: _Reconnects) -> None:
+    """Wrap the methods of a dialect."""
+    dialect.set_isolation_level = _noting(dialect.set_isolation_level, hold)
+    dialect.reset_isolation_level = _giving_up(dialect.reset_isolation_level, hold.where)
+    dialect.do_rollback_to_savepoint = _rolling_back_to(dialect)
+
+
+def _noting(set_isolation_level: Any, hold: _Reconnects) -> Any:
+    """Make the method note the level, for a connection that has to be replaced."""
+
+    def set_and_note(dbapi_connection: Any, level: Any) -> None:
+        wire = drivers.wire_of(dbapi_connection)
+        if wire is not None and wire.pid != os.getpid():
+            dbapi_connection = hold.reconnect(drivers.unwrap(dbapi_connection)) or dbapi_connection
+            wire = drivers.wire_of(dbapi_connection)
+        set_isolation_level(dbapi_connection, level)
+        if wire is not None:
+            wire.level = level
+            wire.sent += 1  # drivers send nothing when they have it so already
+
+    return set_and_note
+
+
+def _giving_up(reset_isolation_level: Any, where: str) -> Any:
+    """Make the method give a connection up when it fails.
+
+    SQLAlchemy calls it while a connection is being returned, after the pool's ``reset`` event, to put back a level
+    that was set for one checkout. An exception there would cost the pool a place for ever.
+    """
+
+    def put_back(dbapi_connection: Any) -> None:
+        try:
+            reset_isolation_level(dbapi_connection)
+        except BaseException as error:
+            wire = drivers.wire_of(dbapi_connection)
+            if wire is None or not wire.exclusive:
+                raise
+            wire.give_up(wire.fault or (Cause.INTERRUPTED if wire.in_flight else Cause.CLOSED))
+            logger.info(
+                "%s: a connection whose isolation level could not be put back is not used again (%s).",
+                where,
+                type(error).__name__,
+            )
+            if not isinstance(error, Exception):
+                raise
+
+    return put_back
+
+
+def _rolling_back_to(dialect: Any) -> Any:
+    """Make the method quiet about savepoints that are in the parent process's transaction."""
+    rollback_to_savepoint = dialect.do_rollback_to_savepoint
+
+    def rollback_to(connection: Any, name: str) -> None:
+        wire = drivers.wire_of(connection.connection.dbapi_connection)
+        if wire is not None and wire.pid != os.getpid():
+            return  # nothing was done since then in this process
+        try:
+            rollback_to_savepoint(connection, name)
+        except DBAPIError as error:
+            if (
+                wire is None
+                or not wire.stands_in
+                or error.orig is None
+                or faults.error_number(error.orig) != _NO_SAVEPOINT
+            ):
+                raise
+            dialect.do_rollback(connection.connection)  # all that was done here came after that savepoint
+
+    return rollback_to

@@ -1,0 +1,69 @@
+"""Is an error while connecting worth another try, and when?"""
+
+from __future__ import annotations
+
+import enum
+import random
+
+from .faults import error_number
+
+__all__ = ["Backoff", "Refusal", "classify"]
+
+
+class Refusal(enum.Enum):
+    """Why a server did not let a connection in, where trying again helps."""
+
+    FULL = "has no connection left"
+    """There are as many connections as the server or the account may have; others will be closed."""
+    AWAY = "is not there"
+    """It is being started, restarted or replaced."""
+
+
+_FULL = frozenset(
+    {
+        1040,  # ER_CON_COUNT_ERROR: max_connections
+        1203,  # ER_TOO_MANY_USER_CONNECTIONS: the variable max_user_connections
+        1226,  # ER_USER_LIMIT_REACHED: the account's max_user_connections
+    }
+)
+_AWAY = frozenset(
+    {
+        2002,  # CR_CONNECTION_ERROR: refused, on a unix socket and, with libmariadb, on TCP
+        2003,  # CR_CONN_HOST_ERROR: refused, on TCP
+        1053,  # ER_SERVER_SHUTDOWN
+        2006,  # CR_SERVER_GONE_ERROR, during the handshake
+        2013,  # CR_SERVER_LOST, during the handshake
+        2055,  # CR_SERVER_LOST_EXTENDED, during the handshake
+    }
+)
+_PER_HOUR = "per_hour"
+"""1226 is also what an account gets that has used up its statements or connections of this hour."""
+_NO_SUCH_NAME = ("name or service not known", "nodename nor servname", "unknown mysql server host", "no address assoc")
+
+
+def classify(error: BaseException) -> Refusal | None:
+    """Say why a driver's connect failed, or ``None`` where another try would fail in the same way.
+
+    A wrong password, an unknown database, a host name that does not exist and a certificate that is refused are
+    ``None``: nothing is gained by waiting.
+    """
+    number, text = error_number(error), str(error).lower()
+    if number in _FULL:
+        return None if _PER_HOUR in text else Refusal.FULL
+    if number in _AWAY:
+        return None if any(part in text for part in _NO_SUCH_NAME) else Refusal.AWAY
+    return None
+
+
+class Backoff:
+    """Growing pauses with jitter, so that many processes that were refused together do not come back together."""
+
+    def __init__(self, first: float = 0.005, longest: float = 0.25) -> None:
+        self._next = first
+        self._longest = longest
+
+    def pause(self) -> float:
+        """Return the next pause in seconds: between half of it and all of it."""
+        span = self._next
+        self._next = min(span * 2, self._longest)
+        return span * random.uniform(0.5, 1.0)

@@ -1,0 +1,238 @@
+"""What the server allows is asked once, remembered, and asked again after it has contradicted itself."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.pool import NullPool, QueuePool
+
+import holdfast
+from holdfast.lab import Proxy, Server
+from tests.conftest import EngineFactory, connection_id, read
+
+Log = Callable[[], list[str]]
+
+
+@pytest.fixture(scope="module")
+def own() -> Iterator[Server]:
+    """A server whose limits and account the tests change."""
+    with Server(options={"wait_timeout": 1000, "max_connections": 44}) as server:
+        yield server
+
+
+@pytest.fixture
+def unlimited(own: Server) -> Iterator[Server]:
+    yield own
+    own.execute("ALTER USER app WITH MAX_USER_CONNECTIONS 0")
+
+
+def test_they_are_learned_on_the_first_connection(own: Server, driver: str, held: EngineFactory) -> None:
+    engine = held(own.url(driver))
+    assert holdfast.of(engine).limits is None
+    read(engine)
+    limits = holdfast.of(engine).limits
+    assert limits is not None
+    assert (limits.flavour, limits.version[:5]) == ("MariaDB", own.version[:5])
+    assert (limits.wait_timeout, limits.idle_limit) == (1000, 1000.0)
+    assert (limits.max_connections, limits.max_user_connections, limits.connections) == (44, 0, 44)
+    assert (limits.reason, limits.account, limits.read_only) == ("max_connections", "app@%", False)
+    assert limits.interactive_timeout == 28800
+    assert f":{own.port}/" in limits.server
+
+
+@pytest.mark.mysql
+def test_they_are_learned_from_mysql(mysql_server: Server, driver: str, held: EngineFactory) -> None:
+    engine = held(mysql_server.url(driver))
+    read(engine)
+    limits = holdfast.of(engine).limits
+    assert limits is not None
+    assert (limits.flavour, limits.version[:3]) == ("MySQL", mysql_server.version[:3])
+    assert (limits.max_connections, limits.account) == (151, "app@%")
+
+
+def test_an_accounts_own_limit_goes_first(unlimited: Server, driver: str, held: EngineFactory) -> None:
+    unlimited.execute("ALTER USER app WITH MAX_USER_CONNECTIONS 7")
+    engine = held(unlimited.url(driver))
+    read(engine)
+    limits = holdfast.of(engine).limits
+    assert limits is not None
+    assert (limits.max_user_connections, limits.connections, limits.reason) == (7, 7, "max_user_connections")
+
+
+def test_they_cost_one_statement_of_one_connection(own: Server, driver: str, held: EngineFactory) -> None:
+    with Proxy.for_server(own) as proxy:
+        engine = held(own.url(driver, host=proxy.host, port=proxy.port), poolclass=NullPool)
+        for _ in range(3):
+            read(engine)
+        assert len([statement for statement in proxy.statements if "@@max_user_connections" in statement]) == 1
+
+
+def test_a_forked_process_knows_what_its_parent_knew(own: Server, driver: str, held: EngineFactory) -> None:
+    engine = held(own.url(driver))
+    read(engine)
+    known = holdfast.of(engine).limits
+    child = os.fork()
+    if child == 0:
+        try:
+            statements: list[str] = []
+            event.listen(engine, "before_cursor_execute", lambda *a: statements.append(a[2]))
+            read(engine)
+            os._exit(0 if holdfast.of(engine).limits is known else 1)
+        finally:
+            os._exit(2)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_an_answer_that_contradicts_them_has_them_asked_again(unlimited: Server, held: EngineFactory) -> None:
+    unlimited.execute("ALTER USER app WITH MAX_USER_CONNECTIONS 5")  # those without a limit are not counted
+    first, second = (held(unlimited.url(), pool_timeout=5, holdfast_budget="off") for _ in range(2))
+    read(second)
+    second.dispose()
+    with first.connect():
+        unlimited.execute("ALTER USER app WITH MAX_USER_CONNECTIONS 1")
+        freed = threading.Timer(0.3, first.dispose)
+        freed.start()
+    read(second)
+    limits = holdfast.of(second).limits
+    assert limits is not None
+    assert limits.connections == 1
+    freed.join()
+
+
+def test_a_connection_that_dies_younger_lowers_what_is_believed_and_is_said_once(
+    own: Server, driver: str, held: EngineFactory, log: Log
+) -> None:
+    engine = held(own.url(driver))
+    for _ in range(2):
+        number = connection_id(engine)
+        own.kill_connection(number)
+        time.sleep(0.05)
+        assert connection_id(engine) != number
+    limits = holdfast.of(engine).limits
+    assert limits is not None
+    assert limits.idle_limit < 10 < limits.wait_timeout
+    assert len([line for line in log() if "idle or less, though the server's wait_timeout is 1000 s" in line]) == 1
+
+
+def test_a_server_that_will_not_say_is_used_all_the_same(own: Server, driver: str, held: EngineFactory) -> None:
+    engine = held(own.url(driver))
+
+    @event.listens_for(engine, "connect", insert=True)
+    def refuse(dbapi_connection: Any, record: Any) -> None:
+        cursor = dbapi_connection.cursor
+        calls: list[int] = []
+
+        class Refusing:
+            def execute(self, statement: str) -> None:
+                raise engine.dialect.loaded_dbapi.OperationalError(1193, "Unknown system variable")
+
+            def close(self) -> None: ...
+
+        def first_refuses(*args: Any, **kwargs: Any) -> Any:
+            calls.append(1)
+            return Refusing() if len(calls) == 1 else cursor(*args, **kwargs)
+
+        dbapi_connection.cursor = first_refuses
+
+    if driver != "mysqldb":  # a C class with slots of its own takes no new attribute of this kind: the others do
+        assert read(engine, 5) == 5
+        assert holdfast.of(engine).limits is None
+
+
+# -- waiting ---------------------------------------------------------------------------------------------------
+
+
+def test_a_returned_connection_ends_the_wait_for_a_new_one(unlimited: Server, driver: str, held: EngineFactory) -> None:
+    """Two threads, leave for one connection: the second does not wait for a slot that it does not need."""
+    unlimited.execute("ALTER USER app WITH MAX_USER_CONNECTIONS 1")
+    engine = held(unlimited.url(driver), pool_timeout=10)
+    numbers: list[int] = []
+    with engine.connect() as connection:
+        waiting = threading.Thread(target=lambda: numbers.append(connection_id(engine)))
+        waiting.start()
+        time.sleep(0.1)
+        assert numbers == []
+        number = connection.execute(text("SELECT CONNECTION_ID()")).scalar()
+    waiting.join(5)
+    assert numbers == [number]
+    assert holdfast.of(engine).counters.waits == 1
+
+
+@pytest.mark.parametrize("poolclass", [QueuePool, NullPool])
+def test_a_full_server_is_waited_for_without_a_budget_too(
+    unlimited: Server, driver: str, held: EngineFactory, poolclass: Any
+) -> None:
+    unlimited.execute("ALTER USER app WITH MAX_USER_CONNECTIONS 1")
+    url = unlimited.url(driver)
+    engine = held(url, holdfast_budget=None, poolclass=poolclass)
+    other = create_engine(url, poolclass=NullPool)
+    blocker = other.connect()
+    threading.Timer(0.3, blocker.close).start()
+    began = time.monotonic()
+    assert read(engine, 3) == 3
+    assert 0.2 < time.monotonic() - began < 5
+    counters = holdfast.of(engine).counters
+    assert counters.refused >= 1
+    assert counters.waits == 1
+
+
+def test_a_connection_outside_the_pool_keeps_its_slot_until_it_is_closed(
+    unlimited: Server, driver: str, held: EngineFactory
+) -> None:
+    unlimited.execute("ALTER USER app WITH MAX_USER_CONNECTIONS 3")
+    engine = held(unlimited.url(driver))
+    with engine.connect() as connection:
+        connection.detach()
+        budget: Any = holdfast.of(engine)._connecting.budget
+        assert budget.snapshot().held == 1
+    assert budget.snapshot().held == 0
+
+
+def test_every_way_to_end_a_connection_frees_its_slot(unlimited: Server, driver: str, held: EngineFactory) -> None:
+    unlimited.execute("ALTER USER app WITH MAX_USER_CONNECTIONS 20")
+    engine = held(unlimited.url(driver))
+    read(engine)
+    budget: Any = holdfast.of(engine)._connecting.budget
+
+    def replaced() -> None:
+        unlimited.kill_connection(connection_id(engine))
+        time.sleep(0.05)
+        connection_id(engine)
+
+    ways: list[Callable[[], object]] = [
+        engine.dispose,
+        lambda: engine.raw_connection().invalidate(),
+        lambda: engine.raw_connection().driver_connection.close(),  # type: ignore[union-attr]
+        replaced,
+        lambda: engine.connect().detach(),
+    ]
+    for number, way in enumerate(ways):
+        read(engine)
+        way()
+        engine.dispose()
+        assert budget.snapshot().held == 0, number
+
+
+def test_the_same_host_by_another_name_is_the_same_budget(own: Server, held: EngineFactory) -> None:
+    keys = set()
+    for host in ("127.0.0.1", "localhost", "::1"):
+        engine = held(own.url("pymysql").set(host=host))
+        keys.add(holdfast.of(engine)._connecting.key)
+    assert keys == {f"app@localhost:{own.port}"}
+
+
+def test_a_creators_connections_are_not_shared_out(own: Server, held: EngineFactory) -> None:
+    import pymysql
+
+    def connect() -> Any:
+        return pymysql.connect(host="127.0.0.1", port=own.port, user="app", password="app", database="test")
+
+    engine: Engine = held(own.url("pymysql"), creator=connect)
+    assert read(engine, 2) == 2
+    assert holdfast.of(engine)._connecting.budget is None
