@@ -41,7 +41,9 @@ class SettingsReference(Generated):
 def default_of(setting: Setting) -> str:
     if isinstance(setting.default, bool):
         return str(setting.default).lower()
-    return "off" if setting.default is None else f"{setting.default:g} {setting.unit}"
+    if setting.default is None or isinstance(setting.default, str):
+        return setting.default or "off"
+    return f"{setting.default:g} {setting.unit}"
 
 
 class FaultsReference(Generated):

@@ -57,6 +57,8 @@ class Connecting:
         self.limits: Limits | None = None
         self.stale = False
         """The server has contradicted what is known of its limits."""
+        self.unknown = False
+        """The server would not say what its limits are."""
         self.waiting = 0
         """Threads that wait for a connection."""
         self.budget: Budget | None = None
@@ -160,6 +162,10 @@ class Connecting:
             elif self.key is not None and self._found(Budget.exists):
                 self._use_budget(None)
         return self.budget
+
+    def learns_first(self) -> bool:
+        """Say whether one connection is to be opened before any other, because it will tell how many there may be."""
+        return self.key is not None and self.settings.budget == "learned" and self.limits is None and not self.unknown
 
     def learned(self, limits: Limits) -> None:
         """Note what the server allows."""
@@ -291,11 +297,13 @@ class Wait:
             return True
         fork.after_fork()
         budget = connecting.open_budget()
-        if budget is None:
+        if budget is None and not connecting.learns_first():
             return True
         if not self._asks and not connecting._asking.acquire(blocking=False):
             return False
         self._asks = True
+        if budget is None:
+            return True  # and the others wait until this connection has told the limit
         self.slot = budget.try_take()
         if self.slot is None:
             if self._line is None:

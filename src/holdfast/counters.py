@@ -96,7 +96,9 @@ class Counters:
 
     def snapshot(self) -> Counters:
         """Return a copy that no longer changes."""
-        values: dict[str, Any] = {name: dict(value) if isinstance(value, dict) else value for name, value in vars(self).items()}
+        values: dict[str, Any] = {
+            name: dict(value) if isinstance(value, dict) else value for name, value in vars(self).items()
+        }
         return Counters(**values)
 
     def as_dict(self) -> Mapping[str, int]:

@@ -356,14 +356,14 @@ class Hold:
 
     def _learn_limits(self, dbapi_connection: Any, wire: Wire) -> None:
         connecting = self._connecting
-        if connecting.limits is not None and not connecting.stale:
+        if (connecting.limits is not None or connecting.unknown) and not connecting.stale:
             return
         try:
             learned = limits.learn(dbapi_connection)
         except Exception as error:
-            if connecting.limits is None and not connecting.stale:
+            if not connecting.unknown:
                 logger.info("%s: the server's limits could not be learned (%s).", self.where, error)
-            connecting.stale = False
+            connecting.unknown, connecting.stale = True, False
             return
         if connecting.limits != learned:
             logger.info(

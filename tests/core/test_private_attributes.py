@@ -95,6 +95,18 @@ def test_a_detached_checkout_has_no_record(engine: Engine) -> None:
         assert checkout._connection_record is None
 
 
+def test_a_checkout_names_its_pool_whose_listeners_can_be_called(engine: Engine) -> None:
+    """pools.replace: checkout listeners are told of a connection that takes another one's place."""
+    seen: list[tuple[object, ...]] = []
+    with engine.connect() as connection:
+        checkout: Any = connection.connection
+        assert checkout._pool is engine.pool
+        event.listen(engine, "checkout", lambda *arguments: seen.append(arguments))
+        arguments = (checkout.dbapi_connection, checkout._connection_record, checkout)
+        checkout._pool.dispatch.checkout(*arguments)
+        assert seen == [arguments]
+
+
 def test_the_first_connection_can_be_made_the_first_again(server: Server, driver: str, held: EngineFactory) -> None:
     """pools.initialise_again: what create_engine runs once is found in its listener's closure."""
     engine = held(server.url(driver))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +55,9 @@ class Visits:
         return self.entries - self.signed
 
 
-def visit(server: Server, sites: Iterable[Visits], *, bursts: int, size: int, timeout: float = 20) -> None:
+def visit(
+    server: Server, sites: Iterable[Visits], *, bursts: int, size: int, clients: int = 4, timeout: float = 20
+) -> None:
     """Send each site some bursts of requests, with pauses longer than the idle limit, and count what came of them."""
     sites = list(sites)
     for burst in range(bursts):
@@ -73,7 +75,7 @@ def visit(server: Server, sites: Iterable[Visits], *, bursts: int, size: int, ti
                 else:
                     questions.append(Question(f"/number/{number}", str(number)))
             before = entries(server, one.name)
-            report = load(one.site.url, questions, clients=4, timeout=timeout)
+            report = load(one.site.url, questions, clients=clients, timeout=timeout)
             one.sent += report.sent
             one.wrong += report.wrong
             one.failed += report.errors + report.hangs
@@ -88,8 +90,15 @@ def entries(server: Server, name: str) -> int:
     return int(rows[0][0])
 
 
-def serve(stack: ExitStack, server: Server, driver: str, block: str, **more: str) -> Visits:
+def serve(
+    stack: ExitStack, server: Server, driver: str, block: str, *, options: Sequence[str] = (), **more: str
+) -> Visits:
+    """Start a site.
+
+    :param options: for uWSGI.
+    :param more: for the site's environment.
+    """
     name = f"{driver}-{block}".replace("(", "").replace(")", "") + "".join(f"-{key}" for key in more)
-    site = Prefork(SITE, workers=4, environment=environment(server, driver, block, **more))
+    site = Prefork(SITE, workers=4, environment=environment(server, driver, block, **more), options=options)
     stack.callback(site.kill)
     return Visits(site.start(), name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
@@ -13,7 +14,7 @@ import holdfast
 from holdfast import Cause
 from holdfast.lab import Server
 from tests.conftest import DRIVERS, EngineFactory, read, wait_until_ended
-from tests.page.host import BLOCKS, DATABASE, IDLE_LIMIT, PASSWORD, USER, serve, visit
+from tests.page.host import BLOCKS, DATABASE, IDLE_LIMIT, PASSWORD, USER, make_host, serve, visit
 
 
 def page_url(server: Server, driver: str) -> str:
@@ -91,3 +92,36 @@ def test_row_8_the_hack_word_for_word_is_harmless(host: Server, driver: str, whe
         left = {process.id for process in host.processlist(user=USER)}
         assert masters <= left, "the hack in a worker has ended its parent's connection"
         assert "Traceback" not in one.site.log
+
+
+@pytest.fixture(scope="module")
+def small_account() -> Iterator[Server]:
+    """A host where the account may have five connections."""
+    with Server() as server:
+        make_host(server)
+        server.execute(f"ALTER USER {USER} WITH MAX_USER_CONNECTIONS 5")
+        yield server
+
+
+THREADS = ("--enable-threads", "--threads=5")
+
+
+@pytest.mark.slow
+def test_row_9_four_processes_of_five_threads_share_an_account_of_five_connections(
+    small_account: Server, driver: str
+) -> None:
+    """SQLAlchemy's default pool, of 5 + 10 connections, in each process."""
+    with ExitStack() as stack:
+        one = serve(stack, small_account, driver, "nothing", options=THREADS)
+        visit(small_account, [one], bursts=1, size=400, clients=20)
+        assert (one.sent, one.wrong, one.failed, one.lost_or_doubled) == (400, 0, 0, 0), one.site.log
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("driver", ["mysqldb"])
+def test_stock_exceeds_the_accounts_limit_in_the_same_harness(small_account: Server, driver: str) -> None:
+    with ExitStack() as stack:
+        one = serve(stack, small_account, driver, "nothing", options=THREADS, STOCK="1")
+        visit(small_account, [one], bursts=1, size=200, clients=20)
+        assert one.failed > 20
+        assert "max_user_connections" in one.site.log
