@@ -9,6 +9,7 @@ from __future__ import annotations
 from sqlalchemy.engine import ExceptionContext
 
 from .faults import error_number
+from .refusals import names_no_host
 
 __all__ = ["explain_connect_error"]
 
@@ -40,6 +41,8 @@ _HINTS: dict[int, str] = {
 def explain_connect_error(context: ExceptionContext, where: str) -> None:
     """Add a hint to an error that was raised while connecting, when there is one for its number."""
     number = error_number(context.original_exception)
+    if number == 2003 and names_no_host(context.original_exception):
+        number = 2005  # PyMySQL's number for everything that goes wrong before it is connected
     hint = _HINTS.get(number) if number is not None else None
     if hint is not None and context.sqlalchemy_exception is not None:
         context.sqlalchemy_exception.add_detail(f"holdfast, connecting to {where}: {hint}")

@@ -119,7 +119,7 @@ def _require_driver(url: URL) -> None:
     if driver is None or drivers.is_installed(driver):
         return
     text = f"The URL asks for the driver {driver.distribution} ({driver.import_name}), which is not installed: "
-    text += f"pip install 'holdfast[{driver.extra}]'."
+    text += f"pip install {driver.distribution}."
     if "+" not in url.drivername:
         text += f" (A URL that starts with {url.drivername}:// means {url.drivername}+{driver.url_name}://.)"
     others = sorted({f"{url.get_backend_name()}+{d.url_name}://" for d in drivers.DRIVERS if drivers.is_installed(d)})

@@ -7,7 +7,7 @@ import random
 
 from .faults import error_number
 
-__all__ = ["Backoff", "Refusal", "classify"]
+__all__ = ["Backoff", "Refusal", "classify", "names_no_host"]
 
 
 class Refusal(enum.Enum):
@@ -47,12 +47,18 @@ def classify(error: BaseException) -> Refusal | None:
     A wrong password, an unknown database, a host name that does not exist and a certificate that is refused are
     ``None``: nothing is gained by waiting.
     """
-    number, text = error_number(error), str(error).lower()
+    number = error_number(error)
     if number in _FULL:
-        return None if _PER_HOUR in text else Refusal.FULL
+        return None if _PER_HOUR in str(error).lower() else Refusal.FULL
     if number in _AWAY:
-        return None if any(part in text for part in _NO_SUCH_NAME) else Refusal.AWAY
+        return None if names_no_host(error) else Refusal.AWAY
     return None
+
+
+def names_no_host(error: BaseException) -> bool:
+    """Say whether connecting failed because there is no host of that name."""
+    text = str(error).lower()
+    return any(part in text for part in _NO_SUCH_NAME)
 
 
 class Backoff:

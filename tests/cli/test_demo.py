@@ -121,7 +121,7 @@ def test_without_a_prefork_server_its_part_says_what_is_missing(
     monkeypatch.setattr(prefork, "available", lambda: None)
     part = next(part for part in PARTS if part.key == "prefork")
     assert not play(make_console(), 4, part, server, DRIVERS, quick=True)
-    assert "pip install 'holdfast[lab]'" in capsys.readouterr().out
+    assert "pip install gunicorn" in capsys.readouterr().out
 
 
 @pytest.fixture

@@ -18,6 +18,9 @@ SECRET = "Kx7q@Zv9w"
 ESCAPED = "Kx7q%40Zv9w"
 PA = "me.mysql.pythonanywhere-services.com"
 
+WELL_WRITTEN = "Nothing is wrong with the way the URL is written."
+UNTRIED = "It was not tried: --connect does that."
+
 Run = Callable[..., Result]
 
 
@@ -108,28 +111,56 @@ def test_a_wrong_url_is_explained(run: Run, from_stdin: bool) -> None:
     done = run("--check", typed=f"{given}\n") if from_stdin else run("--check", given)
     assert done.exit_code == 1
     assert done.stdout == ""
-    assert "wrong On PythonAnywhere" in done.stderr
+    assert "wrong: On PythonAnywhere" in done.stderr
     assert "write me$shop in place of shop" in done.stderr
+    assert "not tried" not in done.stderr, "nobody asked for it"
 
 
 def test_a_good_url_is_called_good_with_what_is_known_of_its_host(run: Run) -> None:
     done = run("--check", typed=f"mysql+pymysql://me:{ESCAPED}@{PA}/me$shop?plugin=holdfast\n")
     assert done.exit_code == 0
-    assert "Nothing is wrong with the URL." in done.stderr
+    assert f"{WELL_WRITTEN} {UNTRIED}\n" in done.stderr
     assert "idle for 300 s (https://help.pythonanywhere.com/" in done.stderr
 
 
 def test_advice_is_no_failure(run: Run) -> None:
     done = run("--check", typed=f"mysql://me:{ESCAPED}@h/d\n")
     assert done.exit_code == 0
-    assert "note  mysql:// names no driver" in done.stderr
-    assert "Nothing else is wrong" in done.stderr
+    assert "note: mysql:// names no driver" in done.stderr
+    assert f"{WELL_WRITTEN} {UNTRIED}\n" in done.stderr
 
 
 def test_another_database_is_named(run: Run) -> None:
     done = run("--check", "sqlite:///here.db")
     assert done.exit_code == 0
     assert "A sqlite URL: holdfast holds MySQL and MariaDB" in done.stderr
+    assert UNTRIED in done.stderr
+    for connect in ((), ("--connect",)):
+        unknown = run("--check", "oracl://here", *connect)
+        assert unknown.exit_code == 1
+        assert "wrong: SQLAlchemy knows no database called oracl." in unknown.stderr
+        assert "steps aside" not in unknown.stderr
+
+
+@pytest.mark.parametrize("driver", ["mariadbconnector", "aiomysql"])
+def test_a_driver_whose_connections_are_not_held_is_named(run: Run, driver: str) -> None:
+    done = run("--check", f"mysql+{driver}://me@h/d")
+    assert done.exit_code == 0
+    assert f"note: holdfast does not know the driver {driver}, and leaves its connections as they are." in done.stderr
+    assert "Add ?plugin=holdfast" not in done.stderr, "it would change nothing"
+
+
+def test_options_that_build_a_url_are_refused_beside_check(run: Run) -> None:
+    done = run("--check", "mysql+pymysql://me@h/d", "-u", "you", "--at", "pythonanywhere")
+    assert done.exit_code == 2
+    assert "--check reads a whole URL, and has no use for --username, --at." in done.stderr
+
+
+@pytest.mark.parametrize("options", [(), ("--connect",), ("--check", "--connect")])
+def test_a_url_in_the_wrong_place_is_refused_without_repeating_it(run: Run, options: tuple[str, ...]) -> None:
+    done = run(*options, f"mysql+pymysql://me:{ESCAPED}@h/d")
+    assert done.exit_code == 2
+    assert "holdfast url --check URL --connect" in done.stderr
 
 
 def test_the_providers_are_listed_with_their_sources(run: Run) -> None:
@@ -148,7 +179,7 @@ def test_a_url_that_connects_says_who_answered(run: Run, server: Server, driver:
     given = server.url(driver, query={"plugin": "holdfast"}).render_as_string(hide_password=False)
     done = run("--check", "--connect", typed=f"{given}\n")
     assert done.exit_code == 0, done.stderr
-    assert "Connected to " in done.stderr
+    assert f"{WELL_WRITTEN}\nConnected to " in done.stderr
     assert "as app@%, database test; the server closes a connection that is idle for 28800 s." in done.stderr
 
 
@@ -161,21 +192,57 @@ def test_a_built_url_is_tried_too(run: Run, server: Server) -> None:
     assert "the server refused the account or its password" in done.stderr, "the hint"
 
 
+REFUSED = "The driver refuses a part of the URL's query: "
+
+
 @pytest.mark.parametrize(
     ("database", "query", "sentence"),
     [
         ("nodb", {}, "there is no database of that name"),
-        ("test", {"colour": "red"}, "The driver refuses a part of the URL's query"),
+        ("test", {"colour": "red"}, f"{REFUSED}TypeError"),
+        ("test", {"ssl_ca": "/no/such/file"}, f"{REFUSED}FileNotFoundError"),
+        ("test", {"connect_timeout": "soon"}, f"{REFUSED}ValueError"),
     ],
 )
 def test_what_fails_is_explained(run: Run, server: Server, database: str, query: dict[str, str], sentence: str) -> None:
     given = server.url(database=database, query=query).render_as_string(hide_password=False)
     done = run("--check", given, "--connect")
     assert done.exit_code == 1
-    assert sentence in done.stderr
+    assert f"wrong: {sentence}" in done.stderr or f": {sentence}" in done.stderr
+    assert "not tried" not in done.stderr
+
+
+def test_a_wrong_url_is_not_tried(run: Run, server: Server) -> None:
+    given = server.url(query={"pool_recycle": "280"}).render_as_string(hide_password=False)
+    done = run("--check", given, "--connect")
+    assert done.exit_code == 1
+    assert done.stderr.endswith("It was not tried: correct it first.\n")
+
+
+def test_the_url_s_own_timeout_is_kept(run: Run, server: Server) -> None:
+    """The command would give it ten seconds. The driver refuses more than a year: that shows whose limit it got."""
+    given = server.url(query={"connect_timeout": "31536001"}).render_as_string(hide_password=False)
+    done = run("--check", given, "--connect")
+    assert done.exit_code == 1
+    assert "connect_timeout should be" in done.stderr
 
 
 def test_another_database_is_tried_as_well(run: Run) -> None:
     done = run("--check", "sqlite://", "--connect")
     assert done.exit_code == 0
     assert "Connected." in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (f"sqlite://me:{ESCAPED}@host/x", "SQLAlchemy refuses the URL: Invalid SQLite URL"),
+        ("sqlite:////no/such/folder/x.db", "The connection failed: unable to open database file"),
+        ("mysql+aiomysql://me@h/d", "The URL was not tried: mysql+aiomysql is an asyncio driver"),
+        ("mysql+mariadbconnector://me@h/d", "What the URL's driver needs is not installed: No module named 'mariadb'."),
+    ],
+)
+def test_what_cannot_be_tried_is_said(run: Run, given: str, sentence: str) -> None:
+    done = run("--check", given, "--connect")
+    assert done.exit_code == 1
+    assert f"wrong: {sentence}" in done.stderr

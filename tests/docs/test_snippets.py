@@ -1,8 +1,8 @@
 """Every Python block of the documentation runs, and prints what the page says it prints.
 
 The blocks of one page run one after another and share their names, as a reader would type them in. A block in an HTML
-comment runs too; it checks what the page claims. A block of plain text right behind a Python block is what that
-prints, with … for what differs from run to run.
+comment runs too; it checks what the page claims. A block that begins with a file's name in a comment is put into that
+file. A block of plain text right behind a Python block is what that prints, with … for what differs from run to run.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from holdfast.lab import Server
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(page for page in (ROOT / "docs").rglob("*.md") if "_build" not in page.parts)
 BLOCK = re.compile(r"^```python\n(?P<code>.*?)^```\n(?:\n```text\n(?P<output>.*?)^```\n)?", re.DOTALL | re.MULTILINE)
+FILE = re.compile(r"# (\w+\.py)\n")
 ADDRESS = re.compile(
     r"mysql\+(\w+)://(?:user:password@host/database"
     r"|username:password@username\.mysql\.pythonanywhere-services\.com/username\$name)"
@@ -105,6 +106,9 @@ def staying_one_process() -> Iterator[None]:
 def test_the_blocks_run(page: Path, place: Callable[[str], str]) -> None:
     names: dict[str, object] = {"__name__": "page"}
     for block in blocks(page):
+        if file := FILE.match(block.code):
+            Path(file[1]).write_text(block.code)
+            continue
         code = ADDRESS.sub(lambda found: place(found[1]), block.code)
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed), staying_one_process():

@@ -65,8 +65,9 @@ def sign(site: str, name: str, message: str) -> None:
 
 def test_the_readme_has_the_commands_that_are_run_here() -> None:
     assert SHELL.count(UPGRADE) == 4
-    assert SHELL.count("flask --app guestbook run") == 2
-    assert len(README.splitlines()) < 100, "two screens"
+    assert SHELL.count("flask --app guestbook run") == 3
+    assert SHELL.count('export DATABASE_URL="$DATABASE_URL?holdfast_enabled=false"') == 1
+    assert len(README.splitlines()) < 110, "soon read"
 
 
 def test_it_runs_on_sqlite_with_no_configuration(guestbook: Path) -> None:
@@ -102,6 +103,21 @@ def test_the_migrations_make_what_the_models_say_and_can_be_undone(guestbook: Pa
         assert "No new upgrade operations detected" in printed
         assert "ALTER TABLE entry ADD COLUMN written_at DATETIME" in printed
     assert server.execute("SHOW TABLES", database="migrated") == [("alembic_version",)]
+
+
+@pytest.mark.parametrize(("query", "statuses"), [({}, (200, 200)), ({"holdfast_enabled": "false"}, (500, 200))])
+def test_its_connections_are_killed_and_the_page_is_loaded_again(
+    guestbook: Path, server: Server, query: dict[str, str], statuses: tuple[int, int]
+) -> None:
+    server.execute("CREATE OR REPLACE DATABASE killed CHARACTER SET utf8mb4")
+    env = environment(address(server, "pymysql", "killed", **query), FLASK_RUN_PORT="0")
+    run(UPGRADE, guestbook, env)
+    with served(["flask", "--app", "guestbook", "run"], guestbook, env) as site:
+        sign(site, "Ada", "Hello")
+        assert "Ada" in visit(site).text
+        server.execute("KILL USER app")
+        eventually(lambda: not server.processlist(user="app"))
+        assert (visit(site).status, visit(site).status) == statuses
 
 
 @contextmanager

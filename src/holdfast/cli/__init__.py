@@ -25,6 +25,6 @@ def main() -> None:
             raise
         raise SystemExit(
             f"holdfast: the command line needs the package {missing}, which is not installed: "
-            "pip install 'holdfast[cli]'"
+            f"pip install {' '.join(_NEEDED)}"
         ) from None
     cli(prog_name="holdfast")

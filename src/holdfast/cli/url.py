@@ -7,15 +7,16 @@ import sys
 from typing import Any, TextIO
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 from rich.text import Text
 from sqlalchemy import text
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 import holdfast
-from holdfast import hosts, urls
+from holdfast import drivers, hosts, urls
 
 from .tables import Cell, Table, make_console, show
 
@@ -23,10 +24,11 @@ __all__ = ["url"]
 
 _STDIN = "-"
 _CONNECT_SECONDS = 10
-_MARKS = {True: ("wrong", "bold red"), False: ("note ", "yellow")}
+_OURS = ("mysql", "mariadb")
+_WRONG, _NOTE = ("wrong:", "bold red"), ("note:", "yellow")
 
 
-@click.command()
+@click.command(context_settings={"allow_extra_args": True})  # so that a URL given in the wrong place is not repeated
 @click.option("-u", "--username", help="The database account.")
 @click.option(
     "--password-file",
@@ -53,7 +55,10 @@ _MARKS = {True: ("wrong", "bold red"), False: ("note ", "yellow")}
 )
 @click.option("--connect", is_flag=True, help="Try the URL, and explain the error if there is one.")
 @click.option("--hosts", "show_hosts", is_flag=True, help="List the known providers, and where the facts are from.")
+@click.pass_context
 def url(
+    context: click.Context,
+    /,
     *,
     password_file: TextIO | None,
     pairs: tuple[str, ...],
@@ -70,10 +75,13 @@ def url(
     to the standard output, everything else to the standard error. The exit status is 1 when something is wrong.
     """
     say = Console(stderr=True, highlight=False, soft_wrap=True)
+    if context.args:
+        raise click.UsageError("A URL to be checked goes right behind --check: holdfast url --check URL --connect.")
     if show_hosts:
         _list_hosts()
         return
     if checked is not None:
+        _refuse_parts(context)
         built = _read_url() if checked == _STDIN else checked
     else:
         if password_file is not None:
@@ -82,10 +90,26 @@ def url(
             _ask(parts)
         built = _build(parts, pairs, my_cnf=my_cnf, environ=os.environ if environ else None)
         click.echo(built)
-    good = _report(say, built, checking=checked is not None)
-    if good and connect:
-        good = _try(say, built)
+    good = _report(say, built)
+    if good and checked is not None:
+        _tell(say, make_url(built), untried=not connect)
+    if connect and good:
+        good = _try(say, make_url(built))
+    elif connect:
+        say.print("It was not tried: correct it first.")
     raise SystemExit(0 if good else 1)
+
+
+def _refuse_parts(context: click.Context) -> None:
+    """End the command when --check stands beside an option that only building a URL uses."""
+    used = [
+        parameter.opts[-1]
+        for parameter in context.command.params
+        if parameter.name not in ("checked", "connect", "show_hosts")
+        and context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+    ]
+    if used:
+        raise click.UsageError(f"--check reads a whole URL, and has no use for {', '.join(used)}.")
 
 
 def _read_url() -> str:
@@ -129,54 +153,61 @@ def _build(parts: dict[str, Any], pairs: tuple[str, ...], **sources: Any) -> str
         raise click.ClickException(str(error)) from None
 
 
-def _report(say: Console, given: str, *, checking: bool) -> bool:
+def _report(say: Console, given: str) -> bool:
     """Show what is wrong and what could be better; return whether nothing is wrong."""
     found = urls.examine(given)
     for finding in found:
-        word, style = _MARKS[finding.wrong]
-        say.print(Text.assemble((word, style), " ", finding.text))
-    wrong = sum(finding.wrong for finding in found)
-    if wrong or not checking:
-        return not wrong
-    backend = make_url(given).get_backend_name()
-    if backend not in ("mysql", "mariadb"):
-        say.print(f"A {backend} URL: holdfast holds MySQL and MariaDB connections, and steps aside for this one.")
-        return True
-    say.print("Nothing is wrong with the URL." if not found else "Nothing else is wrong with the URL.")
-    _tell_limits(say, given)
-    return True
+        _mark(say, _WRONG if finding.wrong else _NOTE, finding.text)
+    return not any(finding.wrong for finding in found)
 
 
-def _tell_limits(say: Console, given: str) -> None:
-    known = hosts.by_address(make_url(given).host)
-    if known is None or known.idle_limit_seconds is None:
-        return
-    source = known.sources["idle_limit_seconds"].address
-    say.print(
-        f"{known.title} closes a connection that is idle for {known.idle_limit_seconds:g} s ({source}). With "
-        "plugin=holdfast no pool_recycle is needed for that."
-    )
+def _tell(say: Console, given: URL, *, untried: bool) -> None:
+    """Say what a check without a mistake means, and what it does not."""
+    backend = given.get_backend_name()
+    if backend in _OURS:
+        words = "Nothing is wrong with the way the URL is written."
+    else:
+        words = f"A {backend} URL: holdfast holds MySQL and MariaDB connections, and steps aside for this one."
+    say.print(words + (" It was not tried: --connect does that." if untried else ""))
+    known = hosts.by_address(given.host)
+    if known is not None and known.idle_limit_seconds is not None:
+        source = known.sources["idle_limit_seconds"].address
+        say.print(
+            f"{known.title} closes a connection that is idle for {known.idle_limit_seconds:g} s ({source}). With "
+            "plugin=holdfast no pool_recycle is needed for that."
+        )
 
 
-def _try(say: Console, given: str) -> bool:
+def _try(say: Console, given: URL) -> bool:
     """Connect once, and show who answered or what the error means."""
     try:
-        engine = holdfast.create_engine(given, poolclass=NullPool, **_patience(given))
+        if given.get_dialect().is_async:
+            _mark(
+                say, _WRONG, f"The URL was not tried: {given.drivername} is an asyncio driver, which this cannot use."
+            )
+            return False
+        engine = holdfast.create_engine(given, poolclass=NullPool, connect_args=_patience(given))
         with engine.connect() as connection:
-            if engine.dialect.name not in ("mysql", "mariadb"):
+            if engine.dialect.name not in _OURS:
                 say.print("Connected.")
                 return True
             row = connection.execute(text("SELECT VERSION(), CURRENT_USER(), DATABASE(), @@SESSION.wait_timeout")).one()
     except DBAPIError as error:
-        say.print(Text.assemble(("wrong", "bold red"), f" The connection failed: {error.orig}"))
+        _mark(say, _WRONG, f"The connection failed: {error.orig}")
         for line in error.detail:
             say.print(Text(line))
         return False
-    except (holdfast.HoldfastError, ModuleNotFoundError) as error:
-        say.print(Text.assemble(("wrong", "bold red"), f" {error}"))
+    except holdfast.HoldfastError as error:
+        _mark(say, _WRONG, str(error))
         return False
-    except TypeError as error:  # what a driver says to a key of the query that it does not know
-        say.print(Text.assemble(("wrong", "bold red"), f" The driver refuses a part of the URL's query: {error}"))
+    except ImportError as error:
+        _mark(say, _WRONG, f"What the URL's driver needs is not installed: {error}.")
+        return False
+    except SQLAlchemyError as error:
+        _mark(say, _WRONG, f"SQLAlchemy refuses the URL: {error}")
+        return False
+    except Exception as error:  # what drivers say to a part of the query that they cannot use has no common type
+        _mark(say, _WRONG, f"The driver refuses a part of the URL's query: {type(error).__name__}: {error}")
         return False
     version, account, database, idle = row
     say.print(
@@ -189,9 +220,14 @@ def _try(say: Console, given: str) -> bool:
     return True
 
 
-def _patience(given: str) -> dict[str, Any]:
-    ours = make_url(given).get_backend_name() in ("mysql", "mariadb")
-    return {"connect_args": {"connect_timeout": _CONNECT_SECONDS}} if ours else {}
+def _mark(say: Console, mark: tuple[str, str], words: str) -> None:
+    say.print(Text.assemble(mark, " ", words))
+
+
+def _patience(given: URL) -> dict[str, Any]:
+    """Return what keeps an attempt short, unless the URL says how long, or nobody knows how its driver calls it."""
+    known = drivers.by_url_name(given.get_driver_name()) is not None
+    return {"connect_timeout": _CONNECT_SECONDS} if known and "connect_timeout" not in given.query else {}
 
 
 def _list_hosts() -> None:

@@ -126,5 +126,5 @@ def _pymysql() -> Any:
     try:
         import pymysql
     except ImportError as error:
-        raise LabError("holdfast.lab talks to its servers with PyMySQL: pip install 'holdfast[lab]'") from error
+        raise LabError("holdfast.lab talks to its servers with PyMySQL: pip install PyMySQL") from error
     return pymysql

@@ -107,8 +107,8 @@ def _no_username(environ: bool, my_cnf: str | os.PathLike[str] | None, group: st
         looked.append(f"[{group}] in {os.fspath(my_cnf)} has no user")
     found = f" ({'; '.join(looked)})" if looked else ""
     return (
-        f"A database URL needs a user name, and none was given{found}. Give it as holdfast.url(username=...); a "
-        "password, a host and a database go with it."
+        f"A database URL needs a user name, and none was given{found}. Give it as holdfast.url(username=...), on the "
+        "command line as --username; a password, a host and a database go with it."
     )
 
 

@@ -22,10 +22,10 @@ __all__ = ["ESCAPING", "EXAMPLE", "Finding", "check", "examine", "parse"]
 
 ESCAPING = (
     "In a URL, each of @ : / ? # % in a user name or password must be written as %40 %3A %2F %3F %23 %25: "
-    "urllib.parse.quote(password, safe='') does it, and sqlalchemy.URL.create(drivername, username, password, host, "
-    "...) takes the password as it is."
+    "urllib.parse.quote(password, safe='') does it. sqlalchemy.URL.create(), holdfast.url() and the command holdfast "
+    "url take the password as it is, and build the URL."
 )
-"""How to write a password in a URL."""
+"""How to write a password in a URL, and what does it for you."""
 
 EXAMPLE = "It should look like mysql+mysqldb://user:password@host:3306/database."
 """What a database URL looks like."""
@@ -100,7 +100,7 @@ def examine(given: str | URL) -> list[Finding]:
             return [Finding(problem)]
     parsed = make_url(given)
     if not is_ours(parsed):
-        return [Finding(problem) for problem in _foreign(parsed)]
+        return [Finding(problem) for problem in list(_foreign(parsed)) or _unknown(parsed)]
     problem = next(impossible(parsed), "")  # one at a time: after the first, the others may be its consequences
     if problem:
         return [Finding(problem)]
@@ -167,6 +167,19 @@ def _foreign(url: URL) -> Iterator[str]:
             "holds MySQL and MariaDB connections. Remove it from the URL; given to create_engine as a keyword "
             "argument it is ignored for other databases."
         )
+
+
+def _unknown(url: URL) -> Iterator[str]:
+    """A database that SQLAlchemy has no dialect for. Its own error says so when an engine is made."""
+    try:
+        url.get_dialect()
+    except NoSuchModuleError:
+        yield (
+            f"SQLAlchemy knows no database called {url.drivername}. Is the package that has its dialect installed? A "
+            "MySQL or MariaDB URL starts with mysql or mariadb, and the driver: mysql+mysqldb://."
+        )
+    except ImportError:  # the dialect is there and needs something that is not
+        pass
 
 
 def impossible(url: URL) -> Iterator[str]:
@@ -307,6 +320,12 @@ def _advice(url: URL) -> Iterator[str]:
             "TCP, or unix_socket= for the socket."
         )
     yield from _hosts_advice(url)
+    if drivers.by_url_name(driver) is None:
+        yield (
+            f"holdfast does not know the driver {driver}, and leaves its connections as they are. It holds those of "
+            f"{', '.join(f'mysql+{name}' for name in driver_names())}."
+        )
+        return
     plugins = url.query.get("plugin", ())
     if "holdfast" not in ((plugins,) if isinstance(plugins, str) else plugins):
         yield (

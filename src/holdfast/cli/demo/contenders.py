@@ -63,4 +63,4 @@ def installed_drivers() -> list[str]:
 
 def missing_drivers() -> dict[str, str]:
     """Return the drivers that are not installed, each with what to install."""
-    return {d.url_name: f"pip install 'holdfast[{d.extra}]'" for d in drivers.DRIVERS if not drivers.is_installed(d)}
+    return {d.url_name: f"pip install {d.distribution}" for d in drivers.DRIVERS if not drivers.is_installed(d)}

@@ -68,7 +68,7 @@ PARTS = (
     Part(
         "prefork",
         "Forked workers",
-        "the site asked the database something before the workers were forked; who gets whose answer?",
+        "a connection made before the fork is in every worker; who gets whose answer?",
         "A prefork server imports a small site and forks its workers. While it was imported the site made one query "
         f"and left the session open: all {prefork.WORKERS} workers have the same connection, and each believes it to "
         f"be its own. {prefork.CLIENTS} clients ask at once, each for a number of its own; half of them have an entry "
@@ -76,6 +76,6 @@ PARTS = (
         prefork.run,
         shown.prefork_tables,
         lambda row: row.bad,
-        "a prefork server, uWSGI or gunicorn: pip install 'holdfast[lab]' brings gunicorn",
+        "a prefork server, uWSGI or gunicorn: pip install gunicorn",
     ),
 )

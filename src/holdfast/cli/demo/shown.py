@@ -60,11 +60,15 @@ def _failed(site: Lost | None) -> Cell:
 
 
 def _about_entries(rows: Sequence[Lost], name: str) -> list[str]:
+    """Compare what visitors were told with the book, over all requests of a contender: the table has a part of them."""
     signed, entries = sum(row.signed for row in rows), sum(row.entries for row in rows)
+    struck = sum(row.requests for row in rows)
+    calm = sum(1 + row.later_requests for row in rows)  # one before the first fault, some after the last
     verdict = "" if signed == entries else ", which is NOT the same"
     wrong = sum(row.wrong for row in rows)
     return [
-        f"{name}: {signed} visitors were thanked, {entries} entries are in the book{verdict}; {wrong} wrong answers."
+        f"{name}: of {struck + calm} requests ({struck} as above, {calm} with nothing broken, before and after) "
+        f"{signed} were told that they signed the book, which has {entries} entries{verdict}; {wrong} wrong answers."
     ]
 
 
@@ -153,8 +157,8 @@ def _answered(row: Answers) -> Cell:
         "WRONG": row.wrong,
         "failed": row.errors,
         "not answered": row.hangs,
-        "entries lost": row.lost,
-        "entries doubled": row.doubled,
+        f"{'entry' if row.lost == 1 else 'entries'} lost": row.lost,
+        f"{'entry' if row.doubled == 1 else 'entries'} doubled": row.doubled,
     }
     words = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
     return Cell(f"of {row.sent}: {words}", "bad")
