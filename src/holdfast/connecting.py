@@ -61,6 +61,8 @@ class Connecting:
         """The server would not say what its limits are."""
         self.waiting = 0
         """Threads that wait for a connection."""
+        self.waiting_in_pool = 0
+        """Those of them for which one that is returned to the pool will do."""
         self.budget: Budget | None = None
         self.key: str | None = None
         """What the processes that share have in common: server and account. ``None``: nothing is shared."""
@@ -76,16 +78,20 @@ class Connecting:
     def start_anew(self, counters: Counters) -> None:
         """Forget, in a forked child, what was the parent's."""
         self.counters = counters
-        self.waiting = 0
+        self.waiting = self.waiting_in_pool = 0
         self._asking, self._count = threading.Lock(), threading.Lock()
         self._thread = _Thread()
 
     # -- opening a connection ----------------------------------------------------------------------------------
 
     @contextmanager
-    def wait(self, timeout: float) -> Iterator[Wait]:
-        """Begin one thread's way to a connection, for the length of a block."""
-        outer, wait = self._thread.wait, Wait(self, timeout)
+    def wait(self, timeout: float, *, in_pool: bool = False) -> Iterator[Wait]:
+        """Begin one thread's way to a connection, for the length of a block.
+
+        :param timeout: in seconds.
+        :param in_pool: a connection that is returned to the pool will do as well.
+        """
+        outer, wait = self._thread.wait, Wait(self, timeout, in_pool=in_pool)
         self._thread.wait = wait
         try:
             yield wait
@@ -203,7 +209,7 @@ class Connecting:
         budget = self.budget
         if wire.slot is None:
             self.adopt(wire)
-        return budget is None or budget.keeps(wire.slot, own_waiting=self.waiting > 0)
+        return budget is None or budget.keeps(wire.slot, own_waiting=self.waiting_in_pool > 0)
 
     def adopt(self, wire: Wire) -> None:
         """Give a slot to a connection that was open before there was a budget."""
@@ -275,8 +281,9 @@ class Connecting:
 class Wait:
     """One thread's way to a connection."""
 
-    def __init__(self, connecting: Connecting, timeout: float) -> None:
+    def __init__(self, connecting: Connecting, timeout: float, *, in_pool: bool) -> None:
         self.connecting = connecting
+        self.in_pool = in_pool
         self.timeout = timeout
         self.deadline = connecting.clock() + timeout
         self.slot: Slot | None = connecting.take_kept_slot()
@@ -356,6 +363,7 @@ class Wait:
                     f"holdfast_max_waiting={limit} allows. This process holds:{connecting.holders()}"
                 )
             connecting.waiting += 1
+            connecting.waiting_in_pool += self.in_pool
             connecting.counters.waits += 1
         self._waits = True
 
@@ -374,6 +382,7 @@ class Wait:
         if self._waits:
             with connecting._count:
                 connecting.waiting -= 1
+                connecting.waiting_in_pool -= self.in_pool
         if self.slot is not None and connecting.budget is not None:
             connecting.budget.release(self.slot)
             self.slot = None

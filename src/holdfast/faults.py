@@ -106,6 +106,15 @@ ROWS: tuple[Row, ...] = (
         texts=("mysql connection not available",),
     ),
     Row(
+        "the connection was lost before the statement was sent",
+        Effect.LOST,
+        None,
+        "mysql-connector-python 26.10, pure: before the first statement with parameters on a connection it asks the "
+        "server for sql_mode, and puts what that raises into a ProgrammingError's text.",
+        texts=("format-parameters; 2006", "format-parameters; 2013", "format-parameters; 2055"),
+        classes=("ProgrammingError",),
+    ),
+    Row(
         "the server did not answer within the driver's read or write timeout",
         Effect.LOST,
         3024,

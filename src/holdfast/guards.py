@@ -45,7 +45,6 @@ def _noting(set_isolation_level: Any, hold: _Reconnects) -> Any:
         set_isolation_level(dbapi_connection, level)
         if wire is not None:
             wire.level = level
-            wire.sent += 1  # drivers send nothing when they have it so already
 
     return set_and_note
 

@@ -16,6 +16,7 @@ from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
 from sqlalchemy.pool import AssertionPool, NullPool, QueuePool
 
 from . import drivers, faults, fork, guards, hints, holders, limits, liveness, pools, replay
+from .budget import Snapshot
 from .connecting import DEFAULT_TIMEOUT, Connecting
 from .counters import Cause, Counters
 from .drivers import Wire
@@ -79,6 +80,13 @@ class Hold:
         return self._connecting.limits
 
     @property
+    def budget(self) -> Snapshot | None:
+        """How the processes of this machine share the account's connections at this moment, or ``None`` when they do
+        not. Looking costs some system calls for each process and connection."""
+        budget = self._connecting.budget
+        return None if budget is None else budget.snapshot()
+
+    @property
     def counters(self) -> Counters:
         """The running totals, as a copy that no longer changes."""
         return self._counters.snapshot()
@@ -90,7 +98,8 @@ class Hold:
         replaced = ", ".join(f"{count} {cause}" for cause, count in c.replaced.items()) or "none"
         return (
             f"<holdfast: {self.where} is held; {c.checkouts} checkouts, {c.connects} connects, replaced: {replaced}; "
-            f"rollbacks: {c.rollbacks_deferred} deferred, {c.rollbacks_skipped} skipped; {c.probes} probes>"
+            f"rollbacks: {c.rollbacks_deferred} deferred, {c.rollbacks_skipped} skipped; {c.probes} probes; "
+            f"{c.waits} waits>"
         )
 
     # -- attaching ---------------------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ class _PatientPool(QueuePool):
             record = None
         if record is not None and record.dbapi_connection is not None:
             return record
-        with self._holdfast.wait(self._timeout) as wait:
+        with self._holdfast.wait(self._timeout, in_pool=True) as wait:
             return self._holdfast_open_or_wait(wait, record)
 
     def _holdfast_open_or_wait(self, wait: Wait, record: Any) -> Any:

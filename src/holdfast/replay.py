@@ -142,6 +142,7 @@ def _was_first(wire: Wire, row: Row) -> bool:
     return (
         row.effect is faults.Effect.LOST
         and wire.sent <= 1
+        and wire.first_cursor is not None
         and wire.pid == getpid()
         and monotonic() - wire.first_cursor < _SECONDS
         # With AUTOCOMMIT, what a view's function wrote is there to stay. With SERIALIZABLE, a SELECT locks rows, and

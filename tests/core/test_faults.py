@@ -155,6 +155,14 @@ def closed_below(scene: Scene, connection: Connection) -> None:
     connection.execute(text("SELECT 1"))
 
 
+def lost_while_the_driver_asks_for_sql_mode(scene: Scene, connection: Connection) -> None:
+    connection.execute(text("SELECT 1"))
+    driver_connection: Any = connection.connection.driver_connection
+    driver_connection._sql_mode = None  # as on a new connection
+    scene.proxy.cut_at("SELECT @@session.sql_mode", delivered=True)
+    connection.execute(text("SELECT :number"), {"number": 1})
+
+
 def slower_than_the_read_timeout(scene: Scene, connection: Connection) -> None:
     connection.execute(text("SELECT SLEEP(3)"))
 
@@ -239,6 +247,13 @@ LOST = [
         known_to_stock=(),
     ),
     Case((row(-1),), ("mysqlconnector",), closed_below, known_to_stock=()),
+    Case(
+        (row(None, "format-parameters"),),
+        ("mysqlconnector",),
+        lost_while_the_driver_asks_for_sql_mode,
+        "proxy",
+        known_to_stock=(),
+    ),
     Case(
         (row(3024),),
         ("mysqlconnector",),

@@ -49,7 +49,7 @@ FRESH = 0.05
 """Seconds for which the share is believed before the members are counted again."""
 OWED, BORROWING = LINE[: len(LINE) // 2], LINE[len(LINE) // 2 :]
 """The two kinds of places in line: of processes below their share, and behind them of those that want to borrow."""
-UNPLACED = SLOTS.stop
+UNPLACED = len(SLOTS)
 """The index of a slot that has no byte in the file: its connection was there before there was a free slot for it."""
 
 

@@ -108,7 +108,8 @@ class SlotFile:
             raise _unavailable(path, str(unsafe)) from None
         except OSError as error:
             raise _unavailable(path, error.strerror or str(error)) from error
-        self._close()  # before any lock is taken: should both be the same file, this frees the new one's too
+        if fd != self._fd:  # or somebody has closed ours, and this is the same number
+            self._close()  # before any lock is taken: should both be the same file, this frees the new one's too
         self.path, self._fd, self._identity = path, fd, identity
 
     def intact(self) -> bool:

@@ -218,7 +218,9 @@ class HeldConnection:
             if other is None:
                 raise self._holdfast_fault_error()
             return other.cursor(*args, **kwargs)
-        if not wire.sent:
+        if wire.sent:
+            wire.first_cursor = None
+        else:
             wire.first_cursor = monotonic()
             if wire.poll is not None and wire.poll(0):
                 other = self._holdfast_replace()

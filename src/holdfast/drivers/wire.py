@@ -122,8 +122,8 @@ class Wire:
         self.sent = 1
         """How many commands were sent in this checkout, ROLLBACKs that nobody waits for aside. Counted from 1 where it
         may not be replaced by another one, whatever happens."""
-        self.first_cursor = 0.0
-        """Monotonic time at which a cursor was last opened while nothing had been sent in the checkout."""
+        self.first_cursor: float | None = None
+        """Monotonic time at which the last cursor was opened, if nothing had been sent in the checkout by then."""
         self.opened = 0.0
         """Monotonic time of its opening."""
         self.charset_is_set = False

@@ -9,6 +9,7 @@ import socket
 import struct
 import time
 from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ._protocol import CommandReader
@@ -210,6 +211,15 @@ class Flow:
         self.blocked = False
 
 
+@dataclass(frozen=True)
+class CutAt:
+    """At which statement a connection is to be cut, and how."""
+
+    statement: str
+    delivered: bool
+    server_knows: bool
+
+
 class Link:
     """A client's connection and the one to the server that belongs to it."""
 
@@ -226,6 +236,8 @@ class Link:
         self.halved = False
         self.lost = False  # its packets are dropped
         self.cut: int | None = None  # bytes of reply that still pass, then a reset
+        self.cut_up: int | None = None  # the same for what the client sends
+        self.leaves_server = False  # at the cut, the client's side alone ends
 
     def connect(self) -> None:
         """Begin to connect to the server."""
@@ -260,9 +272,7 @@ class Link:
     def received(self, side: Side, data: bytes) -> None:
         """Take bytes from one side and send them on their way to the other."""
         if side is self.client:
-            self.reader.client_sent(data)
-            if not self.halved:
-                self.up.put(data)
+            self._client_sent(data)
             return
         self.reader.server_sent(data)
         if self.halved:
@@ -277,7 +287,39 @@ class Link:
         if data:
             self.down.put(data)
         if self.cut == 0 and not self.closed:
-            self.down.put(_RESET)
+            self._cut_off(self.down)
+
+    def _client_sent(self, data: bytes) -> None:
+        relay = self.relay
+        before = len(relay.statements)
+        self.reader.client_sent(data)
+        if self.halved:
+            return
+        at = relay.cut_at
+        if at is not None and any(text.startswith(at.statement) for text in relay.statements[before:]):
+            relay.cut_at = None
+            self.leaves_server = not at.server_knows
+            if not at.delivered:
+                self._cut_off(self.up)
+                return
+            self.cut = 0
+        if relay.cut_up is not None:
+            self.cut_up, relay.cut_up = relay.cut_up, None
+        if self.cut_up is None:
+            self.up.put(data)
+            return
+        data = data[: self.cut_up]
+        self.cut_up -= len(data)
+        if data:
+            self.up.put(data)
+        if self.cut_up == 0 and not self.closed:
+            self._cut_off(self.up)
+
+    def _cut_off(self, flow: Flow) -> None:
+        if self.leaves_server:
+            self.half_close()
+        else:
+            flow.put(_RESET)
 
     def update(self) -> None:
         """Watch the sockets for what can be done with them now."""
@@ -312,7 +354,7 @@ class Link:
         if self.lost:
             self.client.sock.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
             self.lost = False
-        self.cut = None
+        self.cut = self.cut_up = None
         if self.halved:
             self.drop()
             return

@@ -29,7 +29,7 @@ from concurrent.futures import Future
 from typing import TypeVar
 
 from ._errors import LabError
-from ._link import Flow, Link, Side
+from ._link import CutAt, Flow, Link, Side
 from ._ports import bind
 
 T = TypeVar("T")
@@ -52,6 +52,8 @@ class Relay:
         # Faults that last until restore().
         self.blackhole = self.freeze = self.hold_replies = False
         self.cut: int | None = None
+        self.cut_up: int | None = None
+        self.cut_at: CutAt | None = None
 
         self.fork_lock = threading.Lock()
         self.owner = os.getpid()
@@ -214,7 +216,7 @@ class Relay:
         if self.refusing:
             self._listener.listen(512)
         self.blackhole = self.freeze = self.hold_replies = self.refusing = False
-        self.cut = None
+        self.cut = self.cut_up = self.cut_at = None
         self.update_listener()
         self.each(Link.restore)
 

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TypeVar
 
 from ._errors import LabError
-from ._link import Link
+from ._link import CutAt, Link
 from ._relay import Relay
 from .server import Server
 
@@ -62,7 +62,7 @@ class Proxy:
     counted. It runs in one thread, which needs the interpreter's lock: a client in the same process that computes
     without pause delays it, by some milliseconds.
 
-    The methods from `blackhole` to `truncate_reply` are faults. Each has taken effect when it returns. Those that last
+    The methods from `blackhole` to `cut_at` are faults. Each has taken effect when it returns. Those that last
     act on connections open now and on new ones until `restore`; `lose_packets`, `reset`, `drop` and `half_close` act
     on the connections open now.
 
@@ -273,6 +273,37 @@ class Proxy:
 
         def act(relay: Relay) -> None:
             relay.cut = bytes
+
+        self._do(act)
+
+    def truncate_request(self, bytes: int) -> None:
+        """Pass on only so many bytes of what a client sends next, then reset that connection (RST on both sides).
+
+        Once, for the connection that next sends anything. With 0 the server never sees what was sent. `restore` calls
+        it off.
+        """
+        if bytes < 0:
+            raise ValueError(f"bytes is {bytes}; it must not be negative")
+
+        def act(relay: Relay) -> None:
+            relay.cut_up = bytes
+
+        self._do(act)
+
+    def cut_at(self, statement: str, *, delivered: bool, server_knows: bool = True) -> None:
+        """Cut the connection that next sends this statement, if it is a plain one.
+
+        Once; `restore` calls it off.
+
+        :param statement: its text, as in `statements`, or how that begins.
+        :param delivered: whether the server gets it. If so, the client gets none of the reply.
+        :param server_knows: whether both sides are reset (RST). If not, the client alone gets the end (FIN), and the
+          server keeps the session, with its locks, until `restore` or `close`.
+        """
+        cut = CutAt(statement, delivered, server_knows)
+
+        def act(relay: Relay) -> None:
+            relay.cut_at = cut
 
         self._do(act)
 

@@ -1,0 +1,174 @@
+"""The table that tells whether a transaction was committed, for ``run(..., verify=True)``.
+
+A unit of work that is to be verified writes a random token into ``holdfast_commits`` as the last thing before COMMIT,
+in its own transaction: the token is there exactly if the rest is. When the connection is lost while COMMIT is under
+way, a new connection asks for the token **with a lock** (``LOCK IN SHARE MODE``). The lost session holds the row's lock
+until its transaction has ended, one way or the other, so there are three answers, and none is a guess:
+
+* the row is there: committed;
+* no row: the transaction has ended without it, and can never be committed any more;
+* no answer (1205): it has not ended. It is asked again until the time is up; the lost session is ended with KILL
+  where it is certain which one that is (:mod:`.lost_sessions`).
+
+"No row" proves something on the server that the lost connection was one to, and on no other: a replica that became the
+primary may be behind, another Galera node may not have it yet. So the servers are compared (host name, port, server id
+and uuid), and on another one only "there" counts.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import secrets
+from datetime import timedelta
+
+from sqlalchemy import Column, DateTime, MetaData, Table, text
+from sqlalchemy.dialects.mysql import BINARY
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import DBAPIError, TimeoutError
+
+from ..faults import error_number
+from . import lost_sessions
+from .attempts import Pace
+from .lost_sessions import LostSession
+from .reasons import why_again
+
+__all__ = [
+    "LONGEST_DEADLINE",
+    "YOUNGEST_PRUNED",
+    "Answer",
+    "ask",
+    "commits_table",
+    "create_commit_table",
+    "prune_commits",
+    "write_token",
+]
+
+logger = logging.getLogger("holdfast")
+
+LONGEST_DEADLINE = 1800.0
+"""Longest ``deadline`` of a verified unit, in seconds."""
+YOUNGEST_PRUNED = timedelta(hours=2)
+"""Rows that are younger are not deleted: a unit may still ask for them."""
+
+_NO_SUCH_TABLE = 1146
+_LOCK_TIMEOUT = 1205
+_BATCH = 1000
+
+metadata = MetaData()
+commits_table = Table(
+    "holdfast_commits",
+    metadata,
+    Column("token", BINARY(16), primary_key=True),
+    Column("created", DateTime, nullable=False, index=True),
+    mysql_engine="InnoDB",
+    mariadb_engine="InnoDB",
+)
+"""The table, for applications that make their schema from ``MetaData``: ``commits_table.to_metadata(db.metadata)``."""
+
+_INSERT = text("INSERT INTO holdfast_commits (token, created) VALUES (:token, UTC_TIMESTAMP())")
+_ASK = text("SELECT 1 FROM holdfast_commits WHERE token = :token LOCK IN SHARE MODE")
+_SHORT_WAIT = text("SET SESSION innodb_lock_wait_timeout = 1")
+_PRUNE = text(
+    "DELETE FROM holdfast_commits WHERE created < UTC_TIMESTAMP() - INTERVAL :seconds SECOND "
+    f"ORDER BY created LIMIT {_BATCH}"
+)
+
+
+def create_commit_table(engine: Engine) -> None:
+    """Create the table ``holdfast_commits`` in the engine's database, if it is not there.
+
+    :raises sqlalchemy.exc.DBAPIError: what the server says.
+    """
+    metadata.create_all(engine, tables=[commits_table], checkfirst=True)
+
+
+def prune_commits(engine: Engine, older_than: timedelta = timedelta(days=1)) -> int:
+    """Delete the rows that no unit of work can ask for any more, a thousand in a transaction.
+
+    :param older_than: their least age; two hours (:data:`YOUNGEST_PRUNED`) at the least.
+    :return: how many there were.
+    :raises ValueError: for less than that.
+    """
+    if older_than < YOUNGEST_PRUNED:
+        raise ValueError(f"older_than is {older_than}; rows younger than {YOUNGEST_PRUNED} may still be asked for")
+    deleted = 0
+    while True:
+        with engine.begin() as connection:
+            batch = connection.execute(_PRUNE, {"seconds": int(older_than.total_seconds())}).rowcount
+        deleted += batch
+        if batch < _BATCH:
+            return deleted
+
+
+def write_token(connection: Connection) -> bytes:
+    """Write a new token into the connection's transaction: one round trip, and one more on a new connection.
+
+    :raises sqlalchemy.exc.DBAPIError: what the server says; where the table is missing, with a line that says what
+        to do.
+    """
+    lost_sessions.identify(connection)
+    token = secrets.token_bytes(16)
+    try:
+        connection.execute(_INSERT, {"token": token})
+    except DBAPIError as error:
+        if error.orig is not None and error_number(error.orig) == _NO_SUCH_TABLE:
+            error.add_detail(
+                "holdfast: run(verify=True) needs the table holdfast_commits. Make it with the command `holdfast "
+                "commits create URL`, or holdfast.transactions.create_commit_table(engine)."
+            )
+        raise
+    return token
+
+
+class Answer(enum.Enum):
+    """Whether a transaction was committed."""
+
+    COMMITTED = "committed"
+    NOT_COMMITTED = "not committed"
+    UNKNOWN = "unknown"
+
+
+def ask(engine: Engine, token: bytes, lost: LostSession | None, pace: Pace) -> Answer:
+    """Find out whether the transaction that wrote a token was committed, and wait for the answer while there is time.
+
+    :param engine: the engine that the lost connection was one of.
+    :param lost: what is known of the session that wrote it.
+    """
+    tries = 0
+    while True:
+        tries += 1
+        try:
+            with engine.connect() as connection:
+                answer = _ask(connection, token, lost)
+        except (DBAPIError, TimeoutError) as error:
+            logger.info("Whether a COMMIT was done could not be asked: %s", getattr(error, "orig", error))
+            if not _passes(error):
+                return Answer.UNKNOWN
+            answer = Answer.UNKNOWN
+        if answer is not Answer.UNKNOWN or not pace.pause(tries):
+            return answer
+
+
+def _ask(connection: Connection, token: bytes, lost: LostSession | None) -> Answer:
+    same = lost is not None and lost.server is not None and lost.server == lost_sessions.identify(connection)
+    if lost is not None:
+        lost_sessions.kill(connection, lost)
+    connection.detach()  # and closed at the end: the time limit is the session's
+    connection.execute(_SHORT_WAIT)
+    try:
+        found = connection.execute(_ASK, {"token": token}).first()
+    except DBAPIError as error:
+        if error.orig is not None and error_number(error.orig) == _LOCK_TIMEOUT:
+            return Answer.UNKNOWN
+        raise
+    if found is not None:
+        return Answer.COMMITTED
+    return Answer.NOT_COMMITTED if same else Answer.UNKNOWN
+
+
+def _passes(error: DBAPIError | TimeoutError) -> bool:
+    """Say whether asking again may help."""
+    if not isinstance(error, DBAPIError) or error.orig is None:
+        return isinstance(error, TimeoutError)
+    return why_again(error.orig, connected=True) is not None

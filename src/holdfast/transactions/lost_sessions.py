@@ -1,0 +1,203 @@
+"""The other end of a connection that was lost: its session on the server, and how to be sure that it is over.
+
+A server may run a session for a long time after its client has gone: nobody told it. The session keeps its row locks
+until then, and a unit that is begun again waits for them. So the lost session is ended with KILL, which every account
+may use on its own sessions, where it is certain which one it is; else it is waited for.
+
+Certain means one of these. The server sees the address of the *new* connection as this side does (no proxy, no
+address translation), and has a session with the lost one's id, account, and client port: then that is the one, and a
+server that has none such has ended it. Or the server is the same one and was not started since, where ids are not
+used twice. An id alone says nothing: they begin again with 1 when a server restarts, and another server has others.
+
+Which server a connection is to can only be asked while it works. So it is asked at its first unit of work, where
+addresses are translated on the way (asked once for each engine), or where a unit is to be verified.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import socket
+import time
+import weakref
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+from .. import drivers
+from ..drivers import Wire
+from ..faults import error_number
+from .attempts import Pace
+
+__all__ = ["LostSession", "end", "get_ready", "identify", "kill", "session_of"]
+
+logger = logging.getLogger("holdfast")
+
+_NO_SUCH_THREAD = 1094
+_NOT_OWNER = 1095
+_UPTIME_ERROR = 1.5
+"""Uptime is in whole seconds."""
+_LONGEST_DOUBT = 2.0
+"""How long, in seconds, a session that may be another's is waited for."""
+
+Identity = tuple[tuple[str, str], ...]
+
+_PROCESSES = text(
+    "SELECT ID = CONNECTION_ID(), ID, USER, HOST FROM information_schema.processlist WHERE ID IN (CONNECTION_ID(), :id)"
+)
+_OWN_HOST = text("SELECT HOST FROM information_schema.processlist WHERE ID = CONNECTION_ID()")
+_UPTIME = text("SHOW GLOBAL STATUS LIKE 'Uptime'")
+_IDENTITY = text(
+    "SHOW GLOBAL VARIABLES WHERE Variable_name IN "
+    "('hostname', 'port', 'server_id', 'server_uuid', 'server_uid', 'aurora_server_id')"
+)
+
+
+@dataclass
+class LostSession:
+    """What is known of a connection's session on its server, while the connection works."""
+
+    id: int
+    """The server's id of it, from the handshake."""
+    port: int | None
+    """This side's TCP port, or ``None`` for a unix socket."""
+    seen: float
+    """Monotonic time at which the connection was in use."""
+    server: Identity | None = None
+    """Which server it is, once :func:`identify` has asked."""
+
+
+_sessions: weakref.WeakKeyDictionary[Wire, LostSession] = weakref.WeakKeyDictionary()
+_translated: weakref.WeakKeyDictionary[Any, bool] = weakref.WeakKeyDictionary()
+"""Whether addresses are translated on the way of an engine's connections, by its dialect."""
+
+
+def session_of(dbapi_connection: Any) -> LostSession | None:
+    """Note what will be needed if this connection is lost: no round trip.
+
+    :return: ``None`` when it is not held, or its driver does not tell.
+    """
+    wire = drivers.wire_of(dbapi_connection)
+    if wire is None or wire.fd is None:
+        return None
+    known = _sessions.get(wire)
+    if known is not None:
+        return known
+    number = _id_of(drivers.unwrap(dbapi_connection))
+    if number is None:
+        return None
+    try:
+        with drivers.borrowed(wire.fd) as sock:
+            name = sock.getsockname() if sock.family in (socket.AF_INET, socket.AF_INET6) else None
+    except OSError:
+        return None
+    _sessions[wire] = session = LostSession(number, name[1] if name else None, time.monotonic())
+    return session
+
+
+def _id_of(connection: Any) -> int | None:
+    # mysqlclient and PyMySQL have the method, mysql-connector the property.
+    value = connection.thread_id() if hasattr(connection, "thread_id") else getattr(connection, "connection_id", None)
+    return value if isinstance(value, int) and value > 0 else None
+
+
+def get_ready(connection: Connection) -> LostSession | None:
+    """Note and, if need be, ask what will be needed if this connection is lost.
+
+    :raises sqlalchemy.exc.DBAPIError: when it is lost already.
+    """
+    session = session_of(connection.connection.dbapi_connection)
+    if session is None or session.server is not None or session.port is None:
+        return session
+    dialect = connection.dialect
+    if dialect not in _translated:
+        host = connection.execute(_OWN_HOST).scalar()
+        _translated[dialect] = not str(host).endswith(f":{session.port}")
+    if _translated[dialect]:
+        identify(connection)
+    return session
+
+
+def identify(connection: Connection) -> Identity:
+    """Ask which server this is: one round trip, once for each connection."""
+    session = session_of(connection.connection.dbapi_connection)
+    if session is not None and session.server is not None:
+        return session.server
+    identity = tuple(sorted((str(name), str(value)) for name, value in connection.execute(_IDENTITY)))
+    if session is not None:
+        session.server = identity
+    return identity
+
+
+class _Found(enum.Enum):
+    GONE = "gone"
+    THERE = "there"
+    PERHAPS = "perhaps there"
+    ELSEWHERE = "on another server"
+
+
+def _look(connection: Connection, lost: LostSession) -> _Found:
+    """Say whether a lost session is on this connection's server."""
+    if lost.server is not None and lost.server != identify(connection):
+        return _Found.ELSEWHERE
+    here = session_of(connection.connection.dbapi_connection)
+    rows = {
+        bool(own): (int(number), user, host)
+        for own, number, user, host in connection.execute(_PROCESSES, {"id": lost.id})
+    }
+    own, other = rows.get(True), rows.get(False)
+    if own is None or here is None or own[0] != here.id:
+        return _Found.PERHAPS  # something in between gives ids of its own
+    if other is None or other[1] != own[1]:
+        return _Found.GONE
+    machine, _, port = str(own[2]).rpartition(":")
+    if here.port is not None and port == str(here.port):
+        return _Found.THERE if other[2] == f"{machine}:{lost.port}" else _Found.GONE
+    uptime = float(connection.execute(_UPTIME).one()[1])
+    started = time.monotonic() - uptime
+    if started - _UPTIME_ERROR > lost.seen:
+        return _Found.GONE
+    unix = here.port is None and lost.port is None
+    same = unix or lost.server is not None
+    return _Found.THERE if same and started + _UPTIME_ERROR < lost.seen else _Found.PERHAPS
+
+
+def kill(connection: Connection, lost: LostSession) -> _Found:
+    """End a lost session if it is there and certainly it.
+
+    :param connection: another connection to what should be the same server.
+    :raises sqlalchemy.exc.DBAPIError: when this one is lost as well.
+    """
+    found = _look(connection, lost)
+    if found is _Found.THERE:
+        try:
+            connection.execute(text(f"KILL {lost.id}"))
+            logger.info("Session %s of a lost connection was still there, and was ended with KILL.", lost.id)
+        except DBAPIError as error:
+            if error.orig is None or error_number(error.orig) not in (_NO_SUCH_THREAD, _NOT_OWNER):
+                raise
+    return found
+
+
+def end(engine: Engine, lost: LostSession, pace: Pace) -> bool:
+    """Make sure that a lost connection's session is over and its locks are free.
+
+    :param engine: the engine that the connection was one of.
+    :return: false when it was not certain and the time, or a short time where it may be another's, was up.
+    :raises sqlalchemy.exc.DBAPIError: when the server cannot be asked.
+    """
+    began, tries = pace.elapsed(), 0
+    with engine.connect() as connection:
+        while True:
+            tries += 1
+            found = kill(connection, lost) if tries == 1 else _look(connection, lost)
+            if found is _Found.GONE:
+                return True
+            if found is _Found.ELSEWHERE:
+                return False  # what it has locked there is locked for nobody here
+            doubtful = found is _Found.PERHAPS and pace.elapsed() - began > _LONGEST_DOUBT
+            if doubtful or not pace.pause(min(tries, 3)):
+                return False

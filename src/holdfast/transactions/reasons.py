@@ -1,0 +1,71 @@
+"""Why a unit of work may be begun again: a driver's error -> one of a few words, or nothing.
+
+Pure data and one pure function. What a lost connection is, is said by :mod:`holdfast.faults`; what a refused connect
+is, by :mod:`holdfast.refusals`. Here are the errors after which the connection is sound and the transaction is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from .. import faults, refusals
+
+__all__ = ["Reason", "rolls_back", "why_again"]
+
+
+class Reason:
+    """Why a unit of work was begun again. The words are keys of :attr:`holdfast.Counters.units_repeated` and stand in
+    log lines."""
+
+    LOST = "connection lost"
+    """The connection was lost, and COMMIT had not been sent or was proven not to have been done."""
+    UNREACHABLE = "server not reachable"
+    """No connection could be made: the server is away or full. Such an attempt does not count as one."""
+    DEADLOCK = "deadlock"
+    """1213: the server chose this transaction to be rolled back. Also a Galera node whose certification failed."""
+    LOCK_TIMEOUT = "lock timeout"
+    """1205: it waited too long for a lock. The server rolls back the one statement; the rest is undone here."""
+    CHANGED = "record changed"
+    """1020: another transaction changed what this one has read (MariaDB with innodb_snapshot_isolation)."""
+    REFUSED = "commit refused"
+    """3101: Group Replication rolled it back."""
+    READ_ONLY = "read-only server"
+    """1290, 1792, 1836: the server is a replica now. The next attempt connects anew."""
+    NOT_READY = "cluster node not ready"
+    """1047: a Galera node outside of the primary component."""
+
+
+_BY_NUMBER: Mapping[int, str] = {
+    1213: Reason.DEADLOCK,
+    1205: Reason.LOCK_TIMEOUT,
+    1020: Reason.CHANGED,
+    3101: Reason.REFUSED,
+}
+_ROLL_BACK = frozenset({1213, 1020})
+
+
+def why_again(error: BaseException, *, connected: bool) -> str | None:
+    """Say why the unit in which a driver raised this error may be begun again, or ``None``.
+
+    Whether it may is only half the question: a COMMIT that may have been done is another one, which is not asked here.
+
+    :param error: the exception as the driver raised it.
+    :param connected: whether the unit had a connection when it was raised.
+    :return: one of :class:`Reason`.
+    """
+    row = faults.classify(error, connected=connected)
+    if row is not None and row.effect is faults.Effect.LOST and connected:
+        return Reason.LOST
+    if refusals.classify(error) is not None or (row is not None and row.effect is faults.Effect.LOST):
+        return Reason.UNREACHABLE
+    if row is not None:
+        return Reason.NOT_READY if row.number == 1047 else Reason.READ_ONLY
+    return _BY_NUMBER.get(faults.error_number(error) or 0)
+
+
+def rolls_back(error: BaseException) -> bool:
+    """Say whether the server has rolled back the whole transaction with this error, and not the one statement.
+
+    A unit that goes on after it, because the error was caught, would commit its second half alone.
+    """
+    return faults.error_number(error) in _ROLL_BACK
