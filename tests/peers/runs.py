@@ -34,13 +34,7 @@ TEST_SECONDS = 120
 NAMED = 5
 
 # Tests that may be lost, and why: (database, name as printed) -> the reason, with the page that documents it.
-KNOWN: dict[tuple[str, str], str] = {
-    (database, f"RealReconnectTest::{test}"): (
-        "expects a first statement on a closed connection to fail; it runs on a new one"
-    )
-    for database in ("mysqldb", "pymysql", "mysqlconnector")
-    for test in ("test_ensure_is_disconnect_gets_connection", "test_multiple_invalidate")
-}
+KNOWN: dict[tuple[str, str], str] = {}
 
 
 class RunBroken(Exception):

@@ -319,6 +319,7 @@ class HeldConnection:
                 except self._holdfast_errors:
                     pass
             wire.pending = False
+            wire.sent += 1  # closed by this side: nothing is put in its place in the same checkout
             wire.fault = wire.fault or Cause.CLOSED
             wire.stock.close(self)
         except BaseException:  # interrupted: whoever keeps the traceback would keep the session alive
