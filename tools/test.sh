@@ -26,15 +26,12 @@ newest=$(sqlalchemy .venv) second=$(sqlalchemy .venv-sa20)
 if [ -z "$mysqld" ]; then echo "Oracle's MySQL is left out: HOLDFAST_LAB_MYSQLD is not set"; fi
 if [ "$newest" = "$second" ]; then echo "$newest is the newest for this Python: one run instead of two"; fi
 
-# What mostly waits for servers, sites and idle limits runs in two processes; what measures waits runs alone.
-waiting=()
-for folder in fork page flask examples integrations docs lab; do
-    if [ -d "tests/$folder" ]; then waiting+=("tests/$folder"); fi
-done
-run "$newest" .venv -m 'not mysql' ${waiting[@]/#/--ignore=}
-run "$newest, sites and processes" .venv -m 'not mysql' -n 2 "${waiting[@]}"
+# In two processes, but for what measures how long something takes.
+measuring=(tests/core/test_round_trips.py tests/core/test_silent_peers.py)
+run "$newest" .venv -m 'not mysql' -n 2 ${measuring[@]/#/--ignore=}
+run "$newest, what measures time" .venv -m 'not mysql' "${measuring[@]}"
 if [ "$newest" != "$second" ]; then
-    run "$second, the core" .venv-sa20 "${core[@]}" -m 'not mysql and not slow'
+    run "$second, the core" .venv-sa20 "${core[@]}" -m 'not mysql and not slow' -n 2
 fi
 if [ -n "$mysqld" ]; then
     export HOLDFAST_LAB_MYSQLD=$mysqld

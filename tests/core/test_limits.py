@@ -227,6 +227,21 @@ def test_the_same_host_by_another_name_is_the_same_budget(own: Server, held: Eng
     assert keys == {f"app@localhost:{own.port}"}
 
 
+def test_an_engine_gives_its_idle_connection_up_for_another_engine_of_the_process(
+    unlimited: Server, driver: str, held: EngineFactory
+) -> None:
+    unlimited.execute("ALTER USER app WITH MAX_USER_CONNECTIONS 2")
+    one, other = (held(unlimited.url(driver), pool_timeout=10, holdfast_headroom=0) for _ in range(2))
+    with one.connect(), one.connect():  # all there are
+        waiting = threading.Thread(target=read, args=(other,))
+        waiting.start()
+        time.sleep(0.1)
+    waiting.join(1)
+    assert not waiting.is_alive()
+    assert holdfast.of(other).counters.waits == 1
+    assert holdfast.of(one).counters.given_back >= 1
+
+
 def test_a_creators_connections_are_not_shared_out(own: Server, held: EngineFactory) -> None:
     import pymysql
 

@@ -233,10 +233,16 @@ class Budget:
     def keeps(self, slot: Slot, *, own_waiting: bool) -> bool:
         """Whether a connection that was returned may stay open. If not, close it and :meth:`release` its slot.
 
-        :param own_waiting: whether threads of this process wait for a connection.
+        :param own_waiting: whether threads wait that could use this connection. Others of this process that are in
+            :meth:`waiting` cannot: it is given up for them.
         """
         # No check for a fork here: it costs a system call, and what a child asks of its parent's slot is harmless.
-        if self._count <= self._share and slot.index < self._usable and self._clock() < self._stale:
+        if (
+            self._count <= self._share
+            and slot.index < self._usable
+            and (own_waiting or not self._waiters)
+            and self._clock() < self._stale
+        ):
             return True
         return self._reconsider(slot, own_waiting)
 
@@ -333,9 +339,7 @@ class Budget:
         if self._member is not None:
             self._member = None
             self._join_members()
-        self._position = None
-        if self._waiters:
-            self._join_line()
+        self._position = None  # who waits joins the new line with the next try
         for slot in slots:
             if slot.home is None:  # it was released while we were at it
                 self._unlock_slot(slot.index)
@@ -443,14 +447,14 @@ class Budget:
         self._join_members()
         self._count_members()
         kind = OWED if self._count < self._share else BORROWING
-        before = -1 if self._position is None else self._position
+        before = self._position
         while True:
-            position = before if before in kind else kind.start
+            position = kind.start
             while (other := self._file.find(range(position, kind.stop))) is not None:
                 position = other.stop
-            if position == before or self._file.lock(position):
+            if self._file.lock(position):
                 break
-        if before not in (-1, position):
+        if before not in (None, position):
             self._file.unlock(range(before, before + 1))
         self._position, self._in_line_since, self._left = position, self._clock(), None
 
@@ -492,6 +496,8 @@ class Budget:
             now = self._clock()
             try:
                 self._collect()
+                if self._waiters and not own_waiting:
+                    return False
                 if now >= self._stale:
                     self._attach()
                     self._learn()
