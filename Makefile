@@ -32,8 +32,8 @@ lint: .venv/.ready-test ## ruff and mypy; what the pre-commit hook runs
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy --strict $(LINTED)
 
-chaos: .venv/.ready-test ## random faults and interruptions, the long version (half an hour)
-	@$(LAB) HOLDFAST_CHAOS=1 $(PY) -m pytest tests/chaos tests/fork $(ARGS)
+chaos: .venv/.ready-test ## random faults, interruptions, forks and full servers, the long version (an hour)
+	@$(LAB) HOLDFAST_CHAOS=1 $(PY) -m pytest tests/chaos tests/fork tests/limits $(ARGS)
 
 bench: .venv/.ready-test ## measure holdfast against stock SQLAlchemy
 	@$(LAB) $(PY) -m bench $(ARGS)

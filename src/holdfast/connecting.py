@@ -36,6 +36,8 @@ _SMALL = 200
 """A learned limit above this is not shared out. 151 is both servers' default for max_connections."""
 _ANOTHER_OUTAGE = 60.0
 """Seconds after the last attempt that nothing answered, from which on a further one begins a new outage."""
+_BEHIND = 0.03
+"""Seconds after which a thread looks whether it is the one to stand in line now."""
 _ONLY_RETURNS = 0.5
 """Seconds after which a full pool is looked at again, should nothing have been returned."""
 
@@ -71,6 +73,8 @@ class Connecting:
         self._last_unanswered = 0.0
         self.holders: Callable[[], str] = str
         """Says who holds this process's connections, in words."""
+        self.in_line = False
+        """A thread of this engine stands in line for a slot, for all of them."""
         self._asking = threading.Lock()
         self._count = threading.Lock()
         self._thread = _Thread()
@@ -79,6 +83,7 @@ class Connecting:
         """Forget, in a forked child, what was the parent's."""
         self.counters = counters
         self.waiting = self.waiting_in_pool = 0
+        self.in_line = False
         self._asking, self._count = threading.Lock(), threading.Lock()
         self._thread = _Thread()
 
@@ -175,13 +180,12 @@ class Connecting:
 
     def learned(self, limits: Limits) -> None:
         """Note what the server allows."""
+        if self.settings.budget == "learned":
+            if limits.connections <= _SMALL:
+                self._use_budget(limits.connections)
+            else:
+                self.budget = None
         self.limits, self.stale = limits, False
-        if self.settings.budget != "learned":
-            return
-        if limits.connections <= _SMALL:
-            self._use_budget(limits.connections)
-        elif self.budget is not None:
-            self.budget = None
 
     def _use_budget(self, number: int | None) -> None:
         budget = self.budget
@@ -203,6 +207,10 @@ class Connecting:
             self.key = None
             logger.warning("%s: connections are not shared out between the processes. %s", self.where, error)
             return None
+
+    def has_its_share(self) -> bool:
+        """Say whether this process has as many connections as it may keep, so that its own do before it borrows."""
+        return self.budget is not None and self.budget.holds_its_share()
 
     def keeps(self, wire: Wire) -> bool:
         """Say whether a connection that was returned may stay open. Only to be asked where there is a budget."""
@@ -243,12 +251,11 @@ class Connecting:
             self.settings.wait_for_server or 0,
         )
 
-    def gives_up_at(self) -> float:
+    def gives_up_at(self, now: float) -> float:
         """Return the monotonic time until which a server that is away is waited for.
 
         Counted from when it went away, so that a site whose database is down for long fails quickly.
         """
-        now = self.clock()
         if self._away_since is not None and now - self._last_unanswered > _ANOTHER_OUTAGE:
             self._away_since = None
         return (now if self._away_since is None else self._away_since) + (self.settings.wait_for_server or 0)
@@ -314,6 +321,7 @@ class Wait:
         self.slot = budget.try_take()
         if self.slot is None:
             if self._line is None:
+                connecting.in_line = True
                 self._line = budget.waiting()
                 self._line.__enter__()
             return False
@@ -323,11 +331,12 @@ class Wait:
     def is_worth_another_try(self, error: BaseException) -> bool:
         """Say whether connecting, which has failed, is to be tried again after :meth:`pause`."""
         connecting = self.connecting
-        refusal = refusals.classify(error)
+        # SQLAlchemy has wrapped what happened while it asked an engine's first connection for the server's version.
+        refusal = refusals.classify(getattr(error, "orig", None) or error)
         if refusal is None:
             return False
         now = connecting.clock()
-        until = self.deadline if refusal is Refusal.FULL else min(self.deadline, connecting.gives_up_at())
+        until = self.deadline if refusal is Refusal.FULL else min(self.deadline, connecting.gives_up_at(now))
         if now >= until:
             return False
         connecting.note_refusal(refusal, error)
@@ -350,7 +359,11 @@ class Wait:
             self._begin_to_wait()
         if self._backoff is not None:
             return min(left, self._backoff.pause())
-        return min(left, _ONLY_RETURNS if pool_is_full else self._polling.pause())
+        if pool_is_full:
+            return min(left, _ONLY_RETURNS)
+        if connecting.in_line and not self._asks:
+            return min(left, _BEHIND)
+        return min(left, self._polling.pause())
 
     def _begin_to_wait(self) -> None:
         connecting = self.connecting
@@ -372,7 +385,7 @@ class Wait:
             line, self._line = self._line, None
             line.__exit__(None, None, None)
         if self._asks:
-            self._asks = False
+            self._asks = self.connecting.in_line = False
             self.connecting._asking.release()
 
     def end(self) -> None:

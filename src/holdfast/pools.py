@@ -29,6 +29,10 @@ from .connecting import Connecting, Wait
 __all__ = ["initialise_again", "reconnect", "renew", "replace", "timeout", "wait_patiently"]
 
 
+_SOON = 0.01
+"""Seconds for which a process that has its share of connections waits for one of its own before it asks for more."""
+
+
 class _PatientPool(QueuePool):
     """A pool whose checkouts wait for whatever comes first: a returned connection, or leave to open one."""
 
@@ -36,14 +40,21 @@ class _PatientPool(QueuePool):
     _holdfast_keeps: Callable[[Any], bool]  # a static method
 
     def _do_get(self) -> Any:
+        record: Any
         try:
             record = self._pool.get(False)
         except Empty:
-            record = None
+            record = self._holdfast_returned_soon() if self._holdfast.has_its_share() else None
         if record is not None and record.dbapi_connection is not None:
             return record
         with self._holdfast.wait(self._timeout, in_pool=True) as wait:
             return self._holdfast_open_or_wait(wait, record)
+
+    def _holdfast_returned_soon(self) -> Any:
+        try:
+            return self._pool.get(True, min(_SOON, self._timeout))
+        except Empty:
+            return None
 
     def _holdfast_open_or_wait(self, wait: Wait, record: Any) -> Any:
         while True:

@@ -13,7 +13,7 @@ newcomer is served soon even when the others sit on everything.
   not entitled to a spare one), and the next one does.
 * The last slots, the *headroom*, are *spare*: left to the account's owner, who may want to look at the server by hand.
   An idle process runs no code and cannot give anything back, so a process that holds nothing may take a spare slot
-  after :data:`PATIENCE` in line. It gives that back after each use while others wait.
+  after :data:`PATIENCE` in line. It gives that back after each use, and need not be as patient the next time.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ logger = logging.getLogger("holdfast")
 
 PATIENCE = 0.25
 """Seconds in line after which a process that holds nothing may take a spare slot."""
+NEED = 10.0
+"""Seconds for which a process that has had to use a spare slot need not wait for it again."""
 LEASE = 0.1
 """Seconds for which a borrowed slot may serve this process's own waiting threads while other processes wait."""
 STALL = 0.05
@@ -246,6 +248,10 @@ class Budget:
             return True
         return self._reconsider(slot, own_waiting)
 
+    def holds_its_share(self) -> bool:
+        """Say whether this process holds what it may keep, by the last count of processes. Makes no system call."""
+        return 0 < self._share <= self._count
+
     def release(self, slot: Slot) -> None:
         """Give a slot back. Harmless when that was done before, or in a process that does not own it."""
         after_fork()
@@ -301,6 +307,7 @@ class Budget:
         self._waiters: dict[int, int] = {}
         """How often each thread is waiting."""
         self._in_line_since = 0.0
+        self._in_need_until = 0.0
         self._left: tuple[int, int] | None = None
         """Who was seen in front, and which slot was seen free meanwhile."""
         self._left_since = 0.0
@@ -415,15 +422,17 @@ class Budget:
         if self._waiters and self._position is None:
             self._join_line()
         stop, now = self._usable, self._clock()
+        out_of_patience = self._position is not None and now - self._in_line_since >= PATIENCE
+        if not self._count and (out_of_patience or now < self._in_need_until):
+            stop = self._limit or stop
         if self._position is None:
             if self._others_wait():
                 return None
-        else:
-            if not self._count and now - self._in_line_since >= PATIENCE:
-                stop = self._limit or stop
-            if not self._is_our_turn(stop, now):
-                return None
+        elif not self._is_our_turn(stop, now):
+            return None
         slot = self._take_free(stop)
+        if slot is not None:
+            self._in_need_until = now + NEED if slot.index >= self._usable else 0.0
         if slot is not None and sum(self._waiters.values()) > 1:
             self._join_line()
         return slot
