@@ -199,7 +199,8 @@ def test_connecting_mysqlclient_to_a_silent_host_ends(
     server: Server, proxy: Proxy, held: EngineFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     proxy.blackhole()
-    engine = held(server.url("mysqldb", host=proxy.host, port=proxy.port, query={"connect_timeout": "1"}))
+    url = server.url("mysqldb", host=proxy.host, port=proxy.port, query={"connect_timeout": "1"})
+    engine = held(url, holdfast_wait_for_server=None)
     with pytest.raises(DBAPIError):
         read(engine)
     arguments: dict[str, Any] = {}

@@ -523,7 +523,7 @@ def test_the_counters_that_were_read_do_not_change_afterwards(server: Server, en
     assert after.connects == 2
     assert after.replaced == {Cause.CLOSED: 1}
     assert after.as_dict() == {
-        **{name: value for name, value in vars(after).items() if name != "replaced"},
+        **{name: value for name, value in vars(after).items() if not isinstance(value, dict)},
         f"replaced: {Cause.CLOSED}": 1,
     }
     assert Counters() == Counters().snapshot()

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine, event, text
+from sqlalchemy.orm import Session
 from sqlalchemy.pool import QueuePool
 from sqlalchemy.util.queue import Full, Queue
 
@@ -165,3 +166,14 @@ def test_a_proxy_that_the_garbage_collector_returned_is_gone_by_then(engine: Eng
     del connection
     gc.collect()
     assert seen == [True, False]
+
+
+# -- holdfast.transactions.orm -----------------------------------------------------------------------------------
+
+
+def test_a_sessions_transaction_knows_its_connections(engine: Engine) -> None:
+    """There is no public list of them; a unit of work in a current session looks at each."""
+    with Session(engine) as session:
+        connection = session.connection()
+        transaction: Any = session.get_transaction()
+        assert {first for first, *_ in transaction._connections.values()} == {connection}

@@ -210,7 +210,7 @@ def test_what_cannot_be_connected_to_raises_the_drivers_error_with_a_hint_and_no
         "another's database": server.url(driver, user="narrow", password=secret),
     }
     url = urls_by_name[what]
-    ours, theirs = failure(held(url)), failure(stock(url))
+    ours, theirs = failure(held(url, holdfast_wait_for_server=None)), failure(stock(url))
     assert type(ours) is type(theirs)
     assert type(ours.orig) is type(theirs.orig)
     assert ours.orig is not None
@@ -221,7 +221,7 @@ def test_what_cannot_be_connected_to_raises_the_drivers_error_with_a_hint_and_no
     assert hint not in str(theirs)
     assert url.render_as_string().partition("@")[2].partition("?")[0] in str(ours), "and where it was"
     assert not ours.connection_invalidated
-    engine = held(url)
+    engine = held(url, holdfast_wait_for_server=None)
     failure(engine)
     assert_kept_secret(secret, *said(ours), *everything_logged(), *shown_by(engine))
     assert holdfast.of(engine).counters.replaced == {}
@@ -231,7 +231,7 @@ def test_what_cannot_be_connected_to_raises_the_drivers_error_with_a_hint_and_no
 
 def test_a_host_that_cannot_be_resolved(driver: str, held: EngineFactory, stock: EngineFactory) -> None:
     url = URL.create(f"mysql+{driver}", "app", "Kx7qZv9w", "no.such.host.invalid", 3306, "test")
-    ours, theirs = failure(held(url)), failure(stock(url))
+    ours, theirs = failure(held(url, holdfast_wait_for_server=None)), failure(stock(url))
     assert type(ours.orig) is type(theirs.orig)
     assert "no.such.host.invalid" in str(ours)
     assert "holdfast, connecting to" in str(ours)
