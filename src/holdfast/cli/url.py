@@ -186,7 +186,10 @@ def _try(say: Console, given: URL) -> bool:
                 say, _WRONG, f"The URL was not tried: {given.drivername} is an asyncio driver, which this cannot use."
             )
             return False
-        engine = holdfast.create_engine(given, poolclass=NullPool, connect_args=_patience(given))
+        once = given.difference_update_query(["holdfast_wait_for_server"])
+        engine = holdfast.create_engine(
+            once, poolclass=NullPool, connect_args=_patience(given), holdfast_wait_for_server=None
+        )
         with engine.connect() as connection:
             if engine.dialect.name not in _OURS:
                 say.print("Connected.")
