@@ -13,7 +13,7 @@ LAB := . tools/lab-env.sh &&
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-core lint chaos bench docs peers clean
+.PHONY: help demo test test-core lint chaos ledger bench docs peers clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -33,7 +33,11 @@ lint: .venv/.ready-test ## ruff and mypy; what the pre-commit hook runs
 	@$(PY) -m mypy --strict $(LINTED)
 
 chaos: .venv/.ready-test ## random faults, interruptions, forks and full servers, the long version (an hour)
-	@$(LAB) HOLDFAST_CHAOS=1 $(PY) -m pytest tests/chaos tests/fork tests/limits $(ARGS)
+	@$(LAB) HOLDFAST_CHAOS=1 $(PY) -m pytest tests/chaos tests/fork tests/limits tests/budget tests/replay tests/transactions $(ARGS)
+
+ledger: .venv/.ready-test ## transfers under faults, ten minutes for each driver: nothing lost, nothing doubled
+	@$(LAB) for driver in mysqldb pymysql mysqlconnector; do \
+	    $(PY) -m tests.transactions.chaos --driver $$driver --seconds 600 $(ARGS) || exit 1; done
 
 bench: .venv/.ready-test ## measure holdfast against stock SQLAlchemy
 	@$(LAB) $(PY) -m bench $(ARGS)

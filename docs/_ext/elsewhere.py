@@ -33,7 +33,25 @@ PAGES = {
     ),
     **dict.fromkeys(("URL", "sqlalchemy.engine.url.URL"), f"{_SQLALCHEMY}core/engines.html#sqlalchemy.engine.URL"),
     "sqlalchemy.create_engine": f"{_SQLALCHEMY}core/engines.html#sqlalchemy.create_engine",
-    "sqlalchemy.exc.ArgumentError": f"{_SQLALCHEMY}core/exceptions.html#sqlalchemy.exc.ArgumentError",
+    **{
+        f"sqlalchemy.exc.{name}": f"{_SQLALCHEMY}core/exceptions.html#sqlalchemy.exc.{name}"
+        for name in ("ArgumentError", "DBAPIError", "InvalidRequestError")
+    },
+    **dict.fromkeys(
+        ("sqlalchemy.engine.Connection", "sqlalchemy.engine.base.Connection"),
+        f"{_SQLALCHEMY}core/connections.html#sqlalchemy.engine.Connection",
+    ),
+    "sqlalchemy.orm.Session": f"{_SQLALCHEMY}orm/session_api.html#sqlalchemy.orm.Session",
+    **dict.fromkeys(
+        ("sessionmaker", "sqlalchemy.orm.sessionmaker"),
+        f"{_SQLALCHEMY}orm/session_api.html#sqlalchemy.orm.sessionmaker",
+    ),
+    **dict.fromkeys(
+        ("scoped_session", "sqlalchemy.orm.scoped_session"),
+        f"{_SQLALCHEMY}orm/contextual.html#sqlalchemy.orm.scoped_session",
+    ),
+    "sqlalchemy.schema.Table": f"{_SQLALCHEMY}core/metadata.html#sqlalchemy.schema.Table",
+    "datetime.timedelta": f"{_PYTHON}datetime.html#datetime.timedelta",
     "flask.app.Flask": "https://flask.palletsprojects.com/en/stable/api/#flask.Flask",
     **dict.fromkeys(
         ("flask_sqlalchemy.SQLAlchemy", "flask_sqlalchemy.extension.SQLAlchemy"),
@@ -43,9 +61,14 @@ PAGES = {
 }
 """Where each name of another project is described."""
 
+_TYPE_VARIABLES = {"P", "R", "S"}
 
-def link(app: Sphinx, env: Any, node: Any, contents: nodes.TextElement) -> nodes.reference | None:
-    page = PAGES.get(node.get("reftarget", ""))
+
+def link(app: Sphinx, env: Any, node: Any, contents: nodes.TextElement) -> nodes.TextElement | None:
+    target = node.get("reftarget", "")
+    if target.rpartition(".")[2] in _TYPE_VARIABLES:
+        return contents
+    page = PAGES.get(target)
     return nodes.reference("", "", contents, internal=False, refuri=page) if page else None
 
 

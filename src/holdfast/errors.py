@@ -67,12 +67,12 @@ class CommitOutcomeUnknown(HoldfastError, exc.DBAPIError):
     Not an ``OperationalError``, so that code which catches those and does its work again leaves it alone.
     """
 
+    code = ""  # SQLAlchemy's page on errors of drivers is no help here
     token: str | None
     """What the transaction wrote into ``holdfast_commits``, in hexadecimal, or ``None`` without ``verify``."""
 
     def __init__(self, message: str, orig: BaseException, token: str | None = None) -> None:
         exc.StatementError.__init__(self, message, None, None, orig)
-        self.code = None  # SQLAlchemy's own page on errors of the driver's does not help here
         self.connection_invalidated = True
         self.token = token
 

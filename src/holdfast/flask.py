@@ -7,28 +7,37 @@ The class is Flask-SQLAlchemy's own (3.1 or later), and all of its documentation
   ``db.get_engine(app)``, ``db.session.close()`` without an application context;
 * settings that come too late are not ignored in silence;
 * a request has a session of its own even where an application context was pushed at module level;
+* ``db.run()`` and ``@db.transactional`` do whole units of work, as :func:`holdfast.run` does, in ``db.session``;
+* with ``HOLDFAST_RETRY_SAFE_REQUESTS`` a GET or HEAD request whose connection was lost is answered all the same;
 * model bases with dataclasses work on SQLAlchemy 2.1, where Flask-SQLAlchemy 3.1.1 alone fails.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 from weakref import WeakKeyDictionary, WeakSet
 
-from flask import Flask, Response, current_app, has_app_context, has_request_context, request
+from flask import Flask, Response, current_app, got_request_exception, has_app_context, has_request_context, request
 from flask.globals import app_ctx
 from flask_sqlalchemy import SQLAlchemy as FlaskSQLAlchemy
+from sqlalchemy import event
 from sqlalchemy.engine import Engine, make_url
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import scoped_session
 from sqlalchemy.pool import QueuePool
 
+from .faults import error_number
 from .hold import has_changed, of
 from .settings import PREFIX
+from .transactions import Attempt, run
+from .transactions.reasons import why_again
+from .transactions.running import ATTEMPTS, DEADLINE, refuse_lazy_function
 
 if TYPE_CHECKING:
     from flask_sqlalchemy.session import Session
@@ -36,6 +45,9 @@ if TYPE_CHECKING:
 __all__ = ["SQLAlchemy"]
 
 logger = logging.getLogger("holdfast")
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _OLD = {
     "SQLALCHEMY_POOL_SIZE": "pool_size",
@@ -45,7 +57,13 @@ _OLD = {
 }
 """Settings of Flask-SQLAlchemy 2, removed in 3.0 and ignored there in silence."""
 
-_READ_ONCE = ("SQLALCHEMY_DATABASE_URI", "SQLALCHEMY_BINDS", "SQLALCHEMY_ENGINE_OPTIONS", "SQLALCHEMY_ECHO", *_OLD)
+_RETRY = "HOLDFAST_RETRY_SAFE_REQUESTS"
+
+_READ_ONCE = (
+    *("SQLALCHEMY_DATABASE_URI", "SQLALCHEMY_BINDS", "SQLALCHEMY_ENGINE_OPTIONS", "SQLALCHEMY_ECHO"),
+    *_OLD,
+    _RETRY,
+)
 
 _DATACLASS = ("__dataclass_fields__", "__dataclass_params__", "__match_args__")
 
@@ -74,6 +92,60 @@ class SQLAlchemy(FlaskSQLAlchemy):
         super().init_app(app)
         self._read[app] = _as_read(app)
         app.wsgi_app = _OwnSession(self, app, app.wsgi_app)  # type: ignore[method-assign]
+        if app.config.get(_RETRY):
+            app.wsgi_app = _OnceMore(app, app.wsgi_app)  # type: ignore[method-assign]
+
+    def run(
+        self,
+        fn: Callable[[], R],
+        *,
+        attempts: int = ATTEMPTS,
+        deadline: float = DEADLINE,
+        verify: bool = False,
+        on_retry: Callable[[Attempt], object] | None = None,
+    ) -> R:
+        """Do a unit of work in ``db.session``: begin, call a function, commit; again from its start where that is safe.
+
+        :param fn: gets no argument: the session is ``db.session``, as everywhere. It must not commit.
+        :param attempts: as the other options, for :func:`holdfast.run`.
+        :return: what the function returned in the attempt that was committed.
+        :raises: what :func:`holdfast.run` raises.
+        """
+        options: dict[str, Any] = {"attempts": attempts, "deadline": deadline, "verify": verify, "on_retry": on_retry}
+        refuse_lazy_function(fn)
+        return run(self.session, lambda session: fn(), **options)
+
+    @overload
+    def transactional(self, function: Callable[P, R]) -> Callable[P, R]: ...
+
+    @overload
+    def transactional(
+        self,
+        *,
+        attempts: int = ...,
+        deadline: float = ...,
+        verify: bool = ...,
+        on_retry: Callable[[Attempt], object] | None = ...,
+    ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+
+    def transactional(self, function: Any = None, **options: Any) -> Any:
+        """Make each call of a function a unit of work in ``db.session``: :meth:`run` as a decorator.
+
+        Written as ``@db.transactional`` or ``@db.transactional(verify=True)``. The function, which may be a view, gets
+        the arguments that it is called with and no other.
+        """
+        if function is None:
+            return lambda function: self._transactional(function, options)
+        return self._transactional(function, options)
+
+    def _transactional(self, function: Callable[..., R], options: dict[str, Any]) -> Callable[..., R]:
+        refuse_lazy_function(function)
+
+        @functools.wraps(function)
+        def unit(*args: Any, **kwargs: Any) -> R:
+            return self.run(lambda: function(*args, **kwargs), **options)
+
+        return unit
 
     @property
     def engines(self) -> Mapping[str | None, Engine]:
@@ -118,7 +190,11 @@ class SQLAlchemy(FlaskSQLAlchemy):
         if url.get_backend_name() in ("mysql", "mariadb") or any(name.startswith(PREFIX) for name in options):
             plugins = list(options.get("plugins", ()))
             options["plugins"] = [*plugins, *(["holdfast"] if "holdfast" not in plugins else [])]
-        return super()._make_engine(bind_key, options, app)
+        engine = super()._make_engine(bind_key, options, app)
+        if app.config.get(_RETRY):
+            event.listen(engine, "commit", _note_commit)
+            event.listen(engine, "commit_twophase", _note_commit)
+        return engine
 
     def _make_scoped_session(self, options: dict[str, Any]) -> scoped_session[Session]:
         scope = options.pop("scopefunc", _scope)
@@ -243,6 +319,89 @@ class _OwnSession:
 
 
 _STREAMED = "holdfast.streamed"
+_ERROR = "holdfast.error"
+_COMMITTING = "holdfast.committing"
+
+_NO_CONNECTION = (1040, 1203, 1226, 2002, 2003)
+"""Errors without a statement, while connecting. The others may be those of a COMMIT."""
+
+
+class _OnceMore:
+    """WSGI middleware: with ``HOLDFAST_RETRY_SAFE_REQUESTS``, run a request once more that failed for its connection.
+
+    Only a GET or HEAD request without a body, only for an error after which a unit of work may be begun again, only
+    when the request has not come to a COMMIT, and only while nothing of the response was sent. An error that the
+    application's own error handler took is the application's.
+    """
+
+    def __init__(self, app: Flask, inner: Callable[..., Iterable[bytes]]) -> None:
+        self.inner = inner
+        got_request_exception.connect(_note_error, app)
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if not _is_safe(environ):
+            return self.inner(environ, start_response)
+        first, held = dict(environ), _HeldStart(start_response)
+        try:
+            body = self.inner(first, held)
+        except DBAPIError as error:  # as with PROPAGATE_EXCEPTIONS
+            first[_ERROR] = error
+            if not self._may_be_repeated(first, held):
+                raise
+        else:
+            if not self._may_be_repeated(first, held):
+                held.release()
+                return body
+            getattr(body, "close", lambda: None)()
+        return self.inner(environ, start_response)
+
+    def _may_be_repeated(self, environ: dict[str, Any], held: _HeldStart) -> bool:
+        error = environ.get(_ERROR)
+        if held.released or environ.get(_COMMITTING) or not isinstance(error, DBAPIError) or error.orig is None:
+            return False
+        reason = why_again(error.orig, connected=error.statement is not None)
+        if reason is None or (error.statement is None and error_number(error.orig) not in _NO_CONNECTION):
+            return False
+        logger.info("%s %s is run once more: %s.", environ["REQUEST_METHOD"], environ.get("PATH_INFO", ""), reason)
+        return True
+
+
+class _HeldStart:
+    """A ``start_response`` that is called later, or not at all."""
+
+    def __init__(self, start_response: Callable[..., Any]) -> None:
+        self.start_response = start_response
+        self.call: tuple[Any, ...] | None = None
+        self.released = False
+
+    def __call__(self, *call: Any) -> Callable[[bytes], object]:
+        self.call = call
+        return self._write
+
+    def _write(self, data: bytes) -> object:
+        return self.release()(data)
+
+    def release(self) -> Any:
+        """Begin the response."""
+        self.released = True
+        return self.start_response(*self.call) if self.call is not None else None
+
+
+def _is_safe(environ: dict[str, Any]) -> bool:
+    return (
+        environ["REQUEST_METHOD"] in ("GET", "HEAD")
+        and environ.get("CONTENT_LENGTH") in (None, "", "0")
+        and "HTTP_TRANSFER_ENCODING" not in environ
+    )
+
+
+def _note_error(app: Flask, exception: BaseException, **rest: Any) -> None:
+    request.environ[_ERROR] = exception
+
+
+def _note_commit(connection: Any, *rest: Any) -> None:
+    if has_request_context():
+        request.environ[_COMMITTING] = True
 
 
 class _Body:

@@ -356,6 +356,38 @@ def test_a_truncated_reply_has_exactly_so_many_bytes(proxy: Proxy) -> None:
 
 
 @pytest.mark.usefixtures("healed")
+@pytest.mark.parametrize("size", [0, 3, 20])
+def test_truncate_request(proxy: Proxy, server: Server, client: Connect, table: str, size: int) -> None:
+    connection, other = client(), client()
+    proxy.truncate_request(size)
+    assert code(lambda: query(connection, f"INSERT INTO {table} VALUES (1, 1)")) == 2013
+    assert server.execute(f"SELECT * FROM test.{table}") == []
+    query(other)  # once
+    proxy.truncate_request(0)
+    proxy.restore()
+    query(other)
+    with pytest.raises(ValueError, match="bytes"):
+        proxy.truncate_request(-1)
+
+
+@pytest.mark.usefixtures("healed")
+@pytest.mark.parametrize("server_knows", [True, False], ids=["both sides", "the client's side"])
+@pytest.mark.parametrize("delivered", [True, False], ids=["delivered", "not delivered"])
+def test_cut_at(proxy: Proxy, server: Server, client: Connect, table: str, delivered: bool, server_knows: bool) -> None:
+    connection, other = client(), client()
+    number = connection.thread_id()
+    proxy.cut_at(f"INSERT INTO {table}", delivered=delivered, server_knows=server_knows)
+    query(connection)
+    query(other)
+    assert code(lambda: query(connection, f"INSERT INTO {table} VALUES (1, 1)")) == 2013
+    eventually(lambda: server.execute(f"SELECT * FROM test.{table}") == ([(1, 1)] if delivered else []))
+    eventually(lambda: any(process.id == number for process in server.processlist()) is not server_knows)
+    query(other, f"INSERT INTO {table} VALUES (2, 2)")  # once
+    proxy.restore()
+    eventually(lambda: not any(process.id == number for process in server.processlist()))
+
+
+@pytest.mark.usefixtures("healed")
 def test_restore_calls_a_truncation_off(proxy: Proxy, client: Connect) -> None:
     connection = client()
     proxy.truncate_reply(0)

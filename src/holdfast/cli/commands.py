@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from .. import __version__
+from .commits import commits
 from .demo.command import demo
 from .url import url
 
@@ -17,5 +18,6 @@ def cli() -> None:
     """MySQL and MariaDB connections that hold, for SQLAlchemy: add ?plugin=holdfast to the database URL."""
 
 
+cli.add_command(commits)
 cli.add_command(demo)
 cli.add_command(url)

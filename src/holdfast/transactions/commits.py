@@ -86,7 +86,7 @@ def create_commit_table(engine: Engine) -> None:
 def prune_commits(engine: Engine, older_than: timedelta = timedelta(days=1)) -> int:
     """Delete the rows that no unit of work can ask for any more, a thousand in a transaction.
 
-    :param older_than: their least age; two hours (:data:`YOUNGEST_PRUNED`) at the least.
+    :param older_than: their least age; two hours at the least.
     :return: how many there were.
     :raises ValueError: for less than that.
     """

@@ -63,7 +63,9 @@ class LostSession:
     id: int
     """The server's id of it, from the handshake."""
     port: int | None
-    """This side's TCP port, or ``None`` for a unix socket."""
+    """This side's TCP port, or ``None`` when there is none, or it is not known."""
+    local: bool
+    """It is on a unix socket."""
     seen: float
     """Monotonic time at which the connection was in use."""
     server: Identity | None = None
@@ -81,7 +83,7 @@ def session_of(dbapi_connection: Any) -> LostSession | None:
     :return: ``None`` when it is not held, or its driver does not tell.
     """
     wire = drivers.wire_of(dbapi_connection)
-    if wire is None or wire.fd is None:
+    if wire is None:
         return None
     known = _sessions.get(wire)
     if known is not None:
@@ -89,13 +91,18 @@ def session_of(dbapi_connection: Any) -> LostSession | None:
     number = _id_of(drivers.unwrap(dbapi_connection))
     if number is None:
         return None
+    _sessions[wire] = session = LostSession(number, _port(wire.fd), wire.local, time.monotonic())
+    return session
+
+
+def _port(fd: int | None) -> int | None:
+    if fd is None:  # the driver does not tell, or this system has no poll()
+        return None
     try:
-        with drivers.borrowed(wire.fd) as sock:
-            name = sock.getsockname() if sock.family in (socket.AF_INET, socket.AF_INET6) else None
+        with drivers.borrowed(fd) as sock:
+            return int(sock.getsockname()[1]) if sock.family in (socket.AF_INET, socket.AF_INET6) else None
     except OSError:
         return None
-    _sessions[wire] = session = LostSession(number, name[1] if name else None, time.monotonic())
-    return session
 
 
 def _id_of(connection: Any) -> int | None:
@@ -110,7 +117,7 @@ def get_ready(connection: Connection) -> LostSession | None:
     :raises sqlalchemy.exc.DBAPIError: when it is lost already.
     """
     session = session_of(connection.connection.dbapi_connection)
-    if session is None or session.server is not None or session.port is None:
+    if session is None or session.server is not None or session.local:
         return session
     dialect = connection.dialect
     if dialect not in _translated:
@@ -160,8 +167,7 @@ def _look(connection: Connection, lost: LostSession) -> _Found:
     started = time.monotonic() - uptime
     if started - _UPTIME_ERROR > lost.seen:
         return _Found.GONE
-    unix = here.port is None and lost.port is None
-    same = unix or lost.server is not None
+    same = (here.local and lost.local) or lost.server is not None
     return _Found.THERE if same and started + _UPTIME_ERROR < lost.seen else _Found.PERHAPS
 
 

@@ -34,7 +34,7 @@ from .units import CoreUnit, Unit, current
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
-__all__ = ["run", "transactional"]
+__all__ = ["ATTEMPTS", "DEADLINE", "refuse_lazy_function", "run", "transactional"]
 
 logger = logging.getLogger("holdfast")
 
@@ -43,7 +43,9 @@ P = ParamSpec("P")
 S = TypeVar("S", bound="Session")
 
 ATTEMPTS = 10
+"""How often a function is called at the most, unless it is said."""
 DEADLINE = 30.0
+"""For how long attempts are begun, in seconds, unless it is said."""
 _ASK_AT_LEAST = 5.0
 """How long, in seconds, a server is asked about a COMMIT whose reply came to be missed after the deadline."""
 _END_WITHIN = 2.0
@@ -112,7 +114,7 @@ def run(
     :raises TypeError: for another target, and for a function that returns what is to be read later.
     :raises ValueError: for limits out of their range.
     """
-    _refuse_lazy_function(fn)
+    refuse_lazy_function(fn)
     make = _unit_class(target)
     if attempts < 1:
         raise ValueError(f"attempts is {attempts}; it must be at least 1")
@@ -161,7 +163,7 @@ def transactional(target: Any, **options: Any) -> Any:
     _unit_class(target)
 
     def decorate(function: Callable[..., R]) -> Callable[..., R]:
-        _refuse_lazy_function(function)
+        refuse_lazy_function(function)
 
         @functools.wraps(function)
         def unit(*args: Any, **kwargs: Any) -> R:
@@ -353,7 +355,8 @@ def _unit_class(target: object) -> type[Unit]:
     return found
 
 
-def _refuse_lazy_function(fn: Callable[..., Any]) -> None:
+def refuse_lazy_function(fn: Callable[..., Any]) -> None:
+    """Refuse what is not done when it returns."""
     function = inspect.unwrap(fn)
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
         raise TypeError(f"{_name(fn)} is a coroutine function: run() is for functions that are done when they return")

@@ -56,6 +56,8 @@ class Unit:
         self._connections: list[Connection] = []
         self._wires: list[Wire] = []
         self._were_clean: set[Wire] = set()
+        self._sent: dict[Wire, int] = {}
+        """What had been sent on each before the function was called."""
         self._sessions: dict[Connection, LostSession] = {}
         self._broken: dict[Connection, BaseException] = {}
         self.broken_by: BaseException | None = None
@@ -121,7 +123,7 @@ class Unit:
                     f"{len(open_now)}. Split it, or leave verify out."
                 )
             self._wires = [wire for wire in map(_wire_of, open_now) if wire is not None]
-            if self._wires and not self._wires[0].clean:  # clean: nothing was sent, so nothing is committed
+            if any(wire.sent != self._sent.get(wire) for wire in self._wires):
                 self.token = commits.write_token(open_now[0])
         self._wires = [wire for wire in map(_wire_of, open_now) if wire is not None]
         self._were_clean = {wire for wire in self._wires if wire.clean}
@@ -235,6 +237,7 @@ class Unit:
         session = lost_sessions.get_ready(connection)
         if session is not None:
             self._sessions[connection] = session
+        self._sent[wire] = wire.sent
 
     def _on_statement(self, connection: Connection, cursor: Any, statement: str, *rest: Any) -> None:
         if not self.committed_by_itself and may_commit(statement):

@@ -1,0 +1,105 @@
+"""A table to write to, held engines behind a proxy, and ways to break a unit of work at a chosen place."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import Connection, Engine, String, text
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
+
+from holdfast.lab import Proxy, Server
+from holdfast.transactions import create_commit_table
+from tests.conftest import EngineFactory
+
+LONG = bool(os.environ.get("HOLDFAST_CHAOS"))
+LEFT_OUT = [
+    r"test_after_each_byte\[(mysqldb|mysqlconnector)",
+    r"test_a_server_that_is_restarted\[(mysqldb|mysqlconnector)",
+    r"test_a_server_that_is_restarted_in_the_middle_of_commit\[(mysqldb|mysqlconnector|pymysql-stop)",
+    r"test_a_network_that_goes_silent_at_commit\[(mysqldb|mysqlconnector)",
+]
+"""What `make test` leaves to `make chaos` (HOLDFAST_CHAOS=1)."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if LONG:
+        return
+    left_out = [item for item in items if any(re.search(pattern, item.nodeid) for pattern in LEFT_OUT)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in set(left_out)]
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Entry(Base):
+    __tablename__ = "entry"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(40))
+
+
+WRITE = text("INSERT INTO entry (name) VALUES (:name)")
+
+
+@pytest.fixture(scope="session")
+def _schema(server: Server) -> Server:
+    return with_schema(server)
+
+
+def with_schema(server: Server) -> Server:
+    """Make the tables on a server."""
+    from sqlalchemy import create_engine
+
+    engine = create_engine(server.url("pymysql"))
+    Base.metadata.create_all(engine)
+    create_commit_table(engine)
+    engine.dispose()
+    return server
+
+
+@pytest.fixture(autouse=True)
+def entries(_schema: Server) -> Callable[[], list[str]]:
+    """The names in the table, which is empty at first."""
+    _schema.execute("DELETE FROM entry", database="test")
+    return lambda: names(_schema)
+
+
+def names(server: Server) -> list[str]:
+    return [row[0] for row in server.execute("SELECT name FROM entry ORDER BY id", database="test")]
+
+
+@pytest.fixture
+def engine(server: Server, proxy: Proxy, driver: str, held: EngineFactory) -> Engine:
+    """A held engine behind the proxy, for each driver."""
+    return held(server.url(driver, host=proxy.host, port=proxy.port))
+
+
+@pytest.fixture
+def one(server: Server, proxy: Proxy, held: EngineFactory) -> Engine:
+    """A held engine behind the proxy, for what does not depend on the driver."""
+    return held(server.url("pymysql", host=proxy.host, port=proxy.port))
+
+
+@pytest.fixture
+def make(one: Engine) -> sessionmaker[Session]:
+    return sessionmaker(one)
+
+
+class Calls:
+    """A unit of work that writes one row, and breaks something in its first calls."""
+
+    def __init__(self, *breaks: Callable[[Connection], object]) -> None:
+        self.breaks = list(breaks)
+        self.count = 0
+
+    def __call__(self, connection: Connection) -> int:
+        self.count += 1
+        connection.execute(WRITE, {"name": f"call {self.count}"})
+        if self.breaks:
+            self.breaks.pop(0)(connection)
+        connection.execute(text("SELECT 1"))
+        return self.count

@@ -1,0 +1,38 @@
+"""The short version of `python -m tests.transactions.chaos`, all drivers at once; `make chaos` runs it for longer."""
+
+from __future__ import annotations
+
+import os
+import random
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.conftest import DRIVERS
+from tests.transactions.chaos import Chaos, Report
+
+LONG = bool(os.environ.get("HOLDFAST_CHAOS"))
+
+
+def run(driver: str, mode: str, seconds: float) -> Report:
+    return Chaos(driver, mode, seconds, random.SystemRandom().randrange(1 << 30)).run()
+
+
+@pytest.mark.chaos
+@pytest.mark.slow
+@pytest.mark.timeout(170)
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # sockets of connects that failed: PyMySQL 1.2 leaves them open
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_nothing_is_lost_and_nothing_is_doubled() -> None:
+    """With verification nobody sees an error; without, each COMMIT whose reply is lost is reported as unknown."""
+    seconds = 120.0 if LONG else 30.0
+    for mode in ("holdfast", "no-verify"):
+        with ThreadPoolExecutor() as pool:
+            reports = list(pool.map(lambda driver: run(driver, mode, seconds), DRIVERS))  # noqa: B023
+        for report in reports:
+            print(report)
+            assert report.right, report
+            assert report.told["failed"] == 0, report
+            assert report.told["done"] > seconds, report
+            assert sum(report.faults.values()) > 5 * seconds, report
+            assert (report.told["unknown"] > 0) is (mode == "no-verify"), report

@@ -1,0 +1,345 @@
+"""Units of work in Flask: `db.run`, `@db.transactional`, and requests that are run once more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from flask import Flask, Response, request, stream_with_context
+from sqlalchemy import String, text
+from sqlalchemy.exc import DBAPIError, InvalidRequestError, OperationalError
+from sqlalchemy.orm import Mapped, mapped_column
+
+import holdfast
+from holdfast.flask import SQLAlchemy
+from holdfast.lab import Proxy, Server
+from tests.conftest import EngineFactory, wait_until_ended
+from tests.transactions.conftest import WRITE
+
+Names = Callable[[], list[str]]
+
+
+class Site:
+    """A site behind the proxy, and how its views lose their connection."""
+
+    def __init__(self, server: Server, proxy: Proxy, driver: str, **config: Any) -> None:
+        self.server = server
+        query = {"use_pure": "1"} if driver == "mysqlconnector" else {}
+        self.app = Flask("site")
+        self.app.config["SQLALCHEMY_DATABASE_URI"] = server.url(
+            driver, host=proxy.host, port=proxy.port, query=query
+        ).render_as_string(hide_password=False)
+        self.app.config.update(config)
+        self.db = SQLAlchemy(self.app)
+        self.calls = 0
+
+    def lose_first(self, session: Any) -> None:
+        """Count a call; in the first one, lose the session's connection."""
+        self.calls += 1
+        if self.calls == 1:
+            connection = session.connection()
+            number = connection.execute(text("SELECT CONNECTION_ID()")).scalar_one()
+            self.server.kill_connection(number)
+            wait_until_ended(connection.connection.dbapi_connection)
+
+    def close(self) -> None:
+        with self.app.app_context():
+            self.db.engine.dispose()
+
+
+@pytest.fixture
+def make_site(server: Server, proxy: Proxy) -> Iterator[Callable[..., Site]]:
+    sites: list[Site] = []
+
+    def make(driver: str = "pymysql", **config: Any) -> Site:
+        sites.append(Site(server, proxy, driver, **config))
+        return sites[-1]
+
+    yield make
+    for site in sites:
+        site.close()
+
+
+@pytest.fixture
+def site(make_site: Callable[..., Site]) -> Site:
+    return make_site()
+
+
+@pytest.fixture
+def eager(make_site: Callable[..., Site]) -> Site:
+    """A site that runs safe requests once more."""
+    return make_site(HOLDFAST_RETRY_SAFE_REQUESTS=True)
+
+
+# -- db.run and db.transactional ---------------------------------------------------------------------------------
+
+
+def test_run_and_the_decorator_in_both_spellings(make_site: Callable[..., Site], driver: str, entries: Names) -> None:
+    site = make_site(driver)
+    db = site.db
+
+    def add(name: str) -> str:
+        db.session.execute(WRITE, {"name": name})
+        site.lose_first(db.session)
+        db.session.execute(text("SELECT 1"))
+        return name.upper()
+
+    @db.transactional
+    def plain(name: str) -> str:
+        return add(name)
+
+    @db.transactional(verify=True, attempts=3)
+    def with_options(name: str, *, suffix: str) -> str:
+        return add(name + suffix)
+
+    with site.app.app_context():
+        assert db.run(lambda: add("a")) == "A"
+        assert site.calls == 2
+        site.calls = 0
+        assert plain("b") == "B"
+        assert site.calls == 2
+        site.calls = 0
+        assert with_options("c", suffix="!") == "C!"
+        assert site.calls == 2
+        assert entries() == ["a", "b", "c!"]
+        assert plain.__name__ == "plain"
+        assert holdfast.of(db).counters.units == 3
+
+
+def test_a_view_can_be_a_unit(site: Site, proxy: Proxy, entries: Names) -> None:
+    db = site.db
+
+    @site.app.post("/<name>")
+    @db.transactional(verify=True)
+    def add(name: str) -> str:
+        db.session.execute(WRITE, {"name": name})
+        return f"added {name}"
+
+    client = site.app.test_client()
+    assert client.post("/a").text == "added a"
+    proxy.cut_at("COMMIT", delivered=True)
+    assert client.post("/b").text == "added b"
+    proxy.cut_at("COMMIT", delivered=False)
+    assert client.post("/c").text == "added c"
+    assert entries() == ["a", "b", "c"]
+
+
+def test_after_reads_in_the_same_request_a_unit_can_begin_and_after_writes_not(site: Site, entries: Names) -> None:
+    db = site.db
+
+    class Guest(db.Model):  # type: ignore[name-defined,misc]
+        __tablename__ = "entry"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        name: Mapped[str] = mapped_column(String(40))
+
+    with site.app.app_context():
+        db.run(lambda: db.session.add(Guest(id=1, name="a")))
+        guest = db.session.get(Guest, 1)
+        assert guest is not None
+
+        def rename() -> None:
+            guest.name = "b"
+
+        db.run(rename)
+        assert (guest.name, entries()) == ("b", ["b"])
+        db.session.add(Guest(name="pending"))
+        with pytest.raises(InvalidRequestError, match="changes that were made before"):
+            db.run(rename)
+        db.session.rollback()
+
+
+def test_what_is_not_done_when_it_returns_is_refused(site: Site) -> None:
+    def stream() -> Iterator[str]:
+        yield "x"
+
+    with pytest.raises(TypeError, match="generator"):
+        site.db.transactional(stream)
+    with site.app.app_context(), pytest.raises(TypeError, match="generator"):
+        site.db.run(stream)
+
+
+# -- requests that are run once more -----------------------------------------------------------------------------
+
+
+def reading(site: Site) -> Callable[[], str]:
+    def view() -> str:
+        number = site.db.session.execute(text("SELECT 1")).scalar_one()
+        site.lose_first(site.db.session)
+        return f"{site.db.session.execute(text('SELECT 41')).scalar_one() + number} {request.method} {site.calls}"
+
+    return view
+
+
+@pytest.mark.parametrize("testing", [False, True], ids=["", "testing"])
+def test_a_get_that_lost_its_connection_is_run_once_more(
+    make_site: Callable[..., Site], driver: str, testing: bool, log: Callable[[], list[str]]
+) -> None:
+    site = make_site(driver, HOLDFAST_RETRY_SAFE_REQUESTS=True, TESTING=testing)
+    site.app.add_url_rule("/", "read", reading(site))
+    response = site.app.test_client().get("/")
+    assert (response.status_code, response.text) == (200, "42 GET 2")
+    assert any("GET / is run once more" in line for line in log())
+
+
+def test_each_run_has_a_context_and_a_session_of_its_own(eager: Site) -> None:
+    seen: list[tuple[int, Any]] = []
+    ended: list[int] = []
+    read = reading(eager)
+
+    @eager.app.get("/")
+    def view() -> str:
+        seen.append((id(request._get_current_object()), eager.db.session()))  # type: ignore[attr-defined]
+        request.environ["left"] = request.environ.get("left", 0) + 1
+        return f"{read()} {request.environ['left']}"
+
+    eager.app.teardown_request(lambda error: ended.append(1))
+    assert eager.app.test_client().get("/").text == "42 GET 2 1"
+    assert seen[0][0] != seen[1][0]
+    assert seen[0][1] is not seen[1][1]
+    assert len(ended) == 2
+
+
+def test_it_is_off_unless_it_is_switched_on(site: Site) -> None:
+    site.app.add_url_rule("/", "read", reading(site))
+    client = site.app.test_client()
+    assert client.get("/").status_code == 500
+    assert client.get("/").status_code == 200
+
+
+def test_once_and_no_more(eager: Site) -> None:
+    calls = []
+
+    @eager.app.get("/")
+    def view() -> str:
+        calls.append(1)
+        eager.calls = 0
+        eager.lose_first(eager.db.session)
+        eager.db.session.execute(text("SELECT 1"))
+        return "never"
+
+    assert eager.app.test_client().get("/").status_code == 500
+    assert len(calls) == 2
+
+
+def test_other_methods_bodies_and_errors_are_not_repeated(eager: Site, entries: Names) -> None:
+    read = reading(eager)
+    eager.app.add_url_rule("/", "read", read, methods=["GET", "POST", "PUT", "DELETE"])
+
+    @eager.app.get("/wrong")
+    def wrong() -> str:
+        eager.calls += 1
+        eager.db.session.execute(text("SELECT nonsense"))
+        return "never"
+
+    client = eager.app.test_client()
+    for method, data in (("POST", None), ("PUT", None), ("DELETE", None), ("GET", "body")):
+        eager.calls = 0
+        assert client.open("/", method=method, data=data).status_code == 500
+        assert eager.calls == 1
+
+    eager.calls = 0
+    assert client.get("/wrong").status_code == 500
+    assert eager.calls == 1
+
+
+@pytest.mark.parametrize("way", ["session", "core", "run"])
+def test_a_request_that_has_committed_is_not_repeated(eager: Site, entries: Names, way: str) -> None:
+    """Also not when it is the COMMIT itself whose outcome is not known."""
+    db = eager.db
+
+    def visit() -> None:
+        db.session.execute(WRITE, {"name": "visit"})
+
+    def commit() -> None:
+        if way == "session":
+            visit()
+            db.session.commit()
+        elif way == "core":
+            with db.engine.begin() as connection:
+                connection.execute(WRITE, {"name": "visit"})
+        else:
+            db.run(visit)
+
+    @eager.app.get("/visit")
+    def view() -> str:
+        commit()
+        eager.lose_first(db.session)
+        db.session.execute(text("SELECT 1"))
+        return "seen"
+
+    assert eager.app.test_client().get("/visit").status_code == 500
+    assert (eager.calls, entries()) == (1, ["visit"])
+
+
+def test_a_lost_commit_is_not_repeated(eager: Site, proxy: Proxy, entries: Names) -> None:
+    @eager.app.get("/visit")
+    def visit() -> str:
+        with eager.db.engine.begin() as connection:
+            connection.execute(WRITE, {"name": "visit"})
+        return "seen"
+
+    proxy.cut_at("COMMIT", delivered=True)
+    assert eager.app.test_client().get("/visit").status_code == 500
+    assert entries() == ["visit"]
+
+
+def test_a_lost_commit_of_another_engine_is_not_repeated(
+    eager: Site, proxy: Proxy, entries: Names, held: EngineFactory
+) -> None:
+    other = held(eager.server.url("pymysql", host=proxy.host, port=proxy.port))
+
+    @eager.app.get("/visit")
+    def visit() -> str:
+        with other.begin() as connection:
+            connection.execute(WRITE, {"name": "visit"})
+        return "seen"
+
+    proxy.cut_at("COMMIT", delivered=True)
+    assert eager.app.test_client().get("/visit").status_code == 500
+    assert entries() == ["visit"]
+
+
+def test_an_error_that_the_application_handles_is_its_own(eager: Site) -> None:
+    eager.app.add_url_rule("/", "read", reading(eager))
+
+    @eager.app.errorhandler(DBAPIError)
+    def sorry(error: Exception) -> tuple[str, int]:
+        return "sorry", 503
+
+    response = eager.app.test_client().get("/")
+    assert (response.status_code, response.text, eager.calls) == (503, "sorry", 1)
+
+
+def test_an_error_page_for_500_does_not_hide_it(eager: Site) -> None:
+    eager.app.add_url_rule("/", "read", reading(eager))
+    eager.app.register_error_handler(500, lambda error: ("sorry", 500))
+    assert eager.app.test_client().get("/").text == "42 GET 2"
+
+
+def test_a_stream_that_has_begun_is_not_repeated(eager: Site) -> None:
+    @eager.app.get("/")
+    def stream() -> Response:
+        eager.db.session.execute(text("SELECT 1"))
+
+        def parts() -> Iterator[str]:
+            yield "first "
+            with eager.db.engine.connect() as connection:
+                number = connection.execute(text("SELECT CONNECTION_ID()")).scalar_one()
+                eager.server.kill_connection(number)
+                wait_until_ended(connection.connection.dbapi_connection)
+                connection.execute(text("SELECT 1"))
+
+        eager.calls += 1
+        return Response(stream_with_context(parts()))
+
+    with pytest.raises(OperationalError):
+        assert eager.app.test_client().get("/").data
+    assert eager.calls == 1
+
+
+def test_switching_it_on_too_late_is_said(server: Server, proxy: Proxy, make_site: Callable[..., Site]) -> None:
+    site = make_site()
+    site.app.config["HOLDFAST_RETRY_SAFE_REQUESTS"] = True
+    with site.app.app_context(), pytest.warns(RuntimeWarning, match="HOLDFAST_RETRY_SAFE_REQUESTS"):
+        site.db.session.execute(text("SELECT 1"))
