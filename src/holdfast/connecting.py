@@ -36,6 +36,8 @@ _SMALL = 200
 """A learned limit above this is not shared out. 151 is both servers' default for max_connections."""
 _ANOTHER_OUTAGE = 60.0
 """Seconds after the last attempt that nothing answered, from which on a further one begins a new outage."""
+_WORTH_SAYING = 0.1
+"""Seconds without an answer after which the log says so: a connect that was cut off by itself is not an outage."""
 _BEHIND = 0.03
 """Seconds after which a thread looks whether it is the one to stand in line now."""
 _ONLY_RETURNS = 0.5
@@ -70,6 +72,7 @@ class Connecting:
         """What the processes that share have in common: server and account. ``None``: nothing is shared."""
         self._asked_budget = False
         self._away_since: float | None = None
+        self._away_said = False
         self._last_unanswered = 0.0
         self.holders: Callable[[], str] = str
         """Says who holds this process's connections, in words."""
@@ -131,7 +134,8 @@ class Connecting:
         if self._away_since is not None:
             with self._count:
                 since, self._away_since = self._away_since, None
-            if since is not None:
+                said, self._away_said = self._away_said, False
+            if since is not None and said:
                 logger.warning("%s: the server answers again, after %.1f s.", self.where, self.clock() - since)
         return connection
 
@@ -241,9 +245,11 @@ class Connecting:
         with self._count:  # of several threads that notice at once, one says so
             self.counters.unanswered += 1
             self._last_unanswered = now = self.clock()
-            if self._away_since is not None:
+            if self._away_since is None:
+                self._away_since = now
+            if self._away_said or now - self._away_since < _WORTH_SAYING:
                 return
-            self._away_since = now
+            self._away_said = True
         logger.warning(
             "%s: the server does not answer (%s); trying again for %g s (holdfast_wait_for_server).",
             self.where,
@@ -257,7 +263,7 @@ class Connecting:
         Counted from when it went away, so that a site whose database is down for long fails quickly.
         """
         if self._away_since is not None and now - self._last_unanswered > _ANOTHER_OUTAGE:
-            self._away_since = None
+            self._away_since, self._away_said = None, False
         return (now if self._away_since is None else self._away_since) + (self.settings.wait_for_server or 0)
 
     def timed_out(self, wait: Wait, pool_is_full: str) -> CheckoutTimeout:

@@ -95,7 +95,7 @@ def test_after_each_byte(
     engine = held(server.url(driver, host=proxy.host, port=proxy.port), pool_size=1, max_overflow=0)
     cut: Any = getattr(proxy, f"truncate_{direction}")
     outcomes: list[str] = []
-    step = 1 if LONG else {"request": 17, "reply": 5}[direction]
+    step = 1 if LONG else {"request": 29, "reply": 10}[direction]
     while True:
         # A connection that has been used, with nothing pending on it and nothing to be asked about it.
         holdfast.run(engine, lambda connection: connection.execute(text("SELECT 1")).scalar_one())

@@ -142,7 +142,7 @@ def ask(engine: Engine, token: bytes, lost: LostSession | None, pace: Pace) -> A
             with engine.connect() as connection:
                 answer = _ask(connection, token, lost)
         except (DBAPIError, TimeoutError) as error:
-            logger.info("Whether a COMMIT was done could not be asked: %s", getattr(error, "orig", error))
+            logger.info("Whether a COMMIT was done could not be asked: %s", str(getattr(error, "orig", error)))
             if not _passes(error):
                 return Answer.UNKNOWN
             answer = Answer.UNKNOWN

@@ -240,7 +240,9 @@ class _Run:
             except DBAPIError as error:
                 if error.orig is not None and why_again(error.orig, connected=False) is not None:
                     raise
-                logger.info("%s: whether a lost session is over could not be asked: %s", describe(engine), error.orig)
+                logger.info(
+                    "%s: whether a lost session is over could not be asked: %s", describe(engine), str(error.orig)
+                )
             self.lost.pop()
 
     def _lost_sessions_are_over(self) -> bool:
@@ -292,7 +294,7 @@ class _Run:
             self._give_up(attempt)
         unit.count_repeated(attempt.reason)
         self.lost += unit.lost
-        logger.info("%s: a unit of work is begun again: %s", unit.where, attempt)
+        logger.info("%s: a unit of work is begun again: %s", unit.where, str(attempt))
         if self.on_retry is not None:
             self.on_retry(attempt)
         if not self.pace.pause(len(self.history)):

@@ -198,8 +198,12 @@ class Unit:
 
     @property
     def commit_done(self) -> bool:
-        """Whether a COMMIT was acknowledged, and the error came after it."""
-        return self.committing and any(wire.clean and wire not in self._were_clean for wire in self._wires)
+        """Whether each COMMIT was acknowledged, and the error came after that."""
+        return (
+            self.committing
+            and all(wire.clean for wire in self._wires)
+            and any(wire not in self._were_clean for wire in self._wires)
+        )
 
     def session_to_ask(self) -> tuple[Engine, LostSession | None]:
         """Return the engine and the lost session of a unit that was to be verified."""
