@@ -28,10 +28,10 @@ if [ "$newest" = "$second" ]; then echo "$newest is the newest for this Python: 
 
 # In two processes, but for what measures how long something takes.
 measuring=(tests/core/test_round_trips.py tests/core/test_silent_peers.py)
-run "$newest" .venv -m 'not mysql' -n 2 ${measuring[@]/#/--ignore=}
+run "$newest" .venv -m 'not mysql' -n 3 ${measuring[@]/#/--ignore=}
 run "$newest, what measures time" .venv -m 'not mysql' "${measuring[@]}"
 if [ "$newest" != "$second" ]; then
-    run "$second, the core" .venv-sa20 "${core[@]}" -m 'not mysql and not slow' -n 2
+    run "$second, the core" .venv-sa20 "${core[@]}" -m 'not mysql and not slow' -n 3
 fi
 if [ -n "$mysqld" ]; then
     export HOLDFAST_LAB_MYSQLD=$mysqld

@@ -71,6 +71,7 @@ class Hold:
         self._connecting = Connecting(where, self.settings, self._counters, clock)
         self._connecting.holders = self._holders
         self._idle_limit_said = False
+        self._collected: set[object] = set()
         self._next_look_for_leaks = 0.0
 
     @property
@@ -438,6 +439,10 @@ class Hold:
 
     def _was_collected(self, holder: Holder | None, now: float, wire: Wire) -> None:
         self._counters.collected += 1
+        place = None if holder is None else (holder.code, holder.line)
+        if self.settings.leak_warning is None or place in self._collected:
+            return
+        self._collected.add(place)  # a place that forgets one connection forgets them all
         logger.warning(
             "%s: a connection was never returned; the garbage collector returned it. It was held %s.",
             self.where,

@@ -234,7 +234,8 @@ SETTINGS: tuple[Setting, ...] = (
         "leak_warning",
         300.0,
         "A connection that is out of the pool for longer than this is named in one warning, with the place that "
-        "checked it out. Nothing is done to it. Off, nothing is said.",
+        "checked it out. Nothing is done to it. So is a place whose connection the garbage collector had to return. "
+        "Off, nothing is said.",
         unit="seconds",
         minimum=0.05,
         maximum=86400,

@@ -164,7 +164,7 @@ def test_a_connection_that_nobody_returned_is_named_when_it_is_collected(
 def test_what_waiting_cannot_cure_fails_at_once(
     server: Server, driver: str, held: EngineFactory, number: str, change: dict[str, str]
 ) -> None:
-    server.execute("CREATE USER IF NOT EXISTS narrow@'%' IDENTIFIED BY 'narrow'")
+    server.execute("CREATE OR REPLACE USER narrow@'%' IDENTIFIED BY 'narrow'")
     engine = held(server.url(driver, **change))  # type: ignore[arg-type]
     before = int(server.status("Aborted_connects"))
     begun = time.monotonic()

@@ -124,7 +124,7 @@ def while_connecting(*, first: bool, at: tuple[float, ...]) -> list[str]:
     """Fork at several moments while a second thread is connecting, through a slow proxy."""
     found: list[str] = []
     for moment in at:
-        fresh = create_engine(os.environ["FORK_TEST_URL"], plugins=["holdfast"])
+        fresh = create_engine(os.environ["FORK_TEST_URL"], plugins=["holdfast"], holdfast_leak_warning=None)
         if not first:
             with fresh.connect() as connection:
                 server_id(connection)
@@ -376,7 +376,12 @@ MOMENTS = (
 def tried(moment: Callable[[], list[str]]) -> list[str]:
     global engine
     engine = create_engine(
-        os.environ["FORK_TEST_URL"], plugins=["holdfast"], pool_size=3, max_overflow=2, pool_timeout=3
+        os.environ["FORK_TEST_URL"],
+        plugins=["holdfast"],
+        pool_size=3,
+        max_overflow=2,
+        pool_timeout=3,
+        holdfast_leak_warning=None,  # connections are left to the garbage collector on purpose
     )
     found = moment()
     if replaced := dict(holdfast.of(engine).counters.replaced):

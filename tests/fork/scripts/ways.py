@@ -31,7 +31,7 @@ from tests.fork.scripts.running import WAYS_TABLE as TABLE
 
 URL = os.environ["FORK_TEST_URL"]
 SECONDS = 15.0
-engine = create_engine(URL, plugins=["holdfast"])
+engine = create_engine(URL, plugins=["holdfast"], holdfast_leak_warning=None)
 """Made when the module is imported: by each child that is spawned, too."""
 session: Session | None = None
 
@@ -212,7 +212,15 @@ def half_read_result() -> list[int]:
 
 def all_places_of_the_pool() -> list[int]:
     """The child's pool is as large as the parent's, and in the same order."""
-    small = create_engine(URL, plugins=["holdfast"], pool_size=3, max_overflow=0, pool_timeout=1, pool_use_lifo=True)
+    small = create_engine(
+        URL,
+        plugins=["holdfast"],
+        pool_size=3,
+        max_overflow=0,
+        pool_timeout=1,
+        pool_use_lifo=True,
+        holdfast_leak_warning=None,
+    )
     with small.connect() as connection:
         server_id(connection)
 
