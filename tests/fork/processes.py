@@ -143,7 +143,9 @@ class Parent:
 
     def __init__(self, url: Any, state: str, **options: Any) -> None:
         self.url, self.state, self.number, self.pid = url, state, next(_numbers), os.getpid()
-        self.engine: Engine = create_engine(url, **{"plugins": ["holdfast"], "holdfast_leak_warning": None, **options})
+        if "plugins" not in options:  # connections are left to the garbage collector on purpose
+            options = {"plugins": ["holdfast"], "holdfast_leak_warning": None, **options}
+        self.engine: Engine = create_engine(url, **options)
         self.held = "plugins" not in options
         self.outside: Engine = create_engine(url, poolclass=NullPool)
         self.session: Session | None = None
