@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +9,6 @@ from pathlib import Path
 import pytest
 
 from tests.budget.workers import Workers
-
-LONG = bool(os.environ.get("HOLDFAST_CHAOS"))
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tests.budget.conftest import LONG
+from tests._long import LONG
 from tests.budget.workers import Worker, Workers
 
 LIMIT = 3

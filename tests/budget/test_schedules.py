@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from holdfast.budget.sharing import Budget
-from tests.budget.conftest import LONG
+from tests._long import LONG
 from tests.budget.schedules import Process, Program, World
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
-LONG = bool(os.environ.get("HOLDFAST_CHAOS"))
+from tests._long import LONG
+
 SHORT = ("fifo", "test_one_connection_in_any_order", "-read]", "-write]", "-commit]", "-rollback]")
 
 

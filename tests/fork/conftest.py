@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import gc
-import os
-import re
 from collections.abc import Callable, Iterator
 
 import pytest
 from sqlalchemy import URL
 
 from holdfast.lab import Server
+from tests._long import leave_out
 from tests.fork.processes import ROWS, TABLE, Parent
 
 TRANSPORTS = ("tcp", "tls", "unix")
 
-LONG = bool(os.environ.get("HOLDFAST_CHAOS"))
 LEFT_OUT = [
     # every driver and kind of site is seen, not every combination
     r"test_prefork.py::test_every_client.*gunicorn-(session_closed|session_open|connection_open)",
@@ -30,11 +28,7 @@ LEFT_OUT = [
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if LONG:
-        return
-    left_out = [item for item in items if any(re.search(pattern, item.nodeid) for pattern in LEFT_OUT)]
-    config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if item not in set(left_out)]
+    leave_out(config, items, LEFT_OUT)
 
 
 ParentFactory = Callable[..., Parent]

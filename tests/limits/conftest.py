@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Iterator
 
 import pytest
 
+from tests._long import leave_out
 from tests.limits.host import Host, limited
 
-LONG = bool(os.environ.get("HOLDFAST_CHAOS"))
 LEFT_OUT = [
     r"test_many_on_few.py.*\[(mysqldb|mysqlconnector)-(global|server)-",
     r"test_many_on_few.py.*\[pymysql-account-",
@@ -24,11 +22,7 @@ LEFT_OUT = [
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if LONG:
-        return
-    left_out = [item for item in items if any(re.search(pattern, item.nodeid) for pattern in LEFT_OUT)]
-    config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if item not in set(left_out)]
+    leave_out(config, items, LEFT_OUT)
 
 
 @pytest.fixture(scope="module")

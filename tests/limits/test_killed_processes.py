@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests._long import LONG
 from tests.limits.cases import killed
-from tests.limits.conftest import LONG
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(170)]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests._long import LONG
 from tests.limits.cases import SHAPES, Seen, Shape, against_tuned, many_on_few, newcomer
-from tests.limits.conftest import LONG
 from tests.limits.host import REFUSALS, Kind
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(170)]

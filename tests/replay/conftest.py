@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 import holdfast
 from holdfast import Counters, replay
 from holdfast.lab import Proxy, Server
+from tests._long import LONG
 from tests.conftest import DRIVERS, wait_until_ended
 
 SCHEMA = """
@@ -30,7 +30,6 @@ CREATE PROCEDURE add_one() INSERT INTO myisam VALUES (1)
 """
 
 
-LONG = bool(os.environ.get("HOLDFAST_CHAOS"))
 # What the text alone decides is seen with one driver.
 LEFT_OUT = re.compile(
     r"test_rules\.py::.*\[(mysqldb|mysqlconnector)-(a_read_that|a_read_of_a|a_read_with_a_|a_sharing_read|WITH|parentheses"

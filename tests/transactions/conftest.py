@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Callable
 
 import pytest
@@ -12,9 +10,9 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sess
 
 from holdfast.lab import Proxy, Server
 from holdfast.transactions import create_commit_table
+from tests._long import leave_out
 from tests.conftest import EngineFactory
 
-LONG = bool(os.environ.get("HOLDFAST_CHAOS"))
 LEFT_OUT = [
     r"test_after_each_byte\[(mysqldb|mysqlconnector)",
     r"test_a_server_that_is_restarted\[(mysqldb|mysqlconnector)",
@@ -25,11 +23,7 @@ LEFT_OUT = [
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if LONG:
-        return
-    left_out = [item for item in items if any(re.search(pattern, item.nodeid) for pattern in LEFT_OUT)]
-    config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if item not in set(left_out)]
+    leave_out(config, items, LEFT_OUT)
 
 
 class Base(DeclarativeBase):

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
 import random
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests._long import LONG
 from tests.conftest import DRIVERS
 from tests.transactions.chaos import Chaos, Report
-
-LONG = bool(os.environ.get("HOLDFAST_CHAOS"))
 
 
 def run(driver: str, mode: str, seconds: float) -> Report:

@@ -5,7 +5,6 @@ The packets are those of the unit's statements, each in both directions; the byt
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -15,10 +14,10 @@ from sqlalchemy import Connection, Engine, text
 
 import holdfast
 from holdfast.lab import Proxy, Server
+from tests._long import LONG
 from tests.conftest import DRIVERS, EngineFactory
 from tests.transactions.conftest import WRITE
 
-LONG = bool(os.environ.get("HOLDFAST_CHAOS"))
 Names = Callable[[], list[str]]
 STATEMENTS = ("SELECT name", "UPDATE entry", "INSERT INTO entry", "INSERT INTO holdfast_commits", "COMMIT")
 
