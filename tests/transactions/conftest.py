@@ -47,7 +47,7 @@ def _schema(server: Server) -> Server:
 
 def with_schema(server: Server) -> Server:
     """Make the tables on a server, and let it become old enough: one started 1.5 s before a connection was made, or
-    less, may have been restarted since for all that its whole seconds of uptime tell, and no session of it is killed."""
+    less, may have been restarted since for all that its whole seconds of uptime tell; no session of it is killed."""
     while int(server.status("Uptime")) < 4:
         time.sleep(0.2)
     from sqlalchemy import create_engine
