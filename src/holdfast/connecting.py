@@ -170,12 +170,12 @@ class Connecting:
     def open_budget(self) -> Budget | None:
         """Return the budget, if there is one: a number of the owner's, or the one that other processes have learned."""
         if not self._asked_budget:
-            self._asked_budget = True
             number = self.settings.budget
             if isinstance(number, int):
                 self._use_budget(number)
             elif self.key is not None and self._found(Budget.exists):
                 self._use_budget(None)
+            self._asked_budget = True  # not when it was refused: then the next checkout is, too
         return self.budget
 
     def learns_first(self) -> bool:
@@ -271,7 +271,6 @@ class Connecting:
 
         :param pool_is_full: the pool's own limit, in words, when that was reached.
         """
-        self.counters.checkout_timeouts += 1
         seconds = f"within {wait.timeout:g} s (pool_timeout)"
         holders = self.holders()
         own = f"This process holds:{holders}" if holders else "This process holds none."
@@ -360,6 +359,7 @@ class Wait:
         connecting = self.connecting
         left = self.deadline - connecting.clock()
         if left <= 0:
+            connecting.counters.checkout_timeouts += 1
             raise self.refused or connecting.timed_out(self, pool_is_full)
         if not self._waits:
             self._begin_to_wait()
@@ -375,16 +375,17 @@ class Wait:
         connecting = self.connecting
         limit = connecting.settings.max_waiting
         with connecting._count:
-            if limit is not None and connecting.waiting >= limit:
-                connecting.counters.turned_away += 1
-                raise TooManyWaiting(
-                    f"{connecting.waiting} threads of this process are waiting for a connection already, as many as "
-                    f"holdfast_max_waiting={limit} allows. This process holds:{connecting.holders()}"
-                )
-            connecting.waiting += 1
-            connecting.waiting_in_pool += self.in_pool
-            connecting.counters.waits += 1
-        self._waits = True
+            self._waits = limit is None or connecting.waiting < limit
+            if self._waits:
+                connecting.waiting += 1
+                connecting.waiting_in_pool += self.in_pool
+                connecting.counters.waits += 1
+        if not self._waits:
+            connecting.counters.turned_away += 1
+            raise TooManyWaiting(
+                f"{limit} threads of this process are waiting for a connection already, as many as "
+                f"holdfast_max_waiting={limit} allows. This process holds:{connecting.holders()}"
+            )
 
     def _leave_line(self) -> None:
         if self._line is not None:
@@ -397,6 +398,7 @@ class Wait:
     def end(self) -> None:
         """Leave everything as it was, but for what was opened."""
         connecting = self.connecting
+        self.refused = None  # its traceback leads back here
         self._leave_line()
         if self._waits:
             with connecting._count:

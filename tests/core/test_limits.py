@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool, QueuePool
 
 import holdfast
@@ -140,9 +141,8 @@ def test_a_server_that_will_not_say_is_used_all_the_same(own: Server, driver: st
 
         dbapi_connection.cursor = first_refuses
 
-    if driver != "mysqldb":  # a C class with slots of its own takes no new attribute of this kind: the others do
-        assert read(engine, 5) == 5
-        assert holdfast.of(engine).limits is None
+    assert read(engine, 5) == 5
+    assert holdfast.of(engine).limits is None
 
 
 # -- waiting ---------------------------------------------------------------------------------------------------
@@ -180,6 +180,18 @@ def test_a_full_server_is_waited_for_without_a_budget_too(
     counters = holdfast.of(engine).counters
     assert counters.refused >= 1
     assert counters.waits == 1
+
+
+def test_a_server_that_stays_full_is_a_timeout_with_the_servers_own_error(
+    unlimited: Server, driver: str, held: EngineFactory
+) -> None:
+    unlimited.execute("ALTER USER app WITH MAX_USER_CONNECTIONS 1")
+    url = unlimited.url(driver)
+    engine = held(url, holdfast_budget=None, pool_timeout=0.2)
+    with create_engine(url, poolclass=NullPool).connect(), pytest.raises(DBAPIError, match="1226"):
+        engine.connect()
+    counters = holdfast.of(engine).counters
+    assert (counters.checkout_timeouts, counters.waits) == (1, 1)
 
 
 def test_a_connection_outside_the_pool_keeps_its_slot_until_it_is_closed(

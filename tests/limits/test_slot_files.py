@@ -98,9 +98,12 @@ def assert_refused(host: Host, directory: Path, *words: str) -> None:
     assert_nobody_is_left(host)
 
 
-def test_an_unsafe_directory_that_was_asked_for_is_refused_again_and_again(small: Host, tmp_path: Path) -> None:
+@pytest.mark.parametrize("budget", ["learned", 3])
+def test_an_unsafe_directory_that_was_asked_for_is_refused_again_and_again(
+    small: Host, tmp_path: Path, budget: str | int
+) -> None:
     not_a_directory(tmp_path / "mine")
-    engine = create_engine(sharing_url(small, tmp_path / "mine"))
+    engine = create_engine(sharing_url(small, tmp_path / "mine"), holdfast_budget=budget)
     try:
         for _ in range(3):
             with pytest.raises(holdfast.BudgetUnavailable):
