@@ -32,8 +32,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import scoped_session
 from sqlalchemy.pool import QueuePool
 
-from .faults import error_number
 from .hold import has_changed, of
+from .refusals import was_connecting
 from .settings import PREFIX
 from .transactions import Attempt, run
 from .transactions.reasons import why_again
@@ -322,9 +322,6 @@ _STREAMED = "holdfast.streamed"
 _ERROR = "holdfast.error"
 _COMMITTING = "holdfast.committing"
 
-_NO_CONNECTION = (1040, 1203, 1226, 2002, 2003)
-"""Errors without a statement, while connecting. The others may be those of a COMMIT."""
-
 
 class _OnceMore:
     """WSGI middleware: with ``HOLDFAST_RETRY_SAFE_REQUESTS``, run a request once more that failed for its connection.
@@ -360,7 +357,8 @@ class _OnceMore:
         if held.released or environ.get(_COMMITTING) or not isinstance(error, DBAPIError) or error.orig is None:
             return False
         reason = why_again(error.orig, connected=error.statement is not None)
-        if reason is None or (error.statement is None and error_number(error.orig) not in _NO_CONNECTION):
+        # Without a statement it may have been a COMMIT.
+        if reason is None or (error.statement is None and not was_connecting(error.orig)):
             return False
         logger.info("%s %s is run once more: %s.", environ["REQUEST_METHOD"], environ.get("PATH_INFO", ""), reason)
         return True

@@ -7,7 +7,7 @@ import random
 
 from .faults import error_number
 
-__all__ = ["Backoff", "Refusal", "classify", "names_no_host"]
+__all__ = ["Backoff", "Refusal", "classify", "names_no_host", "was_connecting"]
 
 
 class Refusal(enum.Enum):
@@ -36,6 +36,8 @@ _AWAY = frozenset(
         2055,  # CR_SERVER_LOST_EXTENDED, during the handshake
     }
 )
+_CONNECTING_ONLY = _FULL | {2002, 2003}
+"""No statement's reply has one of these numbers."""
 _PER_HOUR = "per_hour"
 """1226 is also what an account gets that has used up its statements or connections of this hour."""
 _NO_SUCH_NAME = ("name or service not known", "nodename nor servname", "unknown mysql server host", "no address assoc")
@@ -53,6 +55,11 @@ def classify(error: BaseException) -> Refusal | None:
     if number in _AWAY:
         return None if names_no_host(error) else Refusal.AWAY
     return None
+
+
+def was_connecting(error: BaseException) -> bool:
+    """Say whether an error's number alone proves that there was no connection yet, so that nothing was sent."""
+    return error_number(error) in _CONNECTING_ONLY
 
 
 def names_no_host(error: BaseException) -> bool:

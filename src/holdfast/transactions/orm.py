@@ -48,6 +48,16 @@ class _SessionUnit(Unit):
     def send_commit(self) -> None:
         self.subject.commit()
 
+    def roll_back(self) -> None:
+        # First rollback(), which makes objects that were new new again: close() alone would leave them detached, as if
+        # they were in the database, and adding them once more would insert nothing.
+        if self.subject is None:
+            return
+        try:
+            self.subject.rollback()
+        finally:
+            self.close()
+
     @property
     def commit_unknown(self) -> bool:
         # XA PREPARE and XA COMMIT are statements like others to the connection.
@@ -65,16 +75,6 @@ class NewSessionUnit(_SessionUnit):
         self.subject.close()
 
     keep = close  # without a rollback() before it, which would undo what the objects know
-
-    def roll_back(self) -> None:
-        # First rollback(), which makes objects that were new new again: close() alone would leave them detached, as if
-        # they were in the database, and adding them once more would insert nothing.
-        if self.subject is None:
-            return
-        try:
-            self.subject.rollback()
-        finally:
-            self.subject.close()
 
 
 class CurrentSessionUnit(_SessionUnit):
@@ -113,14 +113,6 @@ class CurrentSessionUnit(_SessionUnit):
         if self.subject.expire_on_commit:
             self.subject.expire_all()
         self.close()
-
-    def roll_back(self) -> None:
-        if self.subject is None:
-            return
-        try:
-            self.subject.rollback()
-        finally:
-            self.close()
 
 
 def _connections_of(session: Session) -> dict[Connection, Wire | None]:
