@@ -343,6 +343,7 @@ class Wait:
         now = connecting.clock()
         until = self.deadline if refusal is Refusal.FULL else min(self.deadline, connecting.gives_up_at(now))
         if now >= until:
+            connecting.counters.checkout_timeouts += now >= self.deadline
             return False
         connecting.note_refusal(refusal, error)
         self.refused = error
