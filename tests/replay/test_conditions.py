@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event, text
+from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool, StaticPool
@@ -22,6 +22,22 @@ CUTS: tuple[Cut, ...] = (Scene.cut_before, Scene.cut_before_reply)
 by_cut = pytest.mark.parametrize("cut", CUTS, ids=lambda cut: cut.__name__)
 
 Log = Callable[[], list[str]]
+
+
+@contextlib.contextmanager
+def behind_an_unanswered_rollback(scene: Scene) -> Iterator[Connection]:
+    """A checkout of a connection on which the reply to the last one's ROLLBACK is still on its way."""
+    engine = scene.shared_engine()
+    scene.proxy.delay = 0.02
+    try:
+        with engine.connect() as connection:
+            connection.execute(text("SELECT 1"))
+        with engine.connect() as connection:
+            pending: Any = connection.connection.dbapi_connection
+            assert pending._holdfast.pending
+            yield connection
+    finally:
+        scene.proxy.delay = 0
 
 
 # -- when it goes unnoticed --------------------------------------------------------------------------------------------
@@ -74,16 +90,9 @@ def test_a_statement_that_meets_an_unread_result_does_not_cost_that_result_its_c
 
 @pytest.mark.parametrize("repeated", [True, False])
 def test_a_statement_behind_an_unanswered_rollback_is_treated_alike(scene: Scene, repeated: bool) -> None:
-    engine = scene.shared_engine()
-    scene.proxy.delay = 0.02
-    with engine.connect() as connection:
-        connection.execute(text("SELECT 1"))
-    with engine.connect() as connection:
-        pending: Any = connection.connection.dbapi_connection
-        assert pending._holdfast.pending
+    with behind_an_unanswered_rollback(scene) as connection:
         scene.proxy.truncate_reply(0)
         assert outcome(connection, READ if repeated else INSERT) == ("succeeded" if repeated else "raised")
-    scene.proxy.delay = 0
     assert scene.rows("innodb") == 0
 
 
@@ -173,17 +182,10 @@ def test_what_is_not_first_raises(scene: Scene, cut: Cut, first: str) -> None:
 
 @by_cut
 def test_what_comes_after_a_statement_behind_an_unanswered_rollback_raises(scene: Scene, cut: Cut) -> None:
-    engine = scene.shared_engine()
-    scene.proxy.delay = 0.02
-    with engine.connect() as connection:
-        connection.execute(text("SELECT 1"))
-    with engine.connect() as connection:
-        pending: Any = connection.connection.dbapi_connection
-        assert pending._holdfast.pending
+    with behind_an_unanswered_rollback(scene) as connection:
         connection.execute(text("SELECT 1"))
         cut(scene, connection)
         assert outcome(connection, READ) == "raised"
-    scene.proxy.delay = 0
 
 
 def test_after_what_a_listener_sent_before_the_statement_it_raises(scene: Scene) -> None:
