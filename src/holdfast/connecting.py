@@ -216,13 +216,6 @@ class Connecting:
         """Say whether this process has as many connections as it may keep, so that its own do before it borrows."""
         return self.budget is not None and self.budget.holds_its_share()
 
-    def keeps(self, wire: Wire) -> bool:
-        """Say whether a connection that was returned may stay open. Only to be asked where there is a budget."""
-        budget = self.budget
-        if wire.slot is None:
-            self.adopt(wire)
-        return budget is None or budget.keeps(wire.slot, own_waiting=self.waiting_in_pool > 0)
-
     def adopt(self, wire: Wire) -> None:
         """Give a slot to a connection that was open before there was a budget."""
         if self.budget is not None and wire.slot is None:

@@ -61,7 +61,7 @@ class Counters:
     """Lost connections that SQLAlchemy's dialect alone would have kept in the pool."""
 
     waits: int = 0
-    """Checkouts that had to wait for a connection, those aside that waited 10 ms or less for one of their process's
+    """Checkouts that had to wait for a connection, those aside that waited 20 ms or less for one of their process's
     own."""
     refused: int = 0
     """Attempts to connect that the server refused because it was full (1040, 1203, 1226), and that were repeated."""

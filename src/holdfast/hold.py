@@ -300,10 +300,13 @@ class Hold:
         wire.fresh = False
         wire.idle_since = now = self._clock()
         holder, wire.holder = wire.holder, None
-        if holder is not None and holder.overdue(now, self.settings.leak_warning):
+        threshold = self.settings.leak_warning
+        if threshold is not None and holder is not None and holder.overdue(now, threshold):
             self._came_back(holder, now, wire)
         if wire.checkout is not None and wire.checkout() is None:
             self._was_collected(holder, now, wire)
+        if wire.pending and wire.fault is None and not wire.in_flight and not wire.retired:
+            return  # what most requests come to
         cause = liveness.check_on_return(dbapi_connection, wire)
         if cause is None:
             return
@@ -351,11 +354,15 @@ class Hold:
         return DEFAULT_TIMEOUT if seconds is None else seconds
 
     def _keeps(self, dbapi_connection: Any) -> bool:
-        """Say whether a connection that is being put back into the pool may stay open."""
-        if self._connecting.budget is None:
-            return True
+        """Say whether a connection that is put back into the pool may stay open. Asked where there is a budget."""
         wire = getattr(dbapi_connection, "_holdfast", None)
-        if type(wire) is not Wire or wire.fault is not None or self._connecting.keeps(wire):
+        if type(wire) is not Wire or wire.fault is not None:
+            return True
+        connecting = self._connecting
+        if wire.slot is None:
+            connecting.adopt(wire)
+        budget = connecting.budget
+        if budget is None or budget.keeps(wire.slot, own_waiting=connecting.waiting_in_pool > 0):
             return True
         self._counters.given_back += 1
         return False

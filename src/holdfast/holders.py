@@ -15,6 +15,9 @@ from types import CodeType, FrameType
 __all__ = ["Holder", "listed", "place", "shortened"]
 
 _LIBRARIES = frozenset({"sqlalchemy", "holdfast", "flask_sqlalchemy", "contextlib", "weakref", "sqlmodel", "pandas"})
+_BELOW = 6
+"""Frames that are never the application's: ours, the event's and the pool's, in between SQLAlchemy's ``Pool.connect()``
+and :class:`Holder`."""
 _WORDS = 10
 _LISTED = 10
 
@@ -33,7 +36,7 @@ class Holder:
         self.code: CodeType | None = None
         """The application's code that asked for the connection, and the line in its file."""
         self.line = 0
-        frame = _application(sys._getframe(1))
+        frame = _application(sys._getframe(_BELOW))
         if frame is not None:
             self.code, self.line = frame.f_code, frame.f_lineno
 

@@ -74,12 +74,11 @@ def check_before_use(connection: Any, wire: Wire, settings: Settings, now: float
 def check_on_return(connection: Any, wire: Wire) -> str | None:
     """Say why a connection that is being returned must not be kept, or ``None``.
 
-    One whose ROLLBACK is still unanswered was looked at when that was sent, and is looked at again before use.
+    Not asked of one whose ROLLBACK is still unanswered: that was looked at when the ROLLBACK was sent, and is looked at
+    again before use.
     """
     if wire.retired:
         return Cause.RETIRED
-    if wire.pending and wire.fault is None and not wire.in_flight:
-        return None
     cause: str | None = connection._holdfast_look()
     return cause
 

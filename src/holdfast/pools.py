@@ -29,7 +29,7 @@ from .connecting import Connecting, Wait
 __all__ = ["initialise_again", "reconnect", "renew", "replace", "timeout", "wait_patiently"]
 
 
-_SOON = 0.01
+_SOON = 0.02
 """Seconds for which a process that has its share of connections waits for one of its own before it asks for more."""
 
 
@@ -93,7 +93,8 @@ class _PatientPool(QueuePool):
         return opened
 
     def _do_return_conn(self, record: Any) -> None:
-        if record.dbapi_connection is not None and not self._holdfast_keeps(record.dbapi_connection):
+        connection = record.dbapi_connection
+        if self._holdfast.budget is not None and connection is not None and not self._holdfast_keeps(connection):
             record.close()
         super()._do_return_conn(record)
 
