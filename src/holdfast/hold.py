@@ -20,7 +20,7 @@ from .budget import Snapshot
 from .connecting import DEFAULT_TIMEOUT, Connecting
 from .counters import Cause, Counters
 from .drivers import Wire
-from .holders import Holder
+from .leaks import Leaks
 from .limits import Limits
 from .settings import Settings
 
@@ -69,10 +69,9 @@ class Hold:
         self._replays = False
         self._unknown_said = False
         self._connecting = Connecting(where, self.settings, self._counters, clock)
-        self._connecting.holders = self._holders
+        self._leaks = Leaks(where, self.settings, self._counters, self._wires, clock)
+        self._connecting.holders = self._leaks.holders
         self._idle_limit_said = False
-        self._collected: set[object] = set()
-        self._next_look_for_leaks = 0.0
 
     @property
     def limits(self) -> Limits | None:
@@ -181,6 +180,7 @@ class Hold:
         """Called by :mod:`holdfast.fork`."""
         self._known = self._known or self._counters.checkouts > 0
         self._counters = Counters()
+        self._leaks.counters = self._counters
         self._connecting.start_anew(self._counters)
         if self._inherited:
             self._counters.replaced[Cause.INHERITED] = self._inherited
@@ -269,12 +269,12 @@ class Hold:
         now = self._clock()
         if wire.fresh:
             self._counters.checkouts += 1
-            self._note_holder(wire, now)
+            self._leaks.begin(wire, now)
             return
         cause = liveness.check_before_use(dbapi_connection, wire, self.settings, now, self._suspicion)
         if cause is None:
             self._counters.checkouts += 1
-            self._note_holder(wire, now)
+            self._leaks.begin(wire, now)
             return
         if cause is Cause.INHERITED:
             raise DisconnectionError(f"holdfast: {cause}")
@@ -299,12 +299,7 @@ class Hold:
             return
         wire.fresh = False
         wire.idle_since = now = self._clock()
-        holder, wire.holder = wire.holder, None
-        threshold = self.settings.leak_warning
-        if threshold is not None and holder is not None and holder.overdue(now, threshold):
-            self._came_back(holder, now, wire)
-        if wire.checkout is not None and wire.checkout() is None:
-            self._was_collected(holder, now, wire)
+        self._leaks.end(wire, now)
         if wire.pending and wire.fault is None and not wire.in_flight and not wire.retired:
             return  # what most requests come to
         cause = liveness.check_on_return(dbapi_connection, wire)
@@ -340,7 +335,7 @@ class Hold:
             context.invalidate_pool_on_disconnect = False
             self.lost_in_use()
             logger.info(
-                "%s: a connection was lost in use (%s); the application got the error. The pool's other connections "
+                "%s: a connection was lost in use (%s); the error was passed on. The pool's other connections "
                 "are checked before their next use.",
                 self.where,
                 row.meaning,
@@ -410,59 +405,6 @@ class Hold:
                 idle,
                 known.wait_timeout,
             )
-
-    # -- holders -----------------------------------------------------------------------------------------------
-
-    def _note_holder(self, wire: Wire, now: float) -> None:
-        wire.statement = None
-        wire.holder = Holder(now)
-        threshold = self.settings.leak_warning
-        if threshold is not None and now >= self._next_look_for_leaks:
-            self._next_look_for_leaks = now + min(1.0, threshold / 4)
-            self._look_for_leaks(now, threshold)
-
-    def _look_for_leaks(self, now: float, threshold: float) -> None:
-        for wire in list(self._wires):
-            holder = wire.holder
-            if holder is not None and not holder.named and holder.overdue(now, threshold):
-                self._warn_of_leak("is out of the pool", holder, now, wire)
-
-    def _warn_of_leak(self, what: str, holder: Holder, now: float, wire: Wire) -> None:
-        holder.named = True
-        self._counters.leaks += 1
-        logger.warning(
-            "%s: a connection %s %s (more than holdfast_leak_warning=%g s).",
-            self.where,
-            what,
-            holder.described(now, wire.statement),
-            self.settings.leak_warning or 0,
-        )
-
-    def _came_back(self, holder: Holder, now: float, wire: Wire) -> None:
-        if not holder.named:
-            self._warn_of_leak("was out of the pool", holder, now, wire)
-        else:
-            logger.info("%s: a connection came back that had been out %s.", self.where, holder.described(now, None))
-
-    def _was_collected(self, holder: Holder | None, now: float, wire: Wire) -> None:
-        self._counters.collected += 1
-        place = None if holder is None else (holder.code, holder.line)
-        if self.settings.leak_warning is None or place in self._collected:
-            return
-        self._collected.add(place)  # a place that forgets one connection forgets them all
-        logger.warning(
-            "%s: a connection was never returned; the garbage collector returned it. It was held %s.",
-            self.where,
-            "by nobody known" if holder is None else holder.described(now, wire.statement),
-        )
-
-    def _holders(self) -> str:
-        """Say who holds this process's connections, longest first, a line each."""
-        now = self._clock()
-        held = [(wire.holder, wire.statement) for wire in list(self._wires) if wire.fault is None]
-        found = [(holder, statement) for holder, statement in held if holder is not None]
-        found.sort(key=lambda pair: pair[0].since)
-        return holders.listed(holder.described(now, statement) for holder, statement in found)
 
 
 def of(engine: Any) -> Hold:

@@ -26,7 +26,7 @@ LAYERS = (
     {"_version", "errors"},
     {"settings", "counters", "faults", "fork", "hosts", "holders", "limits", "reads"},
     {"drivers", "refusals", "budget"},
-    {"liveness", "hints", "urls", "connecting", "guards"},
+    {"liveness", "hints", "urls", "connecting", "guards", "leaks"},
     {"pools"},
     {"replay"},
     {"hold"},

@@ -1,0 +1,110 @@
+"""Who holds the connections of an engine, and who has forgotten to return one.
+
+A connection that is out for longer than ``holdfast_leak_warning`` is named in the log: while it is out, which is noticed
+at another checkout of the engine, and when it comes back. So is one that the garbage collector had to return, once for
+each place in the application.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+
+from . import holders
+from .counters import Counters
+from .drivers import Wire
+from .holders import Holder
+from .settings import Settings
+
+__all__ = ["Leaks"]
+
+logger = logging.getLogger("holdfast")
+
+
+class Leaks:
+    """The checkouts of one engine.
+
+    :param where: names the engine in the log.
+    :param wires: its connections.
+    """
+
+    def __init__(
+        self,
+        where: str,
+        settings: Settings,
+        counters: Counters,
+        wires: Iterable[Wire],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.where = where
+        self.counters = counters
+        self._threshold = settings.leak_warning
+        self._wires = wires
+        self._clock = clock
+        self._next_look = 0.0
+        self._forgetful: set[object] = set()
+
+    def begin(self, wire: Wire, now: float) -> None:
+        """Note that a connection is handed out.
+
+        :param now: monotonic time in seconds.
+        """
+        wire.statement = None
+        wire.holder = Holder(now)
+        threshold = self._threshold
+        if threshold is not None and now >= self._next_look:
+            self._next_look = now + min(1.0, threshold / 4)
+            self._look(now, threshold)
+
+    def end(self, wire: Wire, now: float) -> None:
+        """Note that a connection is returned, by who held it or by the garbage collector."""
+        holder, wire.holder = wire.holder, None
+        threshold = self._threshold
+        if threshold is not None and holder is not None and holder.overdue(now, threshold):
+            self._came_back(holder, now, wire)
+        if wire.checkout is not None and wire.checkout() is None:
+            self._was_collected(holder, now, wire)
+
+    def holders(self) -> str:
+        """Say who holds this process's connections, longest first, a line each."""
+        now = self._clock()
+        held = [(wire.holder, wire.statement) for wire in list(self._wires) if wire.fault is None]
+        found = [(holder, statement) for holder, statement in held if holder is not None]
+        found.sort(key=lambda pair: pair[0].since)
+        return holders.listed(holder.described(now, statement) for holder, statement in found)
+
+    def _look(self, now: float, threshold: float) -> None:
+        for wire in list(self._wires):
+            holder = wire.holder
+            if holder is not None and not holder.named and holder.overdue(now, threshold):
+                self._warn("is out of the pool", holder, now, wire)
+
+    def _warn(self, what: str, holder: Holder, now: float, wire: Wire) -> None:
+        holder.named = True
+        self.counters.leaks += 1
+        logger.warning(
+            "%s: a connection %s %s (more than holdfast_leak_warning=%g s).",
+            self.where,
+            what,
+            holder.described(now, wire.statement),
+            self._threshold or 0,
+        )
+
+    def _came_back(self, holder: Holder, now: float, wire: Wire) -> None:
+        if not holder.named:
+            self._warn("was out of the pool", holder, now, wire)
+        else:
+            logger.info("%s: a connection came back that had been out %s.", self.where, holder.described(now, None))
+
+    def _was_collected(self, holder: Holder | None, now: float, wire: Wire) -> None:
+        self.counters.collected += 1
+        place = None if holder is None else (holder.code, holder.line)
+        if self._threshold is None or place in self._forgetful:
+            return
+        self._forgetful.add(place)  # a place that forgets one connection forgets them all
+        logger.warning(
+            "%s: a connection was never returned; the garbage collector returned it. It was held %s.",
+            self.where,
+            "by nobody known" if holder is None else holder.described(now, wire.statement),
+        )
