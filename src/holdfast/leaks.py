@@ -1,8 +1,8 @@
 """Who holds the connections of an engine, and who has forgotten to return one.
 
-A connection that is out for longer than ``holdfast_leak_warning`` is named in the log: while it is out, which is noticed
-at another checkout of the engine, and when it comes back. So is one that the garbage collector had to return, once for
-each place in the application.
+A connection that is out for longer than ``holdfast_leak_warning`` is named in the log: while it is out, which is
+noticed at another checkout of the engine, and when it comes back. So is one that the garbage collector had to return,
+once for each place in the application.
 """
 
 from __future__ import annotations
