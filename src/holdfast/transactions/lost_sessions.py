@@ -38,6 +38,7 @@ logger = logging.getLogger("holdfast")
 
 _NO_SUCH_THREAD = 1094
 _NOT_OWNER = 1095
+_CANNOT_CONVERT = 3854
 _UPTIME_ERROR = 1.5
 """Uptime is in whole seconds."""
 _LONGEST_DOUBT = 2.0
@@ -45,10 +46,10 @@ _LONGEST_DOUBT = 2.0
 
 Identity = tuple[tuple[str, str], ...]
 
-_PROCESSES = text(
-    "SELECT ID = CONNECTION_ID(), ID, USER, HOST FROM information_schema.processlist WHERE ID IN (CONNECTION_ID(), :id)"
+_PROCESSES, _PROCESSES_OF_MYSQL = (
+    text(f"SELECT ID = CONNECTION_ID(), ID, USER, HOST FROM {table} WHERE ID IN (CONNECTION_ID(), :id)")
+    for table in ("information_schema.processlist", "performance_schema.processlist")
 )
-_OWN_HOST = text("SELECT HOST FROM information_schema.processlist WHERE ID = CONNECTION_ID()")
 _UPTIME = text("SHOW GLOBAL STATUS LIKE 'Uptime'")
 _IDENTITY = text(
     "SHOW GLOBAL VARIABLES WHERE Variable_name IN "
@@ -121,8 +122,11 @@ def get_ready(connection: Connection) -> LostSession | None:
         return session
     dialect = connection.dialect
     if dialect not in _translated:
-        host = connection.execute(_OWN_HOST).scalar()
-        _translated[dialect] = not str(host).endswith(f":{session.port}")
+        own = _processes(connection, session.id).get(True)
+        if own is None:  # it may be asked for the next connection
+            identify(connection)
+            return session
+        _translated[dialect] = not own[2].endswith(f":{session.port}")
     if _translated[dialect]:
         identify(connection)
     return session
@@ -146,21 +150,34 @@ class _Found(enum.Enum):
     ELSEWHERE = "on another server"
 
 
+def _processes(connection: Connection, id: int) -> dict[bool, tuple[int, str, str]]:
+    """Return id, account and address of this connection's session (True), and of the one with an id (False).
+
+    MySQL 9 refuses its information_schema.processlist (3854) while the statement of any session that this account may
+    see has a character of four bytes, or binary data. The other table has no such limit, and is empty where the
+    performance schema is off.
+    """
+    try:
+        rows = connection.execute(_PROCESSES, {"id": id}).all()
+    except DBAPIError as error:
+        if error.orig is None or error_number(error.orig) != _CANNOT_CONVERT:
+            raise
+        rows = connection.execute(_PROCESSES_OF_MYSQL, {"id": id}).all()
+    return {bool(own): (int(number), str(user), str(host)) for own, number, user, host in rows}
+
+
 def _look(connection: Connection, lost: LostSession) -> _Found:
     """Say whether a lost session is on this connection's server."""
     if lost.server is not None and lost.server != identify(connection):
         return _Found.ELSEWHERE
     here = session_of(connection.connection.dbapi_connection)
-    rows = {
-        bool(own): (int(number), user, host)
-        for own, number, user, host in connection.execute(_PROCESSES, {"id": lost.id})
-    }
+    rows = _processes(connection, lost.id)
     own, other = rows.get(True), rows.get(False)
     if own is None or here is None or own[0] != here.id:
         return _Found.PERHAPS  # something in between gives ids of its own
     if other is None or other[1] != own[1]:
         return _Found.GONE
-    machine, _, port = str(own[2]).rpartition(":")
+    machine, _, port = own[2].rpartition(":")
     if here.port is not None and port == str(here.port):
         return _Found.THERE if other[2] == f"{machine}:{lost.port}" else _Found.GONE
     uptime = float(connection.execute(_UPTIME).one()[1])
