@@ -301,7 +301,7 @@ class Hold:
         wire.idle_since = now = self._clock()
         self._leaks.end(wire, now)
         if wire.pending and wire.fault is None and not wire.in_flight and not wire.retired:
-            return  # what most requests come to
+            return  # looked at when the ROLLBACK was sent, and again before use
         cause = liveness.check_on_return(dbapi_connection, wire)
         if cause is None:
             return
@@ -354,10 +354,12 @@ class Hold:
         if type(wire) is not Wire or wire.fault is not None:
             return True
         connecting = self._connecting
-        if wire.slot is None:
-            connecting.adopt(wire)
         budget = connecting.budget
-        if budget is None or budget.keeps(wire.slot, own_waiting=connecting.waiting_in_pool > 0):
+        if budget is None:  # since a moment ago
+            return True
+        if wire.slot is None:
+            wire.slot = budget.adopt()
+        if budget.keeps(wire.slot, own_waiting=connecting.waiting_in_pool > 0):
             return True
         self._counters.given_back += 1
         return False

@@ -36,7 +36,10 @@ class Holder:
         self.code: CodeType | None = None
         """The application's code that asked for the connection, and the line in its file."""
         self.line = 0
-        frame = _application(sys._getframe(_BELOW))
+        try:
+            frame = _application(sys._getframe(_BELOW))
+        except ValueError:  # a thread or a greenlet was started with pool.connect() itself
+            frame = None
         if frame is not None:
             self.code, self.line = frame.f_code, frame.f_lineno
 

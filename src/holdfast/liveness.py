@@ -74,7 +74,7 @@ def check_before_use(connection: Any, wire: Wire, settings: Settings, now: float
 def check_on_return(connection: Any, wire: Wire) -> str | None:
     """Say why a connection that is being returned must not be kept, or ``None``.
 
-    Not asked of one whose ROLLBACK is still unanswered: that was looked at when the ROLLBACK was sent, and is looked at
+    One whose ROLLBACK is still unanswered need not be asked: it was looked at when that was sent, and is looked at
     again before use.
     """
     if wire.retired:

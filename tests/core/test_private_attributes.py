@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import _thread
 import gc
 import sqlite3
+import sys
 import threading
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, event, text
 from sqlalchemy.orm import Session
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import (
+    AssertionPool,
+    NullPool,
+    Pool,
+    PoolProxiedConnection,
+    QueuePool,
+    SingletonThreadPool,
+    StaticPool,
+)
 from sqlalchemy.util.queue import Full, Queue
 
 import holdfast
 from holdfast import pools
 from holdfast.lab import Server
 from tests.conftest import EngineFactory, read
+from tests.lab.helpers import eventually
 
 
 def test_the_listeners_of_a_dialect_can_be_listed(engine: Engine) -> None:
@@ -32,6 +43,30 @@ def test_the_listeners_of_a_pool_can_be_listed_in_order(engine: Engine) -> None:
     assert next(iter(engine.pool.dispatch.connect)) == holdfast.of(engine)._on_connect
     event.listen(engine, "connect", listener, insert=True)
     assert next(iter(engine.pool.dispatch.connect)) == listener
+
+
+# -- holdfast.holders: who asked for a connection --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pool", [QueuePool, NullPool, StaticPool, SingletonThreadPool, AssertionPool])
+def test_between_a_pools_connect_and_a_checkouts_listener_are_two_calls(
+    server: Server, held: EngineFactory, pool: type[Pool]
+) -> None:
+    engine = held(server.url(), poolclass=pool)
+    for _ in range(2):  # the first one makes the connection
+        connection = engine.pool.connect()
+        (holder,) = (wire.holder for wire in holdfast.of(engine)._wires if wire.fault is None)
+        assert holder.code is sys._getframe().f_code
+        connection.close()
+
+
+def test_a_connection_that_nobodys_code_asked_for_is_handed_out(engine: Engine) -> None:
+    """A thread's or a greenlet's first function may be the pool's own; then there is no frame behind it."""
+    found: list[PoolProxiedConnection] = []
+    _thread.start_new_thread(found.extend, (map(type(engine.pool).connect, [engine.pool]),))
+    eventually(lambda: found)
+    found[0].close()
+    assert holdfast.of(engine).counters.checkouts == 1
 
 
 # -- holdfast.pools: what becomes of a pool in a forked child --------------------------------------------------

@@ -34,7 +34,7 @@ import holdfast
 from holdfast.cli.tables import make_console, show
 from holdfast.lab import Proxy, Server, ServerFailed
 from holdfast.transactions import create_commit_table
-from tests.transactions.chaos_report import HELD, MODES, Report, found, injected
+from tests.transactions.chaos_report import HELD, MODES, Report, faults, outcomes
 
 DRIVERS = ("mysqldb", "pymysql", "mysqlconnector")  # tests.conftest's would take HOLDFAST_LAB_MYSQLD away
 ACCOUNTS = 6
@@ -63,6 +63,8 @@ class Chaos:
         self.seed = seed
         self.stop = threading.Event()
         self.told: dict[tuple[int, int], str] = {}
+        self.took: dict[tuple[int, int], float] = {}
+        """Seconds, of each unit."""
         options: dict[str, str | int | None] = {"innodb_lock_wait_timeout": 1, "max_connections": 60}
         self.server = Server(options=options, executable=executable)
         self.proxy = Proxy.for_server(self.server)
@@ -177,9 +179,8 @@ class Chaos:
                     self.note_unexpected(error)
                 else:
                     time.sleep(0.01)
-            self.report.slowest = max(self.report.slowest, time.monotonic() - began)
             self.told[number, count] = told
-            self.report.told[told] += 1
+            self.took[number, count] = time.monotonic() - began
 
     def note_unexpected(self, error: Exception) -> None:
         """Keep the first."""
@@ -188,7 +189,7 @@ class Chaos:
     # -- the breakers ------------------------------------------------------------------------------------------
 
     def administrator(self) -> Any:
-        # Bytes: a process list has other sessions' statements, and those have tokens.
+        # Bytes: a process list has other sessions' statements, which may have any in them.
         return pymysql.connect(unix_socket=self.server.socket, user="root", autocommit=True, use_unicode=False)
 
     def kill(self) -> None:
@@ -198,7 +199,7 @@ class Chaos:
             try:
                 connection = connection or self.administrator()
                 with connection.cursor() as cursor:
-                    # Not information_schema.processlist, which MySQL refuses (3854) while a token is in a statement.
+                    # Not information_schema.processlist, which MySQL refuses (3854) while an emoji is in a statement.
                     cursor.execute("SHOW PROCESSLIST")
                     numbers = [number for number, user, *_ in cursor.fetchall() if user == USER.encode()]
                     if numbers:
@@ -309,6 +310,8 @@ class Chaos:
             expected[source] -= amount
             expected[target] += amount
         report.sums_right = balances == expected and sum(balances.values()) == ACCOUNTS * BALANCE
+        report.told.update(self.told.values())
+        report.slowest = max(self.took.values(), default=0.0)
         for unit, told in self.told.items():
             report.lost += told == "done" and not rows[unit]
             report.doubled += rows[unit] > 1
@@ -320,7 +323,7 @@ class Chaos:
 @click.command()
 @click.option("--driver", "drivers", multiple=True, type=click.Choice(DRIVERS), help="Default: each.")
 @click.option("--mode", "modes", multiple=True, type=click.Choice(list(MODES)), help="Default: all.")
-@click.option("--seconds", type=float, default=60.0, show_default=True, help="Of the mode holdfast.")
+@click.option("--seconds", type=float, default=60.0, show_default=True, help="Of the mode holdfast; see --others.")
 @click.option("--others", type=float, help="Seconds of each other mode.  [default: as --seconds, at most 60]")
 @click.option("--seed", type=int, help="Default: another one each time.")
 def main(
@@ -340,8 +343,8 @@ def main(
             click.echo(f"{driver}, {MODES[mode]}: {length:g} s", err=True)
             reports.append(Chaos(driver, mode, length, seed).run())
         server = reports[0].server
-        show(console, found(f"{driver} on {server}: {WORKERS} workers move money; seed {seed}", reports))
-        show(console, injected(f"{driver} on {server}: faults injected", reports))
+        show(console, outcomes(f"{driver} on {server}: {WORKERS} workers move money; seed {seed}", reports))
+        show(console, faults(f"{driver} on {server}: faults injected", reports))
         for report in reports:
             kept = kept and report.kept
             if report.unexpected:

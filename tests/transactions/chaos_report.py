@@ -70,7 +70,7 @@ class Report:
         )
 
 
-def found(title: str, reports: Sequence[Report]) -> Table:
+def outcomes(title: str, reports: Sequence[Report]) -> Table:
     """What became of the units of work: a column for each mode."""
     table = _table(title, reports)
     table.add("seconds", *(f"{report.seconds:.0f}" for report in reports))
@@ -91,7 +91,7 @@ def found(title: str, reports: Sequence[Report]) -> Table:
     return table
 
 
-def injected(title: str, reports: Sequence[Report]) -> Table:
+def faults(title: str, reports: Sequence[Report]) -> Table:
     """The faults by kind: a column for each mode. The notes have the errors that the workers saw."""
     table = _table(title, reports)
     total: Counter[str] = sum((report.faults for report in reports), Counter())

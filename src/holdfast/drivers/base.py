@@ -157,23 +157,12 @@ class HeldConnection:
             wire.notice_fork()
         try:
             found = wire.poll(0) if wire.poll is not None else None  # Wire.events(), spelt out: for every request
-            if wire.fault is None and not wire.in_flight:
-                if not found:
-                    return None if not wire.exclusive or self._holdfast_is_open() else Cause.CLOSED
-                if wire.pending and not wire.sent and not found[0][1] & GONE:
-                    return self._holdfast_settle_first()
+            if not found and wire.fault is None and not wire.in_flight:
+                return None if not wire.exclusive or self._holdfast_is_open() else Cause.CLOSED
             return self._holdfast_diagnose(found[0][1] if found else 0)
         except Exception:  # whatever a driver makes of being asked: not a connection to go on with
             wire.fault = Cause.CLOSED
             return wire.fault
-
-    def _holdfast_settle_first(self) -> str | None:
-        """Read a pending ROLLBACK's reply that has arrived. The first cursor looks once more for what came behind."""
-        try:
-            self._holdfast_settle()
-        except self._holdfast_errors:
-            return self._holdfast.fault
-        return None
 
     def _holdfast_diagnose(self, events: int) -> str | None:
         wire = self._holdfast

@@ -123,7 +123,7 @@ def get_ready(connection: Connection) -> LostSession | None:
     dialect = connection.dialect
     if dialect not in _translated:
         own = _processes(connection, session.id).get(True)
-        if own is None:  # it may be asked for the next connection
+        if own is None:  # not known yet: the next connection asks again
             identify(connection)
             return session
         _translated[dialect] = not own[2].endswith(f":{session.port}")
