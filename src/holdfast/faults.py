@@ -111,7 +111,7 @@ ROWS: tuple[Row, ...] = (
         None,
         "mysql-connector-python 26.10, pure: before the first statement with parameters on a connection it asks the "
         "server for sql_mode, and puts what that raises into a ProgrammingError's text.",
-        texts=("format-parameters; 2006", "format-parameters; 2013", "format-parameters; 2055"),
+        texts=tuple(f"format-parameters; {number}" for number in (2006, 2013, 2055, 1053, 1927, 4031)),
         classes=("ProgrammingError",),
     ),
     Row(

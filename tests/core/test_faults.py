@@ -163,6 +163,16 @@ def lost_while_the_driver_asks_for_sql_mode(scene: Scene, connection: Connection
     connection.execute(text("SELECT :number"), {"number": 1})
 
 
+def shut_down_while_the_driver_asks_for_sql_mode(scene: Scene, connection: Connection) -> None:
+    connection.execute(text("SELECT 1"))
+    driver_connection: Any = connection.connection.driver_connection
+    driver_connection._sql_mode = None  # as on a new connection
+    ask = driver_connection.info_query
+    answer = "SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = 1053, MESSAGE_TEXT = 'Server shutdown in progress'"
+    driver_connection.info_query = lambda query: ask(answer)
+    connection.execute(text("SELECT :number"), {"number": 1})
+
+
 def slower_than_the_read_timeout(scene: Scene, connection: Connection) -> None:
     connection.execute(text("SELECT SLEEP(3)"))
 
@@ -252,6 +262,12 @@ LOST = [
         ("mysqlconnector",),
         lost_while_the_driver_asks_for_sql_mode,
         "proxy",
+        known_to_stock=(),
+    ),
+    Case(
+        (row(None, "format-parameters"),),
+        ("mysqlconnector",),
+        shut_down_while_the_driver_asks_for_sql_mode,
         known_to_stock=(),
     ),
     Case(
