@@ -15,6 +15,7 @@ import itertools
 import logging
 import os
 import re
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +70,9 @@ def place(pages_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     pages_server.create_database(database)
     with logging_as_it_was():
         yield lambda driver: pages_server.url(driver, database=database).render_as_string(hide_password=False)
-    gc.collect()  # engines that a page left open
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # a socket may be collected before its connection
+        gc.collect()  # engines that a page left open
 
 
 _numbers = itertools.count()
