@@ -32,7 +32,7 @@ lint: .venv/.ready-test ## ruff and mypy; what the pre-commit hook runs
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy --strict $(LINTED)
 
-chaos: .venv/.ready-test ## random faults, interruptions, forks and full servers, the long version (an hour)
+chaos: .venv/.ready-test ## random faults, interruptions, forks and full servers, the long version
 	@$(LAB) HOLDFAST_CHAOS=1 $(PY) -m pytest tests/chaos tests/fork tests/limits tests/budget tests/replay tests/transactions $(ARGS)
 
 # 13 minutes for each driver: ten with holdfast, one each for what it is compared with.

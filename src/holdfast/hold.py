@@ -357,7 +357,7 @@ class Hold:
         budget = connecting.budget
         if budget is None:  # since a moment ago
             return True
-        if wire.slot is None:
+        if wire.slot is None:  # it was open before there was a budget
             wire.slot = budget.adopt()
         if budget.keeps(wire.slot, own_waiting=connecting.waiting_in_pool > 0):
             return True

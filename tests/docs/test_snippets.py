@@ -71,7 +71,7 @@ def place(pages_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with logging_as_it_was():
         yield lambda driver: pages_server.url(driver, database=database).render_as_string(hide_password=False)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)  # a socket may be collected before its connection
+        warnings.simplefilter("ignore", ResourceWarning)  # PyMySQL's, when it is collected before its connection
         gc.collect()  # engines that a page left open
 
 

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import Connection, Engine, String, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
+import holdfast
 from holdfast.lab import Proxy, Server
 from holdfast.transactions import create_commit_table
 from tests._long import leave_out
@@ -38,6 +39,19 @@ class Entry(Base):
 
 
 WRITE = text("INSERT INTO entry (name) VALUES (:name)")
+
+
+def assert_lost_commits_are_settled(server: Server, engine: Engine, proxy: Proxy, unit: Callable[..., object]) -> None:
+    """Lose four COMMITs: those that had arrived and those that had not, and the server knows of it or not.
+
+    :param unit: writes "call 1" when it is called first, then "call 2", ...
+    """
+    for delivered in (True, False):
+        for server_knows in (True, False):
+            proxy.cut_at("COMMIT", delivered=delivered, server_knows=server_knows)
+            holdfast.run(engine, unit, verify=True)
+    assert names(server) == ["call 1", "call 2", "call 4", "call 6"]
+    assert holdfast.of(engine).counters.commits_verified == 4
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,7 @@ from holdfast.transactions import (
     prune_commits,
 )
 from tests.conftest import EngineFactory
-from tests.transactions.conftest import WRITE, Entry, names, with_schema
+from tests.transactions.conftest import WRITE, Entry, assert_lost_commits_are_settled, names, with_schema
 
 Names = Callable[[], list[str]]
 
@@ -406,9 +406,4 @@ def test_on_mysql(mysql_server: Server, driver: str, held: EngineFactory, unit: 
     mysql_server.execute("TRUNCATE TABLE entry", database="test")
     with Proxy.for_server(mysql_server) as proxy:
         engine = held(mysql_server.url(driver, host=proxy.host, port=proxy.port))
-        for delivered in (True, False):
-            for server_knows in (True, False):
-                proxy.cut_at("COMMIT", delivered=delivered, server_knows=server_knows)
-                holdfast.run(engine, unit, verify=True)
-        assert names(mysql_server) == ["call 1", "call 2", "call 4", "call 6"]
-        assert holdfast.of(engine).counters.commits_verified == 4
+        assert_lost_commits_are_settled(mysql_server, engine, proxy, unit)

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, text
 import holdfast
 from holdfast.lab import Proxy, Server
 from tests.conftest import MYSQLD, EngineFactory
-from tests.transactions.conftest import WRITE, names, with_schema
+from tests.transactions.conftest import WRITE, assert_lost_commits_are_settled, with_schema
 
 pytestmark = [pytest.mark.mysql, pytest.mark.slow]
 
@@ -85,9 +85,4 @@ def test_a_lost_commit_is_settled_where_the_process_list_is_refused(
 
     with Proxy.for_server(refusing_server) as proxy:
         engine = held(refusing_server.url(driver, host=proxy.host, port=proxy.port))
-        for delivered in (True, False):
-            for server_knows in (True, False):
-                proxy.cut_at("COMMIT", delivered=delivered, server_knows=server_knows)
-                holdfast.run(engine, unit, verify=True)
-        assert names(refusing_server) == ["call 1", "call 2", "call 4", "call 6"]
-        assert holdfast.of(engine).counters.commits_verified == 4
+        assert_lost_commits_are_settled(refusing_server, engine, proxy, unit)
