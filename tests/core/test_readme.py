@@ -20,7 +20,6 @@ PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 FILES = {block.split()[1]: block for block in PYTHON if re.match(r"# \w+\.py\n", block)}
 """The blocks that begin with the name of a file."""
 BLOCKS = [block for block in PYTHON if block not in FILES.values()]
-REPORT = (ROOT / "bench" / "results" / "latest.md").read_text()
 
 
 def generator() -> Any:
@@ -58,31 +57,3 @@ def test_the_test_of_a_site_passes_as_a_reader_runs_it(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:ddtrace", "test_shop.py"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100)
     assert "2 passed" in done.stdout, done.stdout + done.stderr
-
-
-def row(text: str, *beginning: str) -> list[str]:
-    """The cells that stand behind a row's first ones, without what is set in bold."""
-    line = next(line for line in text.splitlines() if line.startswith("| " + " | ".join(beginning) + " |"))
-    return [cell.strip(" *") for cell in line.strip("|").split("|")[len(beginning) :]]
-
-
-@pytest.mark.parametrize(
-    ("label", "title", "unit", "figure"),
-    [
-        ("round trips that an ORM read waits for (mysqlclient)", "Commands sent", "ORM read", r"/ (\S+)"),
-        ("round trips that an ORM write waits for", "Commands sent", "ORM write", r"/ (\S+)"),
-        ("ORM reads per second, 1 ms from the server", "Units per second.*1 ms", "ORM read", r"^(\d+)"),
-        (
-            "the same with both on one core, where only computing counts",
-            "Units per second.*one core",
-            "ORM read",
-            r"^(\d+)",
-        ),
-    ],
-)
-def test_the_short_table_repeats_the_long_ones(label: str, title: str, unit: str, figure: str) -> None:
-    found = re.search(rf"^### {title}.*\n\n((?:\|.*\n)+)", REPORT, re.MULTILINE)
-    assert found
-    measured = row(found[1], "", unit)  # mysqlclient is the first driver
-    numbers = [re.search(figure, cell) for cell in measured]
-    assert row(README, label) == [f"{float(number[1]):.0f}" for number in numbers if number]
