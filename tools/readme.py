@@ -39,47 +39,33 @@ QUOTED = (
 )
 """The tables of `make bench` that the README quotes."""
 
-
+_ROUND_TRIPS, _FAR_AWAY, _, _ONE_CORE = QUOTED[:4]
 SHORT = (
-    (
-        "round trips that an ORM read waits for (mysqlclient)",
-        "Commands sent / round trips",
-        "ORM read",
-        r"/ (\S+)",
-        min,
-    ),
-    ("round trips that an ORM write waits for", "Commands sent / round trips", "ORM write", r"/ (\S+)", min),
-    (
-        "ORM reads per second, 1 ms from the server",
-        "Units per second, and ratio to stock: 1 ms",
-        "ORM read",
-        r"^(\d+)",
-        max,
-    ),
-    (
-        "the same with both on one core, where only computing counts",
-        "Units per second, and ratio to stock: loopback, one core",
-        "ORM read",
-        r"^(\d+)",
-        max,
-    ),
+    ("round trips that an ORM read waits for (mysqlclient)", _ROUND_TRIPS, "ORM read", r"/ (\S+)", min),
+    ("round trips that an ORM write waits for", _ROUND_TRIPS, "ORM write", r"/ (\S+)", min),
+    ("ORM reads per second, 1 ms from the server", _FAR_AWAY, "ORM read", r"^(\d+)", max),
+    ("the same with both on one core, where only computing counts", _ONE_CORE, "ORM read", r"^(\d+)", max),
 )
 """The short table's rows: what it calls them, the long table and its row, the figure in a cell, and which is best."""
 
 
 def short_table(report: str) -> str:
     """Some rows of the long tables, for mysqlclient, which is the first driver in them; the best is set in bold."""
-    table = ["| | stock | pool_pre_ping | NullPool | holdfast |", "| :-- | --: | --: | --: | --: |"]
-    for label, title, row, figure, best in SHORT:
-        cells = _table(report, title).partition(f"| {row} |")[2].partition("\n")[0].strip(" |").split("|")
-        numbers = [round(float(re.search(figure, cell.strip(" *"))[1])) for cell in cells]  # type: ignore[index]
+    lines: list[str] = []
+    for label, title, unit, figure, best in SHORT:
+        rows = [[cell.strip(" *") for cell in line.strip("|").split("|")] for line in _table(report, title).split("\n")]
+        head = f"| | {' | '.join(rows[0][2:])} |"
+        lines = lines or [head, "| :-- |" + " --: |" * len(rows[0][2:])]
+        assert lines[0] == head, f"{title!r} has other columns than the tables before it"
+        cells = next(row for row in rows if row[1] == unit)[2:]
+        numbers = [round(float(re.search(figure, cell)[1])) for cell in cells]  # type: ignore[index]
         shown = [f"**{n}**" if n == best(numbers) else str(n) for n in numbers]
-        table.append(f"| {label} | {' | '.join(shown)} |")
-    return "\n".join(table)
+        lines.append(f"| {label} | {' | '.join(shown)} |")
+    return "\n".join(lines)
 
 
 def _table(report: str, title: str) -> str:
-    found = re.search(rf"^### {re.escape(title)}.*\n\n((?:\|.*\n)+)", report, re.MULTILINE)
+    found = re.search(rf"^### {re.escape(title)}\n\n((?:\|.*\n)+)", report, re.MULTILINE)
     assert found, f"bench/results/latest.md has no table {title!r}; run make bench"
     return found[1].strip()
 

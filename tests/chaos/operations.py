@@ -34,6 +34,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 import holdfast
 from holdfast.drivers import unwrap
+from holdfast.drivers.base import _collected
 from holdfast.lab import Proxy, Server
 
 PER_THREAD = 10_000_000
@@ -245,7 +246,7 @@ def in_a_destructor(frame: FrameType | None) -> bool:
     """Say whether Python would swallow what is raised here, and pytest keep it until the test's end, with the frame and
     the connection in it."""
     while frame is not None:
-        if frame.f_code.co_name in ("__del__", "_collected"):
+        if frame.f_code is _collected.__code__ or frame.f_code.co_name == "__del__":
             return True
         frame = frame.f_back
     return False
