@@ -233,9 +233,11 @@ class Connections:
             self._known.pop(self.id_of(connection), None)
 
 
-def without_traceback(record: logging.LogRecord) -> bool:
-    """Keep pytest, which keeps log records, from keeping the frames in their tracebacks: a pool that was disposed of
-    lives on in them, with the connections that were returned to it (in stock SQLAlchemy too)."""
+def as_text(record: logging.LogRecord) -> bool:
+    """Keep pytest, which keeps log records, from keeping what they name: the connection in an argument, and in the
+    traceback's frames a pool that was disposed of, with the connections that were returned to it (in stock SQLAlchemy
+    too)."""
+    record.msg, record.args = record.getMessage(), ()
     if record.exc_info:
         record.exc_text = logging.Formatter().formatException(record.exc_info)
         record.exc_info = None
@@ -927,11 +929,11 @@ class Run:
 
     def go(self) -> Report:
         pool_logger = logging.getLogger("sqlalchemy.pool.impl.QueuePool")
-        pool_logger.addFilter(without_traceback)
+        pool_logger.addFilter(as_text)
         try:
             return self._go()
         finally:
-            pool_logger.removeFilter(without_traceback)
+            pool_logger.removeFilter(as_text)
 
     def _go(self) -> Report:
         with self.engine.begin() as connection:
