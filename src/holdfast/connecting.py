@@ -280,7 +280,9 @@ class Connecting:
                 f"of this machine that share them, and none became free {seconds}. {own}"
             )
             advice = "Return connections sooner (end the session before slow work), or use fewer processes or threads"
-        return CheckoutTimeout(f"{text}\n{advice}.")
+        error = CheckoutTimeout(f"{text}\n{advice}.")
+        error.account_is_full = not pool_is_full and self.budget is not None
+        return error
 
 
 class Wait:

@@ -52,6 +52,9 @@ class DriverNotInstalled(HoldfastError, ModuleNotFoundError):
 class CheckoutTimeout(HoldfastError, exc.TimeoutError):
     """Raised when no connection became free within ``pool_timeout``; its text names who holds them."""
 
+    account_is_full: bool = False
+    """Whether other processes had the connections that the account may have, and not this engine's own pool."""
+
 
 class TooManyWaiting(CheckoutTimeout):
     """Raised at once when ``holdfast_max_waiting`` threads of this process are waiting for a connection already."""
@@ -73,7 +76,7 @@ class CommitOutcomeUnknown(HoldfastError, exc.DBAPIError):
 
     def __init__(self, message: str, orig: BaseException, token: str | None = None) -> None:
         exc.StatementError.__init__(self, message, None, None, orig)
-        self.connection_invalidated = True
+        # Not "connection_invalidated", though it is: that invites to do it again.
         self.token = token
 
     def __reduce__(self) -> Any:

@@ -32,12 +32,15 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import scoped_session
 from sqlalchemy.pool import QueuePool
 
+from .drivers import CommitRecord, from_outside, wire_of
+from .errors import CommitOutcomeUnknown
 from .hold import has_changed, of
 from .refusals import was_connecting
 from .settings import PREFIX
 from .transactions import Attempt, run
 from .transactions.reasons import why_again
-from .transactions.running import ATTEMPTS, DEADLINE, refuse_lazy_function
+from .transactions.lazy import refuse_lazy_function
+from .transactions.running import ATTEMPTS, DEADLINE
 
 if TYPE_CHECKING:
     from flask_sqlalchemy.session import Session
@@ -93,7 +96,7 @@ class SQLAlchemy(FlaskSQLAlchemy):
         self._read[app] = _as_read(app)
         app.wsgi_app = _OwnSession(self, app, app.wsgi_app)  # type: ignore[method-assign]
         if app.config.get(_RETRY):
-            app.wsgi_app = _OnceMore(app, app.wsgi_app)  # type: ignore[method-assign]
+            app.wsgi_app = _OnceMore(self, app, app.wsgi_app)  # type: ignore[method-assign]
 
     def run(
         self,
@@ -192,6 +195,7 @@ class SQLAlchemy(FlaskSQLAlchemy):
             options["plugins"] = [*plugins, *(["holdfast"] if "holdfast" not in plugins else [])]
         engine = super()._make_engine(bind_key, options, app)
         if app.config.get(_RETRY):
+            event.listen(engine, "checkout", _keep_record)
             event.listen(engine, "commit", _note_commit)
             event.listen(engine, "commit_twophase", _note_commit)
         return engine
@@ -321,22 +325,24 @@ class _OwnSession:
 _STREAMED = "holdfast.streamed"
 _ERROR = "holdfast.error"
 _COMMITTING = "holdfast.committing"
+_RECORDS = "holdfast.records"
 
 
 class _OnceMore:
     """WSGI middleware: with ``HOLDFAST_RETRY_SAFE_REQUESTS``, run a request once more that failed for its connection.
 
     Only a GET or HEAD request without a body, only for an error after which a unit of work may be begun again, only
-    when the request has not come to a COMMIT, and only while nothing of the response was sent. An error that the
-    application's own error handler took is the application's.
+    when the request has sent nothing that may have committed, and only while nothing of the response was sent. An
+    error that the application's own error handler took is the application's.
     """
 
-    def __init__(self, app: Flask, inner: Callable[..., Iterable[bytes]]) -> None:
+    def __init__(self, db: SQLAlchemy, app: Flask, inner: Callable[..., Iterable[bytes]]) -> None:
+        self.db = db
         self.inner = inner
         got_request_exception.connect(_note_error, app)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        if not _is_safe(environ):
+        if not _is_safe(environ) or self._goes_on_in_a_session():
             return self.inner(environ, start_response)
         first, held = dict(environ), _HeldStart(start_response)
         try:
@@ -352,9 +358,18 @@ class _OnceMore:
             getattr(body, "close", lambda: None)()
         return self.inner(environ, start_response)
 
+    def _goes_on_in_a_session(self) -> bool:
+        """Say whether the request is a part of a transaction that was begun before it."""
+        return has_app_context() and self.db.session.registry.has() and self.db.session().in_transaction()
+
     def _may_be_repeated(self, environ: dict[str, Any], held: _HeldStart) -> bool:
         error = environ.get(_ERROR)
-        if held.released or environ.get(_COMMITTING) or not isinstance(error, DBAPIError) or error.orig is None:
+        if held.released or not isinstance(error, DBAPIError) or error.orig is None:
+            return False
+        if isinstance(error, CommitOutcomeUnknown) or from_outside(error.orig) is not None:
+            return False
+        records: list[CommitRecord] = environ.get(_RECORDS, [])
+        if environ.get(_COMMITTING) or any(record.may_have_committed for record in records):
             return False
         reason = why_again(error.orig, connected=error.statement is not None)
         # Without a statement it may have been a COMMIT.
@@ -395,6 +410,18 @@ def _is_safe(environ: dict[str, Any]) -> bool:
 
 def _note_error(app: Flask, exception: BaseException, **rest: Any) -> None:
     request.environ[_ERROR] = exception
+
+
+def _keep_record(dbapi_connection: Any, *rest: Any) -> None:
+    """Have a connection that a request gets write down what it sends that may commit."""
+    wire = wire_of(dbapi_connection)
+    if not has_request_context():
+        return
+    if wire is None:
+        request.environ[_COMMITTING] = True  # what is not held is not known
+        return
+    wire.keep_record(CommitRecord())
+    request.environ.setdefault(_RECORDS, []).append(wire.record)
 
 
 def _note_commit(connection: Any, *rest: Any) -> None:

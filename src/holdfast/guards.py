@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from sqlalchemy.exc import DBAPIError
 
 from . import drivers, faults
 from .counters import Cause
+from .drivers import Wire
 
 __all__ = ["put_in"]
 
@@ -34,6 +37,24 @@ def put_in(dialect: Any, hold: _Reconnects) -> None:
     dialect.do_rollback_to_savepoint = _rolling_back_to(dialect)
 
 
+@contextmanager
+def _leaving_clean(wire: Wire | None) -> Iterator[None]:
+    """Note that what SQLAlchemy sends inside of the block leaves no transaction open, where none was open before.
+
+    It sends SET, and then COMMIT as a statement: neither is what a user of the connection has done.
+    """
+    if wire is None or wire.pid != os.getpid() or not (wire.clean or wire.pending or wire.fresh):
+        yield
+        return
+    record = wire.record
+    wire.keep_record(None)
+    try:
+        yield
+    finally:
+        wire.keep_record(record)
+    wire.clean = wire.reads_only = True
+
+
 def _noting(set_isolation_level: Any, hold: _Reconnects) -> Any:
     """Make the method note the level, for a connection that has to be replaced."""
 
@@ -42,7 +63,8 @@ def _noting(set_isolation_level: Any, hold: _Reconnects) -> Any:
         if wire is not None and wire.pid != os.getpid():
             dbapi_connection = hold.reconnect(drivers.unwrap(dbapi_connection)) or dbapi_connection
             wire = drivers.wire_of(dbapi_connection)
-        set_isolation_level(dbapi_connection, level)
+        with _leaving_clean(wire):
+            set_isolation_level(dbapi_connection, level)
         if wire is not None:
             wire.level = level
 
@@ -57,10 +79,11 @@ def _giving_up(reset_isolation_level: Any, where: str) -> Any:
     """
 
     def put_back(dbapi_connection: Any) -> None:
+        wire = drivers.wire_of(dbapi_connection)
         try:
-            reset_isolation_level(dbapi_connection)
+            with _leaving_clean(wire):
+                reset_isolation_level(dbapi_connection)
         except BaseException as error:
-            wire = drivers.wire_of(dbapi_connection)
             if wire is None or not wire.exclusive:
                 raise
             wire.give_up(wire.fault or (Cause.INTERRUPTED if wire.in_flight else Cause.CLOSED))

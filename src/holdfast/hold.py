@@ -11,15 +11,16 @@ from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import event
-from sqlalchemy.engine import Engine, ExceptionContext
+from sqlalchemy.engine import Connection, Engine, ExceptionContext
 from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
 from sqlalchemy.pool import AssertionPool, NullPool, QueuePool
+from sqlalchemy.pool.base import ResetStyle
 
-from . import drivers, faults, fork, guards, hints, holders, limits, liveness, pools, replay
+from . import drivers, faults, fork, guards, hints, holders, limits, liveness, pools, replay, set_up
 from .budget import Snapshot
 from .connecting import DEFAULT_TIMEOUT, Connecting
 from .counters import Cause, Counters
-from .drivers import Wire
+from .drivers import HeldConnection, Wire
 from .leaks import Leaks
 from .limits import Limits
 from .settings import Settings
@@ -66,6 +67,7 @@ class Hold:
         self._known = False  # in this process or a parent of it, the first connection was made and handed out
         self._charset_once = False
         self._exclusive = False
+        self._resets = False
         self._replays = False
         self._unknown_said = False
         self._connecting = Connecting(where, self.settings, self._counters, clock)
@@ -124,6 +126,11 @@ class Hold:
         if self.settings.replay:
             replay.put_in(dialect, self)
         self._exclusive = isinstance(engine.pool, _EXCLUSIVE_POOLS)
+        style = pools.reset_style(engine)
+        self._resets = style is not ResetStyle.reset_none
+        if style is not ResetStyle.reset_rollback:
+            event.listen(engine, "begin", _note_begin)
+            event.listen(engine, "begin_twophase", _note_begin)
         self._replays = self._exclusive and self.settings.replay
         remember(engine, self)
         self._engine = weakref.ref(engine)
@@ -191,34 +198,37 @@ class Hold:
             if not self._known:
                 pools.initialise_again(engine)
 
-    def reconnect(self, inherited: Any) -> Any:
+    def reconnect(self, inherited: HeldConnection) -> Any:
         """Called when a statement is about to be run on an inherited connection that is checked out."""
-        wire: Wire = inherited._holdfast
+        wire = inherited._holdfast
         checkout = wire.checkout() if wire.checkout is not None else None
         engine = self._engine() if self._engine is not None else None
         if checkout is None or engine is None or drivers.unwrap(checkout.dbapi_connection) is not inherited:
             return None
-        begun = not (wire.clean or wire.reads_only)
+        begun = not inherited._holdfast_has_only_read()
+        connection = replay.replaced(inherited, checkout, pools.reconnect)
+        if connection is None:
+            return None
         logger.log(
             logging.WARNING if begun else logging.INFO,
             "%s: a connection that was opened by the parent process %s and is still in use here was replaced by one "
             "of this process's own%s.",
             self.where,
             abs(wire.pid),
-            ". What the parent did on it and has not committed is not part of this process's transaction" * begun,
+            ". What the parent did on it and has not committed is not part of this process's transaction, which "
+            "cannot be committed: roll back and begin anew" * begun,
         )
-        connection = pools.reconnect(checkout)
-        own = drivers.wire_of(connection)
-        if own is not None:
-            own.checkout = wire.checkout
-            own.stands_in = True
-            if wire.level is not None and own.level != wire.level:
-                engine.dialect.set_isolation_level(connection, wire.level)
-        return drivers.unwrap(connection)
+        own = connection._holdfast
+        own.checkout = wire.checkout
+        own.stands_in = True
+        if wire.level is not None and own.level != wire.level:
+            engine.dialect.set_isolation_level(checkout.dbapi_connection, wire.level)
+        own.belong_to_parents(begun)
+        return connection
 
     # -- a connection that is lost while it is checked out -------------------------------------------------------
 
-    def replace(self, dead: Any, cause: str) -> Any:
+    def replace(self, dead: HeldConnection, cause: str) -> Any:
         """Called when a connection is found dead before the first statement of its checkout."""
         return replay.before_first(dead, cause, self)
 
@@ -264,15 +274,21 @@ class Hold:
             self._counters.checkouts += 1
             return
         wire.checkout = weakref.ref(proxy)
+        if wire.judged:
+            _forget_user(wire)
         # A transaction that was left open (pool_reset_on_return=None) cannot be taken over by another connection.
-        wire.sent = 0 if self._replays and (wire.fresh or wire.clean or wire.pending) else 1
+        ended = wire.fresh or wire.clean or wire.pending
+        wire.sent = 0 if self._replays and ended else 1
         now = self._clock()
         if wire.fresh:
+            wire.set_up = set_up.note(drivers.unwrap(dbapi_connection), record.info)
             self._counters.checkouts += 1
             self._leaks.begin(wire, now)
             return
         cause = liveness.check_before_use(dbapi_connection, wire, self.settings, now, self._suspicion)
         if cause is None:
+            if not ended and self._resets and wire.exclusive:
+                self._end_what_was_left(dbapi_connection, "after it was returned")
             self._counters.checkouts += 1
             self._leaks.begin(wire, now)
             return
@@ -300,15 +316,36 @@ class Hold:
         wire.fresh = False
         wire.idle_since = now = self._clock()
         self._leaks.end(wire, now)
+        if wire.judged:
+            _forget_user(wire)
         if wire.pending and wire.fault is None and not wire.in_flight and not wire.retired:
             return  # looked at when the ROLLBACK was sent, and again before use
         cause = liveness.check_on_return(dbapi_connection, wire)
         if cause is None:
+            if (state.transaction_was_reset or wire.begun) and not wire.clean and not wire.pending:
+                # The application's listener, or the server, refused the COMMIT or the ROLLBACK.
+                self._end_what_was_left(dbapi_connection, "when it was returned")
             return
         if cause is not Cause.INHERITED:
             self._counters.count_replaced(cause)
             logger.info("%s: discarded a connection when it was returned%s (%s).", self.where, holders.place(), cause)
         record.invalidate()
+
+    def _end_what_was_left(self, dbapi_connection: Any, when: str) -> None:
+        """Roll back what SQLAlchemy takes for ended, so that it is not a part of the next user's transaction.
+
+        :raises: the driver's error. SQLAlchemy then discards the connection.
+        """
+        if drivers.unwrap(dbapi_connection)._holdfast_autocommits():
+            return
+        dbapi_connection.rollback()
+        logger.warning(
+            "%s: a connection was still in a transaction %s%s. It was rolled back. The commit or rollback of that "
+            "transaction had failed, or a listener to the pool's events left it open.",
+            self.where,
+            when,
+            holders.place(),
+        )
 
     def _on_error(self, context: ExceptionContext) -> None:
         error = context.original_exception
@@ -435,10 +472,11 @@ def of(engine: Any) -> Hold:
 def has_changed(session: Any) -> bool:
     """Say whether the transaction of a session may have changed something, in this process."""
     try:
-        wire = drivers.wire_of(session.connection().connection.dbapi_connection)
+        connection = drivers.unwrap(session.connection().connection.dbapi_connection)
     except SQLAlchemyError:  # a transaction that has failed: there is nothing in it to keep
         return False
-    return wire is None or (wire.pid == os.getpid() and not (wire.clean or wire.reads_only))
+    wire = drivers.wire_of(connection)
+    return wire is None or (wire.pid == os.getpid() and not connection._holdfast_has_only_read())
 
 
 def find(engine: Engine) -> Hold | None:
@@ -456,6 +494,18 @@ def describe(engine: Any) -> str:
     url = engine.url
     place = "/".join(filter(None, [f"{url.host or ''}{f':{url.port}' if url.port else ''}", url.database]))
     return f"{url.drivername}://{place}" if place else str(url.drivername)
+
+
+def _note_begin(connection: Connection, *rest: Any) -> None:
+    wire = drivers.wire_of(connection.connection.dbapi_connection)
+    if wire is not None:
+        wire.begun = True
+
+
+def _forget_user(wire: Wire) -> None:
+    """What a connection does from now on is no concern of who had it before."""
+    wire.record = None
+    wire.belong_to_parents(False)
 
 
 def _wire_of(context: ExceptionContext) -> Wire | None:

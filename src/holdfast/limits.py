@@ -9,7 +9,7 @@ __all__ = ["Limits", "learn"]
 
 _QUESTION = (
     "SELECT @@version, @@hostname, @@port, @@server_id, CURRENT_USER(), @@wait_timeout, @@interactive_timeout, "
-    "@@max_connections, @@max_user_connections, @@read_only"
+    "@@max_connections, @@max_user_connections, @@read_only, @@max_allowed_packet"
 )
 
 
@@ -41,6 +41,8 @@ class Limits:
     System Variables"; the same in MariaDB 10.11)."""
     read_only: bool
     """Whether ordinary accounts can only read, as on a replica."""
+    max_allowed_packet: int
+    """Bytes of the largest statement that the server takes; it closes the connection of a larger one."""
     idle_limit: float
     """Seconds after which an idle connection is believed to be closed: ``wait_timeout``, or less where connections
     were found closed younger than that, as behind a load balancer."""
@@ -68,7 +70,7 @@ def learn(connection: Any) -> Limits:
     finally:
         cursor.close()
     version, host, port, server_id, account = (_text(value) for value in row[:5])
-    idle, interactive, at_all, own, read_only = row[5:]
+    idle, interactive, at_all, own, read_only, packet = row[5:]
     return Limits(
         flavour="MariaDB" if "mariadb" in version.lower() else "MySQL",
         version=version,
@@ -79,6 +81,7 @@ def learn(connection: Any) -> Limits:
         max_connections=int(at_all),
         max_user_connections=int(own),
         read_only=_text(read_only) not in ("0", "OFF"),
+        max_allowed_packet=int(packet),
         idle_limit=float(idle),
     )
 

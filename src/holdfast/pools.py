@@ -8,7 +8,7 @@ In a child, the pool's locks may have been held by another thread of the parent'
 that are the parent's. So the engine gets a new pool, and the old one, to which inherited checkouts still point, is made
 to keep nothing.
 
-The one module that uses what SQLAlchemy does not document: ``QueuePool._pool``, ``_overflow_lock``, ``_overflow`` and
+The one module that uses what SQLAlchemy does not document: ``Pool._reset_on_return``, ``QueuePool._pool``, ``_overflow_lock``, ``_overflow`` and
 its methods ``_do_get``, ``_do_return_conn``, ``_inc_overflow``, ``_dec_overflow``, ``_ConnectionFairy._pool``,
 ``_ConnectionRecord.get_connection()``, and the closure of ``create_engine``'s first_connect.
 ``tests/core/test_private_attributes.py`` fails when they change.
@@ -22,11 +22,12 @@ from typing import Any, ClassVar
 
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool.base import ResetStyle
 from sqlalchemy.util.queue import Empty, Full, Queue
 
 from .connecting import Connecting, Wait
 
-__all__ = ["initialise_again", "reconnect", "renew", "replace", "timeout", "wait_patiently"]
+__all__ = ["initialise_again", "reconnect", "renew", "replace", "reset_style", "timeout", "wait_patiently"]
 
 
 _SOON = 0.02
@@ -111,6 +112,11 @@ def wait_patiently(engine: Engine, connecting: Connecting, keeps: Callable[[Any]
         return
     own = {"_holdfast": connecting, "_holdfast_keeps": staticmethod(keeps), "__module__": cls.__module__}
     engine.pool.__class__ = type(cls.__name__, (_PatientPool, cls), own)  # recreate() keeps the class
+
+
+def reset_style(engine: Engine) -> ResetStyle:
+    """Say what a pool does to each connection that is returned (``pool_reset_on_return``)."""
+    return engine.pool._reset_on_return
 
 
 def timeout(engine: Engine) -> float | None:

@@ -25,18 +25,21 @@ from os import getpid
 from time import monotonic
 from typing import Any, Protocol
 
-from . import drivers, faults, pools
-from .drivers import Wire
-from .faults import Row
-from .reads import only_reads
+from sqlalchemy.exc import SQLAlchemyError
 
-__all__ = ["before_first", "put_in"]
+from . import drivers, faults, pools, set_up
+from .drivers import HeldConnection, Wire
+from .faults import Row
+from .statements import only_reads
+
+__all__ = ["before_first", "put_in", "replaced"]
 
 logger = logging.getLogger("holdfast")
 
-_SECONDS = 1.0
+_SECONDS = 0.9
 """A read that took longer than this before its connection was lost is not repeated: it was slow, and what ended it (the
-driver's timeout, somebody's KILL) may have been meant to."""
+driver's timeout, somebody's KILL) may have been meant to. The C library's time limits are whole seconds, and it does
+not tell them from a lost connection."""
 
 
 class Hold(Protocol):
@@ -51,13 +54,14 @@ class Hold(Protocol):
         """Note that a connection was lost while it was used."""
 
 
-def before_first(dead: Any, cause: str, hold: Hold) -> Any:
+def before_first(dead: HeldConnection, cause: str, hold: Hold) -> Any:
     """Put a new connection in the place of one that was lost before anything was sent on it in its checkout.
 
     :param dead: the driver's connection.
     :param cause: why it cannot be used (:class:`~holdfast.counters.Cause`).
     :param hold: its engine's.
-    :return: the new one, or ``None`` when the connection is not (any more) a checkout's of a pool.
+    :return: the new one, or ``None`` when the connection is not (any more) a checkout's of a pool, or has what the
+        application has set up on it.
     :raises: whatever connecting, or a listener to the pool's events, raises.
     """
     connection = _replace(dead, hold)
@@ -70,7 +74,7 @@ def before_first(dead: Any, cause: str, hold: Hold) -> Any:
         hold.where,
         cause,
     )
-    return drivers.unwrap(connection)
+    return connection
 
 
 def put_in(dialect: Any, hold: Hold) -> None:
@@ -103,7 +107,7 @@ def _run(execute: Callable[..., None], cursor: Any, *arguments: Any) -> None:
     try:
         execute(cursor, *arguments)
     except BaseException:
-        _close(cursor)  # SQLAlchemy closes the one that it knows of
+        _close(cursor, arguments[-1].dialect.loaded_dbapi.Error)  # SQLAlchemy closes the one that it knows of
         raise
 
 
@@ -116,13 +120,16 @@ def _new_cursor(hold: Hold, cursor: Any, statement: str, context: Any, error: Ex
     wire = drivers.wire_of(dead)
     if wire is None or row is None or not _was_first(wire, row) or not only_reads(statement):
         return None
-    _close(cursor)
+    if dead._holdfast_time_limit(error) or dead._holdfast_autocommits():
+        return None
+    _close(cursor, context.dialect.loaded_dbapi.Error)
     try:
         connection = _replace(dead, hold)
         if connection is None or _commits_each(connection):
             return None
         again = context.create_cursor()
-    except Exception as failure:  # the application gets the error that it would have got without this
+    except (context.dialect.loaded_dbapi.Error, SQLAlchemyError) as failure:
+        # The application gets the error that it would have got without this.
         logger.info("%s: a read whose connection was lost could not be repeated: %s", hold.where, failure)
         return None
     hold.lost_in_use()
@@ -151,14 +158,45 @@ def _was_first(wire: Wire, row: Row) -> bool:
     )
 
 
-def _replace(dead: Any, hold: Hold) -> Any:
+def replaced(
+    old: HeldConnection, checkout: Any, replace: Callable[[Any], Any]
+) -> HeldConnection | None:
+    """Put a new connection in the place of one that is checked out, if it has all that the old one had.
+
+    :param checkout: SQLAlchemy's proxy (:class:`sqlalchemy.pool.PoolProxiedConnection`) that the old one is in.
+    :param replace: puts the new one there and returns it.
+    :return: the new one, or ``None`` where the application goes by what it has set up on the old one; whatever is
+        checked out then must not be used.
+    :raises: what ``replace`` raises.
+    """
+    made = old._holdfast.set_up
+    if not isinstance(made, set_up.SetUp):
+        return None
+    now = set_up.note(old, checkout.info)
+    if now.has_more_than(made):
+        return None
+    connection = replace(checkout)
+    if connection is None or now.is_told_of_more_than(made, checkout.info):
+        return None
+    new: HeldConnection = drivers.unwrap(connection)
+    wire = drivers.wire_of(new)
+    if wire is not None:
+        wire.keep_record(old._holdfast.record)
+    return new
+
+
+def _replace(dead: HeldConnection, hold: Hold) -> HeldConnection | None:
     """Give the checkout that a connection is in another one, which cannot be replaced in its turn."""
-    wire: Wire = dead._holdfast
+    wire = dead._holdfast
     checkout = wire.checkout() if wire.checkout is not None else None
     if checkout is None or checkout.is_detached or drivers.unwrap(checkout.dbapi_connection) is not dead:
         return None
-    hold.keep_place(wire)
-    connection = pools.replace(checkout)
+
+    def replace(checkout: Any) -> Any:
+        hold.keep_place(wire)
+        return pools.replace(checkout)
+
+    connection = replaced(dead, checkout, replace)
     own = drivers.wire_of(connection)
     if own is not None:
         own.sent = max(own.sent, 1)
@@ -175,8 +213,9 @@ def _commits_each(connection: Any) -> bool:
         cursor.close()
 
 
-def _close(cursor: Any) -> None:
+def _close(cursor: Any, errors: type[Exception]) -> None:
+    """Close a cursor of a connection that is gone: drivers raise some of these then, and nobody needs to know."""
     try:
         cursor.close()
-    except Exception:  # of a connection that is gone
+    except (errors, AttributeError, ReferenceError):
         pass

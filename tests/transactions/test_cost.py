@@ -54,4 +54,4 @@ def test_verification_costs_one_more(proxy: Proxy, engine: Engine) -> None:
     assert commands == {"COM_QUERY": 3 * UNITS}, "INSERT, INSERT, COMMIT"
     assert our_waits == pytest.approx(3, abs=0.4)
     assert proxy.statements[-1] == "COMMIT"
-    assert proxy.statements[-2].startswith("INSERT INTO holdfast_commits")
+    assert proxy.statements[-2].startswith("INSERT INTO `test`.holdfast_commits")

@@ -19,7 +19,7 @@ from tests.conftest import DRIVERS, EngineFactory
 from tests.transactions.conftest import WRITE
 
 Names = Callable[[], list[str]]
-STATEMENTS = ("SELECT name", "UPDATE entry", "INSERT INTO entry", "INSERT INTO holdfast_commits", "COMMIT")
+STATEMENTS = ("SELECT name", "UPDATE entry", "INSERT INTO entry", "INSERT INTO `test`.holdfast_commits", "COMMIT")
 
 
 class Unit:

@@ -13,10 +13,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from .base import HeldConnection, hold, unwrap
+from .commit_record import CommitRecord, CommitState
+from .outside import from_outside
 from .wire import Wire, borrowed
 
 __all__ = [
     "DRIVERS",
+    "CommitRecord",
+    "CommitState",
     "Connect",
     "Driver",
     "HeldConnection",
@@ -24,6 +28,7 @@ __all__ = [
     "borrowed",
     "by_url_name",
     "connecting",
+    "from_outside",
     "hold_connection",
     "is_installed",
     "unwrap",

@@ -28,19 +28,29 @@ the pool's ``reset`` event (isolation-level finalizers run SQL after it and woul
 from __future__ import annotations
 
 import ctypes
+import functools
+import threading
 import weakref
+from collections.abc import Callable
 from os import getpid
+from threading import get_ident
 from time import monotonic
 from typing import Any, TypeVar
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from ..counters import Cause
 from ..faults import error_number, refuses_commit
-from .statements import is_plain_read
+from ..statements import is_plain_read, may_commit, may_follow_rollback, only_reads
+from .outside import from_outside
 from .wire import GONE, Wire
 
-__all__ = ["HeldConnection", "hold", "server_error", "unwrap"]
+__all__ = ["HeldConnection", "alone", "hold", "server_error", "unwrap"]
 
 _CLOSE_SECONDS = 0.2
+_OUT_OF_SYNC = 2014  # CR_COMMANDS_OUT_OF_SYNC
+_READS = 64
+"""So many statements of a transaction are remembered before it is asked whether they only read."""
 
 
 def server_error(number: object) -> bool:
@@ -56,6 +66,49 @@ _INHERITED = (
     "which goes on with them; process {child} was forked from it and cannot commit or read what was begun there. "
     "Call rollback() or close() and begin anew: that is done on a connection of this process's own.)"
 )
+_PARENTS_PART = (
+    "MySQL server has gone away (holdfast: the parent process began this transaction and may have changed something in "
+    "it. Process {child} was forked from it and has only its own part of the transaction, which cannot be committed "
+    "alone. Nothing of it was committed. Call rollback() or close() and begin anew.)"
+)
+_TWO_THREADS = (
+    "{second} used a connection while {first} was in the middle of a command on it. Nothing was sent. A connection, "
+    "and a Session, can serve one thread at a time: give each thread a Session of its own."
+)
+_BUSY = 2000
+"""CR_UNKNOWN_ERROR: neither SQLAlchemy nor holdfast takes it for a lost connection, which the first thread's is not."""
+
+
+def alone(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Let one thread at a time into a method that exchanges something with the server.
+
+    The methods of the hot path have this spelt out.
+
+    :raises: (the method made of it) the driver's ProgrammingError, before anything is sent, when another thread is in
+        the middle of such a method. It names both threads.
+    """
+
+    @functools.wraps(method)
+    def guarded(self: HeldConnection, *args: Any, **kwargs: Any) -> Any:
+        users, own = self._holdfast.users, get_ident()
+        if users.get(0) == own:  # called by another of these methods
+            return method(self, *args, **kwargs)
+        first = users.setdefault(0, own)
+        if first != own:
+            raise self._holdfast_busy_error(first)
+        try:
+            return method(self, *args, **kwargs)
+        finally:
+            users.pop(0, None)
+
+    return guarded
+
+
+def _thread_named(ident: int) -> str:
+    for thread in threading.enumerate():
+        if thread.ident == ident:
+            return f"thread {thread.name!r}"
+    return f"thread {ident}"
 
 
 class HeldConnection:
@@ -73,16 +126,19 @@ class HeldConnection:
         """Return the socket's descriptor, or ``None``."""
         raise NotImplementedError
 
-    def _holdfast_error(self, number: int, text: str) -> Exception:
-        """Make one of the driver's own OperationalErrors."""
+    def _holdfast_error(self, number: int, text: str, kind: str = "OperationalError") -> Exception:
+        """Make one of the driver's own errors.
+
+        :param kind: the name of its class, one of those that PEP 249 has.
+        """
         raise NotImplementedError
 
-    def _holdfast_send_rollback(self) -> None:
-        """Send ROLLBACK without reading the reply."""
+    def _holdfast_send(self, statement: bytes) -> None:
+        """Send a statement that is answered with OK, without reading the reply."""
         raise NotImplementedError
 
-    def _holdfast_read_rollback(self) -> None:
-        """Read the reply to ROLLBACK; raise the driver's error when it is one."""
+    def _holdfast_read_ok(self) -> None:
+        """Read the reply to it; raise the driver's error when it is one."""
         raise NotImplementedError
 
     def _holdfast_has_unread_result(self) -> bool:
@@ -96,12 +152,39 @@ class HeldConnection:
     def _holdfast_left_to_parent(self) -> None:
         """Called in a child. Nothing may be sent or read."""
 
+    def _holdfast_finish_unread(self) -> None:
+        """Read what is left of the last command's reply, where the driver would not do it before the next command.
+
+        :raises: the server's error, when there is one in what was left.
+        """
+
+    def _holdfast_autocommits(self) -> bool:
+        """Say whether the server commits each statement, by the status flags of its last reply."""
+        return False
+
+    def _holdfast_backslash_escapes(self) -> bool | None:
+        """Say whether a backslash in a string is an escape (not with sql_mode NO_BACKSLASH_ESCAPES), if it is known."""
+        return None
+
+    def _holdfast_not_sent(self, error: BaseException) -> bool:
+        """Say whether a driver's error shows that it has not sent the command."""
+        return False
+
+    def _holdfast_time_limit(self, error: BaseException) -> bool:
+        """Say whether a driver's error is the work of a time limit on this side: the server may be busy with the
+        statement still, and whoever set the limit wants to hear of it."""
+        return from_outside(error) is not None or isinstance(error.__cause__ or error.__context__, TimeoutError)
+
+    _holdfast_volatile: frozenset[str] = frozenset()
+    """The attributes of the driver's object that change while it is used; all others are how it was set up."""
+
     # -- the rules ---------------------------------------------------------------------------------------------
 
-    def _holdfast_begin(self, statement: Any = None) -> None:
+    def _holdfast_begin(self, statement: Any = None, *, harmless: bool = False) -> None:
         """Make the connection ready for a command: nothing pending, and no longer clean.
 
         :param statement: its text, when it is a statement.
+        :param harmless: it is none, and is known to begin, change and commit nothing.
         :raises: the driver's OperationalError (2006) when the connection must not be used any more, as when the reply
             to the last command was never read; the driver's error when the pending ROLLBACK turns out to have failed.
         """
@@ -112,36 +195,121 @@ class HeldConnection:
             wire.fault = Cause.INTERRUPTED
         if wire.fault is not None:
             raise self._holdfast_fault_error()
+        if wire.judged and not harmless:
+            self._holdfast_judge(statement)
         if wire.pending:
             self._holdfast_settle()
-        wire.clean = False
         wire.sent += 1
-        if wire.reads_only and (statement is None or not is_plain_read(statement)):
+        if harmless:
+            return
+        wire.clean = False
+        if wire.reads_only:
+            self._holdfast_note(statement)
+
+    def _holdfast_note(self, statement: Any) -> None:
+        """Note what is about to be sent in a transaction that has only read so far.
+
+        :param statement: its text, or ``None`` for another command.
+        """
+        wire = self._holdfast
+        if statement is None or not is_plain_read(statement):
             wire.reads_only = False
+            return
+        wire.reads.append(statement)
+        if len(wire.reads) > _READS:
+            self._holdfast_has_only_read()
+
+    def _holdfast_judge(self, statement: Any) -> None:
+        """Say what a command may commit, to whoever has to know, before it is sent.
+
+        :param statement: its text, or ``None`` for another command, which may do anything.
+        :raises: the driver's OperationalError (2006) when it might commit what belongs to a parent's transaction.
+        """
+        wire = self._holdfast
+        record = wire.record
+        size = len(statement) if statement is not None else 0
+        if record is not None and size > record.largest:
+            record.largest = size
+        if wire.parents_part or (record is not None and not record.may_have_committed):
+            escapes = self._holdfast_backslash_escapes()
+            commits = statement is None or may_commit(statement, backslash_escapes=escapes)
+            if commits and wire.parents_part:
+                wire.fault = Cause.INHERITED
+                raise self._holdfast_fault_error()
+            if record is not None and (
+                commits or (self._holdfast_autocommits() and not only_reads(statement, backslash_escapes=escapes))
+            ):
+                record.commits_by_itself()
+
+    def _holdfast_note_error(self, error: Exception) -> None:
+        """Note an error that the server has answered with, for whoever keeps account of the transaction."""
+        record = self._holdfast.record
+        if record is not None and server_error(error_number(error)):
+            record.errors.append(error)
+
+    def _holdfast_may_pipeline(self, statement: Any) -> bool:
+        """Say whether a statement may be sent behind the ROLLBACK whose reply is pending."""
+        wire = self._holdfast
+        if not wire.pipeline or wire.fault is not None or not may_follow_rollback(statement):
+            return False
+        # In AUTOCOMMIT it would stay, also when the ROLLBACK has failed and the statement is told to have failed.
+        return not self._holdfast_autocommits() or only_reads(
+            statement, backslash_escapes=self._holdfast_backslash_escapes()
+        )
+
+    def _holdfast_pipelined(self, statement: Any) -> None:
+        """Note that the statement sent behind a ROLLBACK is the first since, now that the ROLLBACK was answered."""
+        wire = self._holdfast
+        wire.counters.statements_pipelined += 1
+        wire.reads_only = is_plain_read(statement)
+        wire.reads = [statement] if wire.reads_only else []
+
+    def _holdfast_has_only_read(self) -> bool:
+        """Say whether it is certain that nothing was changed or locked since the last COMMIT or ROLLBACK."""
+        wire = self._holdfast
+        if wire.clean or wire.pending:
+            return True
+        reads, wire.reads = wire.reads, []
+        if wire.reads_only:
+            escapes = self._holdfast_backslash_escapes()
+            wire.reads_only = all(only_reads(read, backslash_escapes=escapes) for read in reads)
+        return wire.reads_only
 
     def _holdfast_settle(self, *, statement_behind: bool = False) -> None:
         """Read the reply to the ROLLBACK that was sent, waiting for it if it has not arrived.
 
         :param statement_behind: a statement was sent after it, whose reply is still to be read.
-        :raises: the driver's error, and only that; the connection then has a fault.
+        :raises: the driver's error, and only that; the connection then has a fault. What a signal's handler raises
+            passes through.
         """
         wire = self._holdfast
         wire.pending = False
         wire.in_flight = True
         try:
-            self._holdfast_read_rollback()
-        except self._holdfast_errors as error:
-            wire.fault = Cause.ROLLBACK_REFUSED if server_error(error_number(error)) else Cause.CLOSED
-            raise
-        except (OSError, AttributeError, ValueError) as error:  # a driver reading from what it has closed itself
-            wire.fault = Cause.CLOSED
+            self._holdfast_read_ok()
+        except (self._holdfast_errors, OSError, AttributeError, ValueError) as error:
+            outside = from_outside(error)
+            if outside is not None:
+                wire.fault = Cause.INTERRUPTED
+                raise outside from None
+            if isinstance(error, self._holdfast_errors):
+                wire.fault = Cause.ROLLBACK_REFUSED if server_error(error_number(error)) else Cause.CLOSED
+                raise
+            wire.fault = Cause.CLOSED  # a driver reading from what it has closed itself
             raise self._holdfast_error(2013, "Lost connection to MySQL server during ROLLBACK") from error
         wire.in_flight = statement_behind
         wire.clean = not statement_behind
         wire.reads_only = True
+        wire.reads = []
+
+    def _holdfast_busy_error(self, first: int) -> Exception:
+        names = _thread_named(first), _thread_named(get_ident())
+        return self._holdfast_error(_BUSY, _TWO_THREADS.format(first=names[0], second=names[1]), "ProgrammingError")
 
     def _holdfast_fault_error(self) -> Exception:
         fault = self._holdfast.fault
+        if fault is Cause.INHERITED and self._holdfast.parents_part:
+            return self._holdfast_error(2006, _PARENTS_PART.format(child=getpid()))
         if fault is Cause.INHERITED:
             return self._holdfast_error(2006, _INHERITED.format(parent=abs(self._holdfast.pid), child=getpid()))
         return self._holdfast_error(2006, f"MySQL server has gone away (holdfast: this connection was {fault})")
@@ -160,8 +328,11 @@ class HeldConnection:
             if not found and wire.fault is None and not wire.in_flight:
                 return None if not wire.exclusive or self._holdfast_is_open() else Cause.CLOSED
             return self._holdfast_diagnose(found[0][1] if found else 0)
-        except Exception:  # whatever a driver makes of being asked: not a connection to go on with
-            wire.fault = Cause.CLOSED
+        except (self._holdfast_errors, OSError, AttributeError, ValueError, TypeError) as error:
+            wire.fault = wire.fault or Cause.CLOSED  # whatever a driver makes of being asked: not one to go on with
+            outside = from_outside(error)
+            if outside is not None:
+                raise outside from None
             return wire.fault
 
     def _holdfast_diagnose(self, events: int) -> str | None:
@@ -189,13 +360,17 @@ class HeldConnection:
     def _holdfast_probe(self, wait_seconds: float) -> str | None:
         """Make one round trip that takes ``wait_seconds`` at the most; say what is wrong, or ``None``.
 
-        A ROLLBACK is sent, because its reply is known to every driver's adapter; one still pending serves as well.
+        A ROLLBACK is sent, because the reply to one that is pending still serves as well. Not where a transaction may
+        be open (``pool_reset_on_return=None``): it goes on, and something is sent that does nothing.
         """
         wire = self._holdfast
         if wire.poll is None or not wire.probe:
             return None
         wire.counters.probes += 1
         if not wire.pending:
+            if not wire.clean:
+                cause: str | None = self._holdfast_probe_open(wait_seconds)
+                return cause
             try:
                 self._holdfast_defer_rollback()
             except self._holdfast_errors:
@@ -205,6 +380,26 @@ class HeldConnection:
         wire.pending = False  # nobody is to wait for that reply again, least of all close()
         wire.fault = Cause.SILENT
         return wire.fault
+
+    @alone
+    def _holdfast_probe_open(self, wait_seconds: float) -> str | None:
+        wire = self._holdfast
+        cause: str | None = self._holdfast_look()
+        if cause is not None:
+            return cause
+        wire.in_flight = True
+        try:
+            self._holdfast_send(b"DO 0")
+            if not wire.events(wait_seconds):
+                wire.fault = Cause.SILENT
+                return wire.fault
+            self._holdfast_read_ok()
+        except self._holdfast_errors as error:
+            if not server_error(error_number(error)):  # a server's error is an answer, too
+                wire.fault = Cause.CLOSED
+                return wire.fault
+        wire.in_flight = False
+        return self._holdfast_look()
 
     # -- the driver's methods, held ----------------------------------------------------------------------------
 
@@ -240,7 +435,7 @@ class HeldConnection:
         wire.fault = cause
         try:
             return wire.owner.replace(self, cause)
-        except Exception as error:
+        except (self._holdfast_errors, SQLAlchemyError) as error:
             raise self._holdfast_fault_error() from error
 
     def rollback(self) -> None:
@@ -250,10 +445,12 @@ class HeldConnection:
         session the server rolls back.
         """
         wire = self._holdfast
+        if wire.users and wire.users.get(0) != get_ident():
+            raise self._holdfast_busy_error(wire.users.get(0, 0))
         if wire.pid != getpid():
             wire.notice_fork()  # nothing to roll back here
         elif not wire.exclusive:
-            wire.stock.rollback(self)
+            self._holdfast_stock_rollback()
         elif wire.fault is not None:
             pass  # it goes with the connection
         elif wire.in_flight:
@@ -271,37 +468,63 @@ class HeldConnection:
             wire.counters.rollbacks_deferred += 1
         else:
             self._holdfast_stock_rollback()
+        wire.begun = False
+        if wire.parents_part:
+            wire.belong_to_parents(False)
 
+    @alone
     def _holdfast_stock_rollback(self) -> None:
         wire = self._holdfast
         wire.stock.rollback(self)
         wire.clean = wire.reads_only = True
+        wire.reads = []
+        if wire.record is not None:
+            wire.record.rolled_back()
 
+    @alone
     def _holdfast_defer_rollback(self) -> None:
         wire = self._holdfast
         wire.in_flight = True  # until it has gone out whole
-        self._holdfast_send_rollback()
+        self._holdfast_send(b"ROLLBACK")
         wire.pending = True
         wire.in_flight = False
+        if wire.record is not None:
+            wire.record.rolled_back()
 
+    @alone
     def commit(self) -> None:
         """Commit, and wait for the reply: never deferred, never pipelined, never repeated.
 
-        A connection that can be seen to be closed raises the driver's error (2006) before anything is sent.
+        What is left of an earlier reply is read first, and an error in it is raised, before anything is sent. A
+        connection that can be seen to be closed raises the driver's error (2006) before that, too.
         """
         wire = self._holdfast
-        self._holdfast_begin()
+        if wire.pid == getpid() and wire.fault is None and not wire.in_flight:
+            self._holdfast_finish_unread()
+        self._holdfast_begin(harmless=not wire.parents_part)
         if wire.exclusive and wire.hung_up():
             wire.fault = Cause.CLOSED
             raise self._holdfast_fault_error()
-        wire.committing = True
+        record, judged = wire.record, wire.judged
+        wire.judged = False  # the COMMIT that the driver sends is this one
+        if record is not None:
+            record.sending()
         try:
             wire.stock.commit(self)
         except self._holdfast_errors as error:
-            wire.committing = not refuses_commit(error)
+            if record is not None:
+                if self._holdfast_not_sent(error):
+                    record.not_sent()
+                elif refuses_commit(error):
+                    record.answered(refused=True)
             raise
-        wire.committing = False
+        finally:
+            wire.judged = judged
+        if record is not None:
+            record.answered(refused=False)
+        wire.begun = False
         wire.clean = wire.reads_only = True
+        wire.reads = []
 
     def close(self) -> None:
         """Close, reading a pending reply first if it comes soon, so that the server does not count an aborted
@@ -311,6 +534,10 @@ class HeldConnection:
             wire.notice_fork()
             if not self._holdfast_is_harmless():
                 return
+        if wire.users and wire.users.get(0) != get_ident():
+            # Another thread is inside the driver with it: only the session ends now, the object when that one is out.
+            wire.give_up(wire.fault or Cause.INTERRUPTED)
+            return
         try:
             if wire.pending and not wire.in_flight and wire.fault is None:
                 try:

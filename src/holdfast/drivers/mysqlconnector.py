@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from os import getpid
+from threading import get_ident
 from typing import Any
 
 from mysql.connector import HAVE_CEXT, errors
@@ -19,18 +20,40 @@ from mysql.connector.connection import MySQLConnection as PureConnection
 from mysql.connector.constants import ClientFlag, ServerCmd
 
 from ..counters import Cause
+from ..statements import may_commit
 from . import sockets
 from .base import HeldConnection, server_error
-from .statements import is_plain_read, may_follow_rollback
 from .wire import Wire
 
 __all__ = ["CMySQLConnection", "MySQLConnection", "connecting", "prepare", "prepare_c"]
+
+
+_OUT_OF_SYNC = 2014  # CR_COMMANDS_OUT_OF_SYNC
+_AUTOCOMMIT, _NO_BACKSLASH_ESCAPES = 0x0002, 0x0200
+"""The server's status flags SERVER_STATUS_AUTOCOMMIT and SERVER_STATUS_NO_BACKSLASH_ESCAPES. The first is missing in
+the driver's constants."""
+_HARMLESS = frozenset(
+    {
+        ServerCmd.DEBUG,
+        ServerCmd.INIT_DB,
+        ServerCmd.PING,
+        ServerCmd.SET_OPTION,
+        ServerCmd.STATISTICS,
+        ServerCmd.STMT_CLOSE,
+        ServerCmd.STMT_FETCH,
+        ServerCmd.STMT_RESET,
+        ServerCmd.STMT_SEND_LONG_DATA,
+    }
+)
+"""Commands without a statement that commit nothing."""
 
 
 def prepare(connection: Any, wire: Wire) -> None:
     """Switch off what a subclass of the application's does not allow."""
     if type(connection).rollback is not PureConnection.rollback:
         wire.defer = False
+    # No reply has told the flags yet; the driver has just switched this on or off.
+    wire.status = _AUTOCOMMIT if getattr(connection, "_autocommit", False) else 0
 
 
 def prepare_c(connection: Any, wire: Wire) -> None:
@@ -54,8 +77,22 @@ class _Connector(HeldConnection):
 
     _holdfast_errors = errors.Error
 
-    def _holdfast_error(self, number: int, text: str) -> Exception:
-        return errors.OperationalError(msg=text, errno=number, sqlstate="HY000")
+    def _holdfast_error(self, number: int, text: str, kind: str = "OperationalError") -> Exception:
+        error: Exception = getattr(errors, kind)(msg=text, errno=number, sqlstate="HY000")
+        return error
+
+    def _holdfast_flags(self) -> int:
+        """Return the server's status flags as of its last reply."""
+        raise NotImplementedError
+
+    def _holdfast_autocommits(self) -> bool:
+        return bool(self._holdfast_flags() & _AUTOCOMMIT)
+
+    def _holdfast_backslash_escapes(self) -> bool | None:
+        return not self._holdfast_flags() & _NO_BACKSLASH_ESCAPES
+
+    def _holdfast_time_limit(self, error: BaseException) -> bool:
+        return _is_timeout(error) or HeldConnection._holdfast_time_limit(self, error)
 
     disconnect = HeldConnection.close  # the driver's is its own close() under a second name
 
@@ -87,26 +124,43 @@ class _Connector(HeldConnection):
         wire = self._holdfast
         if wire.pid != getpid():
             wire.notice_fork()
-        if not wire.depth and (wire.in_flight or wire.fault is not None):
-            self._holdfast_begin()  # raises
-        wire.depth += 1
-        wire.in_flight = True
-        finished = False
+        users, own = wire.users, get_ident()
+        outermost = users.get(0) != own
+        if outermost and users.setdefault(0, own) != own:
+            raise self._holdfast_busy_error(users.get(0, 0))
         try:
-            value = call(*args, **kwargs)
-            finished = True
-            return value
-        except errors.Error as error:
-            # Answered with an error, or refused before anything was sent: in step either way. A client error is not.
-            finished = True
-            timed_out = isinstance(error, (errors.ReadTimeoutError, errors.WriteTimeoutError))  # errno 3024, made up
-            if timed_out or (not server_error(error.errno) and error.errno not in (-1, None)):
-                wire.fault = Cause.LOST_IN_USE
-            raise
+            if not wire.depth and (wire.in_flight or wire.fault is not None):
+                self._holdfast_begin(harmless=True)  # raises
+            if wire.fault is not None:
+                raise self._holdfast_fault_error()
+            wire.depth += 1
+            wire.in_flight = True
+            finished = False
+            try:
+                value = call(*args, **kwargs)
+                finished = True
+                return value
+            except errors.Error as error:
+                # Answered with an error, or refused before anything was sent: in step either way. A client error is
+                # not.
+                finished = True
+                if _is_timeout(error) or (not server_error(error.errno) and error.errno not in (-1, None)):
+                    wire.fault = Cause.LOST_IN_USE
+                elif wire.depth == 1:
+                    self._holdfast_note_error(error)
+                raise
+            finally:
+                wire.depth -= 1
+                if finished and not wire.depth:
+                    wire.in_flight = False
         finally:
-            wire.depth -= 1
-            if finished and not wire.depth:
-                wire.in_flight = False
+            if outermost:
+                users.pop(0, None)
+
+
+def _is_timeout(error: BaseException) -> bool:
+    """Say whether the driver's own time limit was up: errno 3024, made up."""
+    return isinstance(error, (errors.ReadTimeoutError, errors.WriteTimeoutError))
 
 
 class MySQLConnection(_Connector):
@@ -123,35 +177,95 @@ class MySQLConnection(_Connector):
     def _holdfast_has_unread_result(self) -> bool:
         return bool(self.unread_result or self._have_next_result)  # type: ignore[attr-defined]
 
-    def _holdfast_send_rollback(self) -> None:
+    _holdfast_volatile = frozenset(
+        "_columns_desc _handshake _have_next_result _in_transaction _local_infile_filenames _prepared_statements "
+        "_protocol _query _query_attrs _server_info _server_version _socket _sql_mode _ssl_active _unread_result "
+        "_warning_count".split()
+    )
+
+    def _holdfast_send(self, statement: bytes) -> None:
         attributes = self._client_flags & ClientFlag.CLIENT_QUERY_ATTRIBUTES  # type: ignore[attr-defined]
         # COM_QUERY with query attributes starts with their number (0) and the number of sets (1).
-        packet = b"\x00\x01ROLLBACK" if attributes else b"ROLLBACK"
+        packet = b"\x00\x01" + statement if attributes else statement
         self._holdfast.stock._send_cmd(self, ServerCmd.QUERY, packet, expect_response=False)
 
-    def _holdfast_read_rollback(self) -> None:
+    def _holdfast_read_ok(self) -> None:
         self._handle_ok(self._socket.recv(self._read_timeout))  # type: ignore[attr-defined]
+
+    def _holdfast_flags(self) -> int:
+        return self._holdfast.status or 0
+
+    def _handle_server_status(self, flags: int) -> None:
+        self._holdfast.status = flags
+        self._holdfast.stock._handle_server_status(self, flags)
+
+    def _holdfast_finish_unread(self) -> None:
+        """Read the results that are left of a procedure or of several statements.
+
+        The driver reads what is left of one result before the next command, or refuses that. It forgets that more may
+        follow, and takes the next one's reply, or the last OK, for the reply to the new command.
+
+        :raises: the server's error, when the procedure has failed after the results that were read.
+        """
+        this: Any = self
+        if not (this._have_next_result or this.unread_result):
+            return
+        if this.unread_result:
+            this.handle_unread_result()  # raises InternalError where the rows are to be read by the application
+        while this._have_next_result:
+            this._have_next_result = False  # what follows says whether there is one more; an error is the last
+            result = self._holdfast_reply(self._holdfast_next_result)
+            if "columns" in result:
+                self.get_rows()
+
+    def _holdfast_next_result(self) -> Any:
+        this: Any = self
+        return this._handle_result(this._socket.recv(this._read_timeout))
+
+    def _holdfast_reply(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Run one of the driver's methods that reads a reply to its end.
+
+        It is never called inside another one, but by a signal's handler: that would read the rest of the other reply.
+        """
+        wire = self._holdfast
+        if wire.users and wire.users.get(0) != get_ident():
+            raise self._holdfast_busy_error(wire.users.get(0, 0))
+        if wire.whole or wire.replying:
+            wire.fault = wire.fault or Cause.INTERRUPTED
+            raise self._holdfast_fault_error()
+        wire.whole = True
+        try:
+            return self._holdfast_exchange(call, self, *args, **kwargs)
+        finally:
+            wire.whole = wire.replying = False
 
     def _send_cmd(self, command: int, argument: Any = None, *args: Any, **kwargs: Any) -> Any:
         wire = self._holdfast
         if wire.pid != getpid():
             wire.notice_fork()
+        if wire.users and wire.users.get(0) != get_ident():
+            raise self._holdfast_busy_error(wire.users.get(0, 0))
+        if wire.replying:
+            wire.fault = wire.fault or Cause.INTERRUPTED
+            raise self._holdfast_fault_error()
+        if self._have_next_result and not wire.in_flight:  # type: ignore[attr-defined]
+            self._holdfast_finish_unread()
         expected = kwargs.get("expect_response", True)
         statement = None
-        if command == ServerCmd.QUERY:
+        if command in (ServerCmd.QUERY, ServerCmd.STMT_PREPARE):
             # With query attributes the text comes behind their number (0) and the number of sets (1).
             statement = argument[2:] if argument[:2] == b"\x00\x01" else argument
             wire.statement = statement if len(statement) < 500 else statement[:200]
         if (
             wire.pending
-            and wire.pipeline
             and (wire.depth or not wire.in_flight)
-            and wire.fault is None
+            and command == ServerCmd.QUERY
             and expected
             and not args
-            and statement is not None
-            and may_follow_rollback(statement)
+            and self._holdfast_may_pipeline(statement)
         ):
+            if wire.judged:
+                self._holdfast_judge(statement)
             wire.in_flight = True
             wire.sent += 1
             wire.depth += 1
@@ -160,18 +274,42 @@ class MySQLConnection(_Connector):
                 self._holdfast_settle(statement_behind=True)
             finally:
                 wire.depth -= 1
-            wire.counters.statements_pipelined += 1
-            wire.reads_only = is_plain_read(statement)
+            self._holdfast_pipelined(statement)
             wire.in_flight = bool(wire.depth)  # _holdfast_exchange() takes it from here
-            return self._holdfast_exchange(
-                self._socket.recv,  # type: ignore[attr-defined]
-                kwargs.get("read_timeout") or self._read_timeout,  # type: ignore[attr-defined]
-            )
-        self._holdfast_begin(statement)
-        packet = self._holdfast_exchange(wire.stock._send_cmd, self, command, argument, *args, **kwargs)
+            wire.replying = True
+            try:
+                return self._holdfast_exchange(
+                    self._socket.recv,  # type: ignore[attr-defined]
+                    kwargs.get("read_timeout") or self._read_timeout,  # type: ignore[attr-defined]
+                )
+            finally:
+                wire.replying = wire.whole
+        self._holdfast_begin_command(command, statement)
+        wire.replying = expected
+        try:
+            packet = self._holdfast_exchange(wire.stock._send_cmd, self, command, argument, *args, **kwargs)
+        finally:
+            wire.replying = wire.whole and expected
         if statement is not None and not expected:
             wire.in_flight = True  # somebody else is going to read the reply, or not
         return packet
+
+    def _holdfast_begin_command(self, command: int, statement: Any) -> None:
+        """Make the connection ready for a command; see :meth:`_holdfast_begin`."""
+        wire = self._holdfast
+        if command == ServerCmd.STMT_PREPARE:
+            escapes = self._holdfast_backslash_escapes()
+            wire.prepared_may_commit = wire.prepared_may_commit or may_commit(statement, backslash_escapes=escapes)
+            self._holdfast_begin(harmless=True)
+            wire.clean = wire.reads_only = False
+        else:
+            judged = wire.judged
+            if command == ServerCmd.STMT_EXECUTE and not wire.prepared_may_commit:
+                wire.judged = False  # it was, when it was prepared
+            try:
+                self._holdfast_begin(statement, harmless=command in _HARMLESS)
+            finally:
+                wire.judged = judged
 
     def rollback(self) -> None:
         # The driver reads what is left of a result before it rolls back; further result sets it would trip over.
@@ -180,24 +318,29 @@ class MySQLConnection(_Connector):
         HeldConnection.rollback(self)
 
     def cmd_query(self, *args: Any, **kwargs: Any) -> Any:
-        return self._holdfast_exchange(self._holdfast.stock.cmd_query, self, *args, **kwargs)
+        self._holdfast_finish_unread()
+        return self._holdfast_reply(self._holdfast.stock.cmd_query, *args, **kwargs)
 
     def get_rows(self, *args: Any, **kwargs: Any) -> Any:
-        return self._holdfast_exchange(self._holdfast.stock.get_rows, self, *args, **kwargs)
+        return self._holdfast_reply(self._holdfast.stock.get_rows, *args, **kwargs)
 
     def cmd_statistics(self) -> Any:
-        self._holdfast_begin()
+        self._holdfast_finish_unread()
+        self._holdfast_begin(harmless=True)
         return self._holdfast_exchange(self._holdfast.stock.cmd_statistics, self)
 
     def cmd_change_user(self, *args: Any, **kwargs: Any) -> Any:
+        self._holdfast_finish_unread()
         self._holdfast_begin()
         return self._holdfast_exchange(self._holdfast.stock.cmd_change_user, self, *args, **kwargs)
 
     def cmd_stmt_prepare(self, *args: Any, **kwargs: Any) -> Any:
-        return self._holdfast_exchange(self._holdfast.stock.cmd_stmt_prepare, self, *args, **kwargs)
+        self._holdfast_finish_unread()
+        return self._holdfast_reply(self._holdfast.stock.cmd_stmt_prepare, *args, **kwargs)
 
     def cmd_stmt_execute(self, *args: Any, **kwargs: Any) -> Any:
-        return self._holdfast_exchange(self._holdfast.stock.cmd_stmt_execute, self, *args, **kwargs)
+        self._holdfast_finish_unread()
+        return self._holdfast_reply(self._holdfast.stock.cmd_stmt_execute, *args, **kwargs)
 
 
 class CMySQLConnection(_Connector):
@@ -216,6 +359,17 @@ class CMySQLConnection(_Connector):
     def _holdfast_has_unread_result(self) -> bool:
         return bool(self.unread_result)  # type: ignore[attr-defined]
 
+    def _holdfast_flags(self) -> int:
+        return int(self._server_status)  # type: ignore[attr-defined]
+
+    def _holdfast_not_sent(self, error: BaseException) -> bool:
+        return getattr(error, "errno", None) == _OUT_OF_SYNC
+
+    _holdfast_volatile = frozenset(
+        "_cmysql _columns _handshake _local_infile_filenames _query _query_attrs _server_info _server_version _socket "
+        "_sql_mode _unread_result".split()
+    )
+
     @property
     def autocommit(self) -> bool:
         return bool(self._holdfast.stock.autocommit.fget(self))
@@ -231,13 +385,13 @@ class CMySQLConnection(_Connector):
 
     @database.setter
     def database(self, value: str) -> None:
-        self._holdfast_begin()
+        self._holdfast_begin(harmless=True)
         self._holdfast.stock.database.fset(self, value)
 
 
-def _begins(name: str) -> Callable[..., Any]:
+def _begins(name: str, *, text: bool = False, harmless: bool = False) -> Callable[..., Any]:
     def method(self: CMySQLConnection, *args: Any, **kwargs: Any) -> Any:
-        self._holdfast_begin()
+        self._holdfast_begin(_as_text(args[0]) if text and args else None, harmless=harmless)
         call = getattr(self._holdfast.stock, name)
         return self._holdfast_exchange(call, self, *args, **kwargs)
 
@@ -245,21 +399,21 @@ def _begins(name: str) -> Callable[..., Any]:
     return method
 
 
+def _as_text(statement: Any) -> Any:
+    return statement if isinstance(statement, (str, bytes, bytearray)) else None
+
+
 # The C extension has no single place through which commands go.
+for _name in ("_execute_query", "cmd_query", "info_query"):
+    setattr(CMySQLConnection, _name, _begins(_name, text=True))
+for _name in ("cmd_init_db", "cmd_statistics", "cmd_stmt_close", "cmd_stmt_reset", "set_character_set_name"):
+    setattr(CMySQLConnection, _name, _begins(_name, harmless=True))
 for _name in (
-    "_execute_query",
     "cmd_change_user",
-    "cmd_init_db",
-    "cmd_query",
     "cmd_refresh",
     "cmd_reset_connection",
     "cmd_shutdown",
-    "cmd_statistics",
-    "cmd_stmt_close",
     "cmd_stmt_execute",
     "cmd_stmt_prepare",
-    "cmd_stmt_reset",
-    "info_query",
-    "set_character_set_name",
 ):
     setattr(CMySQLConnection, _name, _begins(_name))

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from os import getpid
+from threading import get_ident
 from typing import Any
 
 import MySQLdb
 from MySQLdb import connections
 
 from ..counters import Cause
-from .base import HeldConnection, server_error
-from .statements import is_plain_read, may_follow_rollback
+from .base import HeldConnection, alone, server_error
 from .wire import Wire
 
 __all__ = ["MySQLdbConnection", "connecting", "prepare"]
@@ -74,8 +74,8 @@ class MySQLdbConnection(HeldConnection):
         except MySQLdb.MySQLError:
             return None
 
-    def _holdfast_error(self, number: int, text: str) -> Exception:
-        error: Exception = MySQLdb.OperationalError(number, text)
+    def _holdfast_error(self, number: int, text: str, kind: str = "OperationalError") -> Exception:
+        error: Exception = getattr(MySQLdb, kind)(number, text)
         return error
 
     def _holdfast_is_open(self) -> bool:
@@ -87,17 +87,31 @@ class MySQLdbConnection(HeldConnection):
         wire = self._holdfast
         number = error.args[0] if error.args else None
         wire.in_flight = False
-        if not server_error(number):
+        if server_error(number):
+            self._holdfast_note_error(error)
+        else:
             wire.fault = Cause.INTERRUPTED if number == _OUT_OF_SYNC else Cause.LOST_IN_USE
 
     def _holdfast_has_unread_result(self) -> bool:
         return _more_results is not None and bool(_more_results(self))
 
-    def _holdfast_send_rollback(self) -> None:
-        _send_query(self, b"ROLLBACK")
+    def _holdfast_send(self, statement: bytes) -> None:
+        _send_query(self, statement)
 
-    def _holdfast_read_rollback(self) -> None:
+    def _holdfast_read_ok(self) -> None:
         _read_query_result(self)
+
+    def _holdfast_autocommits(self) -> bool:
+        return bool(self.get_autocommit())  # type: ignore[attr-defined]
+
+    def _holdfast_backslash_escapes(self) -> bool | None:
+        # The library escapes as the session's sql_mode wants it.
+        return bool(self.escape_string(b"\\") == b"\\\\")  # type: ignore[attr-defined]
+
+    def _holdfast_not_sent(self, error: BaseException) -> bool:
+        return error.args[:1] == (_OUT_OF_SYNC,)
+
+    _holdfast_volatile = frozenset({"messages"})
 
     def rollback(self) -> None:
         """Roll back; a connection whose result was never fetched (2014) is given up instead."""
@@ -112,56 +126,68 @@ class MySQLdbConnection(HeldConnection):
         wire = self._holdfast
         if wire.pid != getpid():
             wire.notice_fork()
-        if wire.charset_is_set:
-            wire.charset_is_set = False
-            # SQLAlchemy's dialect repeats the SET NAMES that the driver sent while connecting.
-            if query == b"SET NAMES " + self.character_set_name().encode():  # type: ignore[attr-defined]
-                return
-        pipelined = (
-            wire.pending and wire.pipeline and not wire.in_flight and wire.fault is None and may_follow_rollback(query)
-        )
-        if not pipelined and (wire.pending or wire.in_flight or wire.fault is not None):
-            self._holdfast_begin(query)
-        else:
-            wire.sent += 1
-        wire.clean = False
-        wire.statement = query if len(query) < 500 else query[:200]
-        wire.in_flight = True
-        wire.depth += 1  # a subclass's query() may call send_query()
+        users, own = wire.users, get_ident()
+        outermost = users.get(0) != own
+        if outermost and users.setdefault(0, own) != own:
+            raise self._holdfast_busy_error(users.get(0, 0))
         try:
-            if pipelined:
-                _send_query(self, bytes(query) if isinstance(query, bytearray) else query)
-                self._holdfast_settle(statement_behind=True)
-                wire.counters.statements_pipelined += 1
-                wire.reads_only = is_plain_read(query)
-                _read_query_result(self)
+            if wire.charset_is_set:
+                wire.charset_is_set = False
+                # SQLAlchemy's dialect repeats the SET NAMES that the driver sent while connecting.
+                if query == b"SET NAMES " + self.character_set_name().encode():  # type: ignore[attr-defined]
+                    return
+            pipelined = wire.pending and not wire.in_flight and self._holdfast_may_pipeline(query)
+            if not pipelined and (wire.pending or wire.in_flight or wire.fault is not None):
+                self._holdfast_begin(query)
             else:
-                wire.reads_only = wire.reads_only and is_plain_read(query)
-                wire.stock.query(self, query)
-        except MySQLdb.MySQLError as error:
-            self._holdfast_failed(error)
-            raise
+                if wire.judged:
+                    self._holdfast_judge(query)
+                wire.sent += 1
+                if wire.reads_only and not pipelined:
+                    self._holdfast_note(query)
+            wire.clean = False
+            wire.statement = query if len(query) < 500 else query[:200]
+            wire.in_flight = True
+            wire.depth += 1  # a subclass's query() may call send_query()
+            try:
+                if pipelined:
+                    _send_query(self, bytes(query) if isinstance(query, bytearray) else query)
+                    self._holdfast_settle(statement_behind=True)
+                    self._holdfast_pipelined(query)
+                    _read_query_result(self)
+                else:
+                    wire.stock.query(self, query)
+            except MySQLdb.MySQLError as error:
+                self._holdfast_failed(error)
+                raise
+            finally:
+                wire.depth -= 1
+            wire.in_flight = False
         finally:
-            wire.depth -= 1
-        wire.in_flight = False
+            if outermost:
+                users.pop(0, None)
 
+    @alone
     def autocommit(self, on: Any) -> None:
         if bool(on) != self.get_autocommit():  # type: ignore[attr-defined]
             self._holdfast_begin()
         self._holdfast.stock.autocommit(self, on)
 
+    @alone
     def ping(self, *args: Any) -> None:
-        self._holdfast_begin()
+        self._holdfast_begin(harmless=True)
         self._holdfast.stock.ping(self, *args)
         if not self._holdfast.same_socket():  # ping(True) may have reconnected
             self._holdfast.watch(self._holdfast_fd())
 
+    @alone
     def send_query(self, query: Any) -> None:
         if not self._holdfast.depth:
-            self._holdfast_begin()
+            self._holdfast_begin(query)
         self._holdfast.in_flight = True
         self._holdfast.stock.send_query(self, query)
 
+    @alone
     def read_query_result(self) -> None:
         try:
             _read_query_result(self)
@@ -170,34 +196,42 @@ class MySQLdbConnection(HeldConnection):
             raise
         self._holdfast.in_flight = False
 
+    @alone
     def change_user(self, *args: Any, **kwargs: Any) -> None:
         self._holdfast_begin()
         self._holdfast.stock.change_user(self, *args, **kwargs)
 
+    @alone
     def dump_debug_info(self) -> None:
-        self._holdfast_begin()
+        self._holdfast_begin(harmless=True)
         self._holdfast.stock.dump_debug_info(self)
 
+    @alone
     def kill(self, thread_id: int) -> None:
-        self._holdfast_begin()
+        self._holdfast_begin(harmless=True)
         self._holdfast.stock.kill(self, thread_id)
 
+    @alone
     def select_db(self, database: str) -> None:
-        self._holdfast_begin()
+        self._holdfast_begin(harmless=True)
         self._holdfast.stock.select_db(self, database)
 
+    @alone
     def set_character_set(self, charset: str, *args: Any) -> None:
-        self._holdfast_begin()
+        self._holdfast_begin(harmless=True)
         self._holdfast.stock.set_character_set(self, charset, *args)
 
+    @alone
     def set_server_option(self, option: int) -> int:
-        self._holdfast_begin()
+        self._holdfast_begin(harmless=True)
         return int(self._holdfast.stock.set_server_option(self, option))
 
+    @alone
     def shutdown(self) -> None:
         self._holdfast_begin()
         self._holdfast.stock.shutdown(self)
 
+    @alone
     def stat(self) -> str:
-        self._holdfast_begin()
+        self._holdfast_begin(harmless=True)
         return str(self._holdfast.stock.stat(self))

@@ -11,14 +11,14 @@ import os
 import ssl
 from collections.abc import Callable
 from os import getpid
+from threading import get_ident
 from typing import Any
 
 from pymysql import connections, err
-from pymysql.constants import COMMAND, CR
+from pymysql.constants import COMMAND, CR, SERVER_STATUS
 
 from ..counters import Cause
-from .base import HeldConnection
-from .statements import is_plain_read, may_follow_rollback
+from .base import HeldConnection, alone
 from .wire import Wire
 
 __all__ = ["PyMySQLConnection", "connecting", "prepare"]
@@ -28,6 +28,10 @@ def prepare(connection: Any, wire: Wire) -> None:
     """Switch off what a subclass of the application's does not allow."""
     if type(connection).rollback is not connections.Connection.rollback:
         wire.defer = False
+
+
+_HARMLESS = frozenset({COMMAND.COM_INIT_DB, COMMAND.COM_PING, COMMAND.COM_PROCESS_KILL, COMMAND.COM_STATISTICS})
+"""Commands without a statement that commit nothing."""
 
 
 class _InheritedResult(connections.MySQLResult):
@@ -49,8 +53,9 @@ class PyMySQLConnection(HeldConnection):
         sock = self._sock  # type: ignore[attr-defined]
         return None if sock is None else sock.fileno()
 
-    def _holdfast_error(self, number: int, text: str) -> Exception:
-        return err.OperationalError(number, text)
+    def _holdfast_error(self, number: int, text: str, kind: str = "OperationalError") -> Exception:
+        error: Exception = getattr(err, kind)(number, text)
+        return error
 
     def _holdfast_is_open(self) -> bool:
         return self._sock is not None  # type: ignore[attr-defined]
@@ -63,37 +68,52 @@ class PyMySQLConnection(HeldConnection):
         if type(self._result) is connections.MySQLResult:  # type: ignore[attr-defined]
             self._result.__class__ = _InheritedResult  # type: ignore[attr-defined]
 
-    def _holdfast_send_rollback(self) -> None:
-        self._holdfast.stock._execute_command(self, COMMAND.COM_QUERY, b"ROLLBACK")
+    def _holdfast_send(self, statement: bytes) -> None:
+        self._holdfast.stock._execute_command(self, COMMAND.COM_QUERY, statement)
 
-    def _holdfast_read_rollback(self) -> None:
+    def _holdfast_read_ok(self) -> None:
         self._next_seq_id = 1  # each reply starts counting after its own command
         self._holdfast.stock._read_ok_packet(self)
+
+    def _holdfast_finish_unread(self) -> None:
+        # As the driver does before each command; here, before it is said that COMMIT is being sent.
+        result = self._result  # type: ignore[attr-defined]
+        while result is not None and not result.unbuffered_active and result.has_next:
+            self._holdfast.stock.next_result(self)
+            result = self._result  # type: ignore[attr-defined]
+
+    def _holdfast_autocommits(self) -> bool:
+        return bool(self.server_status & SERVER_STATUS.SERVER_STATUS_AUTOCOMMIT)  # type: ignore[attr-defined]
+
+    def _holdfast_backslash_escapes(self) -> bool | None:
+        return not self.server_status & SERVER_STATUS.SERVER_STATUS_NO_BACKSLASH_ESCAPES  # type: ignore[attr-defined]
+
+    _holdfast_volatile = frozenset(
+        "_affected_rows _auth_plugin_name _closed _next_seq_id _result _rfile _secure _sock host_info insert_id "
+        "protocol_version salt server_capabilities server_charset server_language server_status server_thread_id "
+        "server_version".split()
+    )
 
     def _execute_command(self, command: int, sql: bytes | str) -> None:
         wire = self._holdfast
         if wire.pid != getpid():
             wire.notice_fork()
+        if wire.users and wire.users.get(0) != get_ident():
+            raise self._holdfast_busy_error(wire.users.get(0, 0))
         statement = sql if command == COMMAND.COM_QUERY else None
         if statement is not None:
             wire.statement = statement if len(statement) < 500 else statement[:200]
-        if (
-            wire.pending
-            and wire.pipeline
-            and not wire.in_flight
-            and wire.fault is None
-            and statement is not None
-            and may_follow_rollback(statement)
-        ):
+        if wire.pending and not wire.in_flight and statement is not None and self._holdfast_may_pipeline(statement):
+            if wire.judged:
+                self._holdfast_judge(statement)
             wire.in_flight = True
             wire.sent += 1
             wire.stock._execute_command(self, command, sql)
             self._holdfast_settle(statement_behind=True)
             self._next_seq_id = 1
-            wire.counters.statements_pipelined += 1
-            wire.reads_only = is_plain_read(statement)
+            self._holdfast_pipelined(statement)
             return
-        self._holdfast_begin(statement)
+        self._holdfast_begin(statement, harmless=command in _HARMLESS)
         wire.in_flight = True
         try:
             wire.stock._execute_command(self, command, sql)
@@ -110,6 +130,7 @@ class PyMySQLConnection(HeldConnection):
             if error.args[:1] == (CR.CR_COMMANDS_OUT_OF_SYNC,):
                 wire.fault = Cause.OUT_OF_STEP
             wire.in_flight = False
+            self._holdfast_note_error(error)
             raise
         wire.in_flight = False
         return value
@@ -122,20 +143,50 @@ class PyMySQLConnection(HeldConnection):
 
     def query(self, sql: Any, unbuffered: bool = False) -> Any:
         wire = self._holdfast
-        if wire.charset_is_set:
-            wire.charset_is_set = False
-            # SQLAlchemy's dialect repeats the SET NAMES that the driver sent while connecting.
-            if sql == f"SET NAMES {self.charset}":  # type: ignore[attr-defined]
-                this: Any = self
-                this._result = connections.MySQLResult(this)
-                return 0
-        return wire.stock.query(self, sql, unbuffered)
+        users, own = wire.users, get_ident()
+        outermost = users.get(0) != own
+        if outermost and users.setdefault(0, own) != own:
+            raise self._holdfast_busy_error(users.get(0, 0))
+        try:
+            if wire.charset_is_set:
+                wire.charset_is_set = False
+                # SQLAlchemy's dialect repeats the SET NAMES that the driver sent while connecting.
+                if sql == f"SET NAMES {self.charset}":  # type: ignore[attr-defined]
+                    this: Any = self
+                    this._result = connections.MySQLResult(this)
+                    return 0
+            return wire.stock.query(self, sql, unbuffered)
+        finally:
+            if outermost:
+                users.pop(0, None)
 
+    @alone
     def set_character_set(self, charset: str, collation: str | None = None) -> None:
         self._holdfast_replied(self._holdfast.stock.set_character_set, self, charset, collation)
 
+    @alone
     def show_warnings(self) -> Any:
         return self._holdfast_replied(self._holdfast.stock.show_warnings, self)
+
+    @alone
+    def next_result(self, unbuffered: bool = False) -> Any:
+        return self._holdfast.stock.next_result(self, unbuffered)
+
+    @alone
+    def ping(self, *args: Any, **kwargs: Any) -> None:
+        self._holdfast.stock.ping(self, *args, **kwargs)
+
+    @alone
+    def select_db(self, db: str) -> None:
+        self._holdfast.stock.select_db(self, db)
+
+    @alone
+    def begin(self) -> None:
+        self._holdfast.stock.begin(self)
+
+    @alone
+    def autocommit(self, value: bool) -> None:
+        self._holdfast.stock.autocommit(self, value)
 
     def connect(self, sock: Any = None) -> None:
         # ping(reconnect=True) comes here on a connection that is already held.

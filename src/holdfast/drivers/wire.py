@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from .. import fork
 from ..counters import Cause, Counters
+from .commit_record import CommitRecord
 
 __all__ = ["GONE", "Owner", "Wire", "borrowed"]
 
@@ -46,10 +47,10 @@ class Wire:
 
     __slots__ = (
         "__weakref__",
+        "begun",
         "charset_is_set",
         "checkout",
         "clean",
-        "committing",
         "connection",
         "counters",
         "defer",
@@ -63,23 +64,33 @@ class Wire:
         "idle_since",
         "in_flight",
         "inode",
+        "judged",
         "level",
         "local",
         "opened",
         "opening_cursor",
         "owner",
+        "parents_part",
         "pending",
         "pid",
         "pipeline",
         "poll",
+        "prepared_may_commit",
         "probe",
+        "reads",
         "reads_only",
+        "record",
+        "replying",
         "retired",
         "sent",
+        "set_up",
         "slot",
         "stands_in",
         "statement",
+        "status",
         "stock",
+        "users",
+        "whole",
     )
 
     def __init__(
@@ -106,13 +117,23 @@ class Wire:
         self.clean = False
         """Nothing was sent since the last acknowledged COMMIT or ROLLBACK."""
         self.reads_only = False
-        """Nothing but plain reads was sent since then."""
-        self.committing = False
-        """COMMIT was sent, and nothing has said whether it was done."""
+        """Nothing but plain reads was sent since then, as far as a quick look tells."""
+        self.reads: list[str | bytes | bytearray] = []
+        """These reads, for who has to know for certain (:meth:`HeldConnection._holdfast_has_only_read`)."""
+        self.begun = False
+        """SQLAlchemy has begun a transaction on it, and neither COMMIT nor ROLLBACK has ended that. Noted where the pool
+        does not roll back what is returned."""
         self.in_flight = False
         """A command was sent and its reply has not been read to the end."""
         self.depth = 0
         """How many of the driver's methods that exchange commands are running, one inside the other."""
+        self.replying = False
+        """A command of theirs was sent, and not all of its reply was read."""
+        self.whole = False
+        """The method that is running reads a reply to its end, and not the first packet alone."""
+        self.users: dict[int, int] = {}
+        """Under the key 0 the thread that is inside one of the driver's methods. A dictionary, because setdefault() is
+        one step that no other thread can come between."""
         self.fault: str | None = None
         """Why this connection must not be used any more (:class:`~holdfast.counters.Cause`)."""
         self.retired = False
@@ -145,6 +166,18 @@ class Wire:
         """Its slot of the budget (:class:`holdfast.budget.Slot`)."""
         self.stands_in = False
         """It was put in the place of an inherited one, in the middle of a transaction of the parent's."""
+        self.parents_part = False
+        """The parent may have changed something in that transaction, which this one is a part of: not to be committed."""
+        self.record: CommitRecord | None = None
+        """What its user wants to know of its commits."""
+        self.judged = False
+        """Each command is judged before it is sent, because of one of these two."""
+        self.prepared_may_commit = False
+        """A statement was prepared that may commit when it is executed."""
+        self.status: int | None = None
+        """The server's status flags of the last reply, where the driver does not keep them itself."""
+        self.set_up: Any = None
+        """What the driver's object and the pool's record held when all connect listeners had run."""
         self.level: Any = None
         """The isolation level that SQLAlchemy last set for it."""
         self.connection: weakref.ref[Any] | None = None
@@ -182,8 +215,18 @@ class Wire:
         if self.pid != getpid():
             self.notice_fork()
             self.pid = getpid()
-        self.pending = self.clean = self.in_flight = self.committing = False
+        self.pending = self.clean = self.in_flight = self.replying = self.whole = False
         self.fault = None
+
+    def keep_record(self, record: CommitRecord | None) -> None:
+        """Tell a record from now on of what may commit, in the place of the one before."""
+        self.record = record
+        self.judged = record is not None or self.parents_part
+
+    def belong_to_parents(self, part: bool) -> None:
+        """Say whether what is done here is a part of a parent's transaction, which must not be committed alone."""
+        self.parents_part = part
+        self.judged = part or self.record is not None
 
     def events(self, wait_seconds: float = 0.0) -> int:
         """Return what ``poll()`` reports of the socket: 0 when there is nothing to read and nobody hung up."""

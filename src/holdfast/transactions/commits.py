@@ -12,20 +12,29 @@ until its transaction has ended, one way or the other, so there are three answer
 
 "No row" proves something on the server that the lost connection was one to, and on no other: a replica that became the
 primary may be behind, another Galera node may not have it yet. So the servers are compared (host name, port, server id
-and uuid), and on another one only "there" counts.
+and uuid, and the node's name and address where it is one of a Galera cluster), and on another one only "there" counts. On
+a member of a MySQL replication group only "there" counts as well: a member that was restarted, or has lost the others,
+may lack what the group has.
+
+The table is named with its database, because the function of a unit may have changed that (``USE``). Its engine must be
+a transactional one: in another one the row is there whatever becomes of the transaction.
 """
 
 from __future__ import annotations
 
 import enum
+import functools
 import logging
 import secrets
+import weakref
+from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
-from sqlalchemy import Column, DateTime, MetaData, Table, text
+from sqlalchemy import Column, DateTime, MetaData, Table, TextClause, text
 from sqlalchemy.dialects.mysql import BINARY
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import DBAPIError, TimeoutError
+from sqlalchemy.exc import DBAPIError, InvalidRequestError, TimeoutError
 
 from ..faults import error_number
 from . import lost_sessions
@@ -37,10 +46,12 @@ __all__ = [
     "LONGEST_DEADLINE",
     "YOUNGEST_PRUNED",
     "Answer",
+    "Token",
     "ask",
     "commits_table",
     "create_commit_table",
     "prune_commits",
+    "rolls_back_on_timeout",
     "write_token",
 ]
 
@@ -66,14 +77,49 @@ commits_table = Table(
 )
 """The table, for applications that make their schema from ``MetaData``: ``commits_table.to_metadata(db.metadata)``."""
 
-# In hexadecimal: MySQL 9 shows nobody its processlist (3854) while bytes are in a statement.
-_INSERT = text("INSERT INTO holdfast_commits (token, created) VALUES (UNHEX(:token), UTC_TIMESTAMP())")
-_ASK = text("SELECT 1 FROM holdfast_commits WHERE token = UNHEX(:token) LOCK IN SHARE MODE")
 _SHORT_WAIT = text("SET SESSION innodb_lock_wait_timeout = 1")
 _PRUNE = text(
     "DELETE FROM holdfast_commits WHERE created < UTC_TIMESTAMP() - INTERVAL :seconds SECOND "
     f"ORDER BY created LIMIT {_BATCH}"
 )
+
+
+_ENGINE = text(
+    "SELECT t.ENGINE, e.TRANSACTIONS FROM information_schema.TABLES t "
+    "LEFT JOIN information_schema.ENGINES e ON e.ENGINE = t.ENGINE "
+    "WHERE t.TABLE_SCHEMA = :schema AND t.TABLE_NAME = 'holdfast_commits'"
+)
+_ROLLBACK_ON_TIMEOUT = text("SELECT @@innodb_rollback_on_timeout")
+_GROUP = "group_replication_group_name"
+
+
+@functools.lru_cache(64)
+def _statements(table: str) -> tuple[TextClause, TextClause]:
+    """Return the statements that write a token and ask for one.
+
+    In hexadecimal: MySQL 9 shows nobody its processlist (3854) while bytes are in a statement.
+    """
+    table = table.replace(":", "\\:")
+    return (
+        text(f"INSERT INTO {table} (token, created) VALUES (UNHEX(:token), UTC_TIMESTAMP())"),
+        text(f"SELECT 1 FROM {table} WHERE token = UNHEX(:token) LOCK IN SHARE MODE"),
+    )
+
+
+@dataclass(frozen=True)
+class Token:
+    """What a transaction has written into the table, and where."""
+
+    value: bytes
+    """Random bytes."""
+    schema: str
+    """The table's database."""
+    written_on: Connection
+    """The connection whose transaction it is in."""
+
+    def hex(self) -> str:
+        """Return the value in hexadecimal."""
+        return self.value.hex()
 
 
 def create_commit_table(engine: Engine) -> None:
@@ -102,16 +148,33 @@ def prune_commits(engine: Engine, older_than: timedelta = timedelta(days=1)) -> 
             return deleted
 
 
-def write_token(connection: Connection) -> bytes:
-    """Write a new token into the connection's transaction: one round trip, and one more on a new connection.
+def write_token(connection: Connection) -> Token:
+    """Write a new token into the connection's transaction: one round trip, and two more on a new connection.
 
+    :raises sqlalchemy.exc.InvalidRequestError: where the table is not transactional, or the engine has no database.
     :raises sqlalchemy.exc.DBAPIError: what the server says; where the table is missing, with a line that says what
         to do.
     """
-    lost_sessions.identify(connection)
-    token = secrets.token_bytes(16)
+    schema = connection.dialect.default_schema_name
+    if not schema:
+        raise InvalidRequestError(
+            "run(verify=True) keeps the table holdfast_commits in the engine's database, and its URL names none. Add "
+            "the database's name to the URL."
+        )
+    identity = lost_sessions.identify(connection)
+    known = _transactional.setdefault(connection.dialect, set())
+    if (identity, schema) not in known:
+        engine = _untransactional_engine(connection, schema)
+        if engine:
+            raise InvalidRequestError(
+                f"run(verify=True) needs a table holdfast_commits with transactions, and the one in {schema} has the "
+                f"engine {engine}. A row in it would stay when its transaction is rolled back. Nothing was committed. "
+                f"Change it: ALTER TABLE {schema}.holdfast_commits ENGINE=InnoDB"
+            )
+        known.add((identity, schema))
+    token = Token(secrets.token_bytes(16), schema, connection)
     try:
-        connection.execute(_INSERT, {"token": token.hex()})
+        connection.execute(_statements(_table(connection, schema))[0], {"token": token.hex()})
     except DBAPIError as error:
         if error.orig is not None and error_number(error.orig) == _NO_SUCH_TABLE:
             error.add_detail(
@@ -122,6 +185,34 @@ def write_token(connection: Connection) -> bytes:
     return token
 
 
+_transactional: weakref.WeakKeyDictionary[Any, set[tuple[Any, str]]] = weakref.WeakKeyDictionary()
+"""The servers and databases whose table is known to be transactional, by dialect."""
+_on_timeout: weakref.WeakKeyDictionary[Any, dict[Any, bool]] = weakref.WeakKeyDictionary()
+"""What :func:`rolls_back_on_timeout` was told, by dialect and server."""
+
+
+def _table(connection: Connection, schema: str) -> str:
+    return f"{connection.dialect.identifier_preparer.quote_identifier(schema)}.holdfast_commits"
+
+
+def _untransactional_engine(connection: Connection, schema: str) -> str:
+    """Return the table's engine when it is known to have no transactions, else an empty text."""
+    row = connection.execute(_ENGINE, {"schema": schema}).first()
+    return "" if row is None or row[1] == "YES" else str(row[0] or "of a view")
+
+
+def rolls_back_on_timeout(connection: Connection) -> bool:
+    """Say whether the server undoes a whole transaction for a lock timeout: one round trip, once for each server.
+
+    :raises sqlalchemy.exc.DBAPIError: when it cannot be asked.
+    """
+    known = _on_timeout.setdefault(connection.dialect, {})
+    identity = lost_sessions.identify(connection)
+    if identity not in known:
+        known[identity] = bool(connection.execute(_ROLLBACK_ON_TIMEOUT).scalar())
+    return known[identity]
+
+
 class Answer(enum.Enum):
     """Whether a transaction was committed."""
 
@@ -130,7 +221,7 @@ class Answer(enum.Enum):
     UNKNOWN = "unknown"
 
 
-def ask(engine: Engine, token: bytes, lost: LostSession | None, pace: Pace) -> Answer:
+def ask(engine: Engine, token: Token, lost: LostSession | None, pace: Pace) -> Answer:
     """Find out whether the transaction that wrote a token was committed, and wait for the answer while there is time.
 
     :param engine: the engine that the lost connection was one of.
@@ -151,21 +242,25 @@ def ask(engine: Engine, token: bytes, lost: LostSession | None, pace: Pace) -> A
             return answer
 
 
-def _ask(connection: Connection, token: bytes, lost: LostSession | None) -> Answer:
-    same = lost is not None and lost.server is not None and lost.server == lost_sessions.identify(connection)
+def _ask(connection: Connection, token: Token, lost: LostSession | None) -> Answer:
+    identity = lost_sessions.identify(connection)
+    # A member of a replication group may lack what the group has committed.
+    certain = lost is not None and lost.server == identity and not dict(identity).get(_GROUP)
     if lost is not None:
         lost_sessions.kill(connection, lost)
     connection.detach()  # and closed at the end: the time limit is the session's
     connection.execute(_SHORT_WAIT)
     try:
-        found = connection.execute(_ASK, {"token": token.hex()}).first()
+        found = connection.execute(_statements(_table(connection, token.schema))[1], {"token": token.hex()}).first()
     except DBAPIError as error:
         if error.orig is not None and error_number(error.orig) == _LOCK_TIMEOUT:
             return Answer.UNKNOWN
         raise
+    if _untransactional_engine(connection, token.schema):  # since the token was written
+        return Answer.UNKNOWN
     if found is not None:
         return Answer.COMMITTED
-    return Answer.NOT_COMMITTED if same else Answer.UNKNOWN
+    return Answer.NOT_COMMITTED if certain else Answer.UNKNOWN
 
 
 def _passes(error: DBAPIError | TimeoutError) -> bool:

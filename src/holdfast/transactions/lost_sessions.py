@@ -53,7 +53,9 @@ _PROCESSES, _PROCESSES_OF_MYSQL = (
 _UPTIME = text("SHOW GLOBAL STATUS LIKE 'Uptime'")
 _IDENTITY = text(
     "SHOW GLOBAL VARIABLES WHERE Variable_name IN "
-    "('hostname', 'port', 'server_id', 'server_uuid', 'server_uid', 'aurora_server_id')"
+    "('hostname', 'port', 'server_id', 'server_uuid', 'server_uid', 'aurora_server_id', "
+    # Two nodes of a cluster may have all of these in common: cloned machines, containers with a given host name.
+    "'wsrep_node_name', 'wsrep_node_address', 'wsrep_node_incoming_address', 'group_replication_group_name')"
 )
 
 

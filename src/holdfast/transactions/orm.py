@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import event
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import InvalidRequestError
-from sqlalchemy.orm import Session, scoped_session, sessionmaker
+from sqlalchemy.orm import Session, SessionTransaction, scoped_session, sessionmaker
 
 from .. import drivers
-from ..drivers import Wire
+from .attempts import Commit
 from .units import Unit
 
 __all__ = ["CurrentSessionUnit", "NewSessionUnit", "unit_class"]
@@ -30,6 +30,8 @@ def unit_class(target: object) -> type[Unit] | None:
 
 class _SessionUnit(Unit):
     subject: Session
+    _transaction: SessionTransaction | None = None
+    """What :meth:`send_commit` commits."""
 
     def begin(self, session: Session) -> None:
         """Begin a transaction, or go on in the session's."""
@@ -37,6 +39,7 @@ class _SessionUnit(Unit):
         event.listen(session, "after_begin", self._after_begin)
         if not session.in_transaction():
             session.begin()
+        self.opened = True
 
     def _after_begin(self, session: Session, transaction: Any, connection: Connection) -> None:
         if connection not in self._connections:
@@ -46,7 +49,16 @@ class _SessionUnit(Unit):
         self.subject.flush()
 
     def send_commit(self) -> None:
+        self._transaction = self.subject.get_transaction()
         self.subject.commit()
+
+    def _is_over(self) -> bool:
+        session = self.subject
+        ended = self.committing and (session.get_transaction() is not self._transaction or not session.is_active)
+        return ended or super()._is_over()
+
+    def was_connecting(self, error: BaseException) -> bool:
+        return super().was_connecting(error) or _was_connecting(self.subject, error)
 
     def roll_back(self) -> None:
         # First rollback(), which makes objects that were new new again: close() alone would leave them detached, as if
@@ -59,9 +71,10 @@ class _SessionUnit(Unit):
             self.close()
 
     @property
-    def commit_unknown(self) -> bool:
+    def commit_state(self) -> str:
         # XA PREPARE and XA COMMIT are statements like others to the connection.
-        return super().commit_unknown or (self.committing and bool(self._wires) and self.subject.twophase)
+        two_phase = self.committing and self.subject.twophase and any(self._all_records())
+        return Commit.UNKNOWN if two_phase else super().commit_state
 
 
 class NewSessionUnit(_SessionUnit):
@@ -89,12 +102,14 @@ class CurrentSessionUnit(_SessionUnit):
                 "be lost when the unit is begun again. Commit or roll back before run(), or make them in its function."
             )
         begun = _connections_of(session)
-        if any(wire is not None and not (wire.clean or wire.reads_only) for wire in begun.values()):
+        held = [drivers.unwrap(c.connection.dbapi_connection) for c in begun if not c.closed and not c.invalidated]
+        if not all(drivers.wire_of(one) is None or one._holdfast_has_only_read() for one in held):
             raise InvalidRequestError(
                 "run() begins a unit of work, and the current session is in a transaction that may have changed "
-                "something. Commit or roll back before run(), or make the changes in its function."
+                "something. Commit or roll back before run(), or make the changes in its function. (A SELECT counts as "
+                "one that may have, when it calls a function of your own, locks rows, or is not understood.)"
             )
-        if None not in begun.values():
+        if all(drivers.wire_of(one) is not None for one in held):
             session.rollback()  # its transaction has only read, and that is read anew
         self.begin(session)
         for connection in begun:
@@ -115,16 +130,26 @@ class CurrentSessionUnit(_SessionUnit):
         self.close()
 
 
-def _connections_of(session: Session) -> dict[Connection, Wire | None]:
-    """Return the connections of a session's transaction, and what is known of those that are held.
+def _connections_of(session: Session) -> set[Connection]:
+    """Return the connections of a session's transaction.
 
     A transaction has no public list of them, and ``Session.connection()`` knows of one database.
     """
     transaction: Any = session.get_transaction()
-    if transaction is None:
-        return {}
-    connections = {connection for connection, *_ in transaction._connections.values()}
-    return {
-        connection: None if connection.invalidated else drivers.wire_of(connection.connection.dbapi_connection)
-        for connection in connections
-    }
+    return set() if transaction is None else {connection for connection, *_ in transaction._connections.values()}
+
+
+def _was_connecting(session: Session | None, error: BaseException) -> bool:
+    """Say whether an error was raised while this session was getting a connection for its own transaction.
+
+    Told by the error's way: ``Engine.connect()`` was called by the session's transaction. The function of a unit may
+    connect to the same engine besides, and what it did there is not the session's.
+    """
+    traceback = error.__traceback__
+    caller: Any = None
+    while traceback is not None:
+        frame = traceback.tb_frame
+        if frame.f_code is Engine.connect.__code__:
+            return caller is not None and getattr(caller.f_locals.get("self"), "session", None) is session
+        caller, traceback = frame, traceback.tb_next
+    return False

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from .. import faults, refusals
 
-__all__ = ["Reason", "rolls_back", "why_again"]
+__all__ = ["Reason", "may_roll_back", "rolls_back", "why_again"]
 
 
 class Reason:
@@ -41,7 +41,17 @@ _BY_NUMBER: Mapping[int, str] = {
     1020: Reason.CHANGED,
     3101: Reason.REFUSED,
 }
-_ROLL_BACK = frozenset({1213, 1020})
+_ROLL_BACK = frozenset(
+    {
+        1213,  # ER_LOCK_DEADLOCK
+        1020,  # ER_CHECKREAD, MariaDB with innodb_snapshot_isolation
+        1206,  # ER_LOCK_TABLE_FULL: InnoDB has no memory for more locks
+        1402,  # ER_XA_RBROLLBACK
+        1613,  # ER_XA_RBTIMEOUT
+        1614,  # ER_XA_RBDEADLOCK
+    }
+)
+_LOCK_TIMEOUT = 1205  # ER_LOCK_WAIT_TIMEOUT
 
 
 def why_again(error: BaseException, *, connected: bool) -> str | None:
@@ -61,6 +71,11 @@ def why_again(error: BaseException, *, connected: bool) -> str | None:
     if row is not None:
         return Reason.NOT_READY if row.number == 1047 else Reason.READ_ONLY
     return _BY_NUMBER.get(faults.error_number(error) or 0)
+
+
+def may_roll_back(error: BaseException) -> bool:
+    """Say whether that is so for a server that was started with ``innodb_rollback_on_timeout``."""
+    return faults.error_number(error) == _LOCK_TIMEOUT
 
 
 def rolls_back(error: BaseException) -> bool:

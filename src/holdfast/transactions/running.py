@@ -11,22 +11,21 @@ There is no form of it as a context manager: Python runs the body of a ``with`` 
 from __future__ import annotations
 
 import functools
-import inspect
 import logging
 import traceback
 from collections.abc import Callable
-from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec, TypeVar, overload
 
-from sqlalchemy.engine import Connection, Engine, FilterResult, Result
+from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError, PendingRollbackError, StatementError, TimeoutError
 
-from ..errors import CommitOutcomeUnknown
-from ..faults import refuses_commit
-from ..hold import describe
+from .. import drivers
+from ..errors import CheckoutTimeout, CommitOutcomeUnknown, TooManyWaiting
+from ..hold import describe, find
 from . import commits, lost_sessions
 from .attempts import Attempt, Commit, Pace
 from .commits import Answer
+from .lazy import refuse_lazy_function, refuse_lazy_value
 from .lost_sessions import LostSession
 from .reasons import Reason, why_again
 from .units import CoreUnit, Unit, current
@@ -34,7 +33,7 @@ from .units import CoreUnit, Unit, current
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
-__all__ = ["ATTEMPTS", "DEADLINE", "refuse_lazy_function", "run", "transactional"]
+__all__ = ["ATTEMPTS", "DEADLINE", "run", "transactional"]
 
 logger = logging.getLogger("holdfast")
 
@@ -48,10 +47,10 @@ DEADLINE = 30.0
 """For how long attempts are begun, in seconds, unless it is said."""
 _ASK_AT_LEAST = 5.0
 """How long, in seconds, a server is asked about a COMMIT whose reply came to be missed after the deadline."""
+_LARGE = 1_000_000
+"""A statement of more bytes than this may be too large for the server, where its limit is not known."""
 _END_WITHIN = 2.0
 """How long, in seconds, the session of a COMMIT of unknown outcome is waited for."""
-
-_LAZY = (GeneratorType, AsyncGeneratorType, CoroutineType)
 
 
 @overload
@@ -124,7 +123,7 @@ def run(
     outer = current(target)
     if outer is not None:
         outer.verify = outer.verify or verify
-        return _refuse_lazy_value(fn(outer.subject), fn)
+        return refuse_lazy_value(fn(outer.subject), fn)
     value: R = _Run(target, make, fn, attempts, verify, on_retry, Pace(deadline)).until_done()
     return value
 
@@ -207,10 +206,10 @@ class _Run:
                 with unit.active():
                     self._end_lost_sessions()
                     unit.open()
-                    value = _refuse_lazy_value(self.fn(unit.subject), self.fn)
+                    value = refuse_lazy_value(self.fn(unit.subject), self.fn)
                     unit.commit()
             except Exception as error:
-                commit = self._what_became_of_commit(unit, error)
+                commit = self._what_became_of_commit(unit)
                 if commit == Commit.FOUND:
                     unit.keep()
                     unit.count(units=1)
@@ -254,15 +253,11 @@ class _Run:
 
     # -- after a failure ---------------------------------------------------------------------------------------
 
-    def _what_became_of_commit(self, unit: Unit, error: Exception) -> str:
+    def _what_became_of_commit(self, unit: Unit) -> str:
         """Return one of :class:`Commit`."""
-        if unit.commit_done:
-            return Commit.DONE
-        if not unit.commit_unknown:
-            orig = getattr(error, "orig", None)
-            return Commit.REFUSED if unit.committing and orig is not None and refuses_commit(orig) else Commit.NOT_SENT
-        if unit.token is None:
-            return Commit.UNKNOWN
+        state = unit.commit_state
+        if state != Commit.UNKNOWN or unit.token is None:
+            return state
         unit.let_go()
         engine, session = unit.session_to_ask()
         answer = commits.ask(engine, unit.token, session, self.pace.grace(_ASK_AT_LEAST))
@@ -279,9 +274,23 @@ class _Run:
             return Reason.LOST
         if isinstance(error, PendingRollbackError) and unit.broken_by is not None:
             error = unit.broken_by
-        if not isinstance(error, DBAPIError) or error.orig is None:
+        if not unit.owns(error):  # another connection's: what was done there is not known here
             return None
-        return why_again(error.orig, connected=unit.connected)
+        if isinstance(error, CheckoutTimeout) and not isinstance(error, TooManyWaiting):
+            return Reason.UNREACHABLE if error.account_is_full else None
+        orig = getattr(error, "orig", None) or error
+        if drivers.from_outside(orig) is not None:  # a time limit of the program's own, in a driver's words
+            return None
+        reason = why_again(orig, connected=not unit.was_connecting(error))
+        return None if reason == Reason.LOST and self._was_too_large(unit) else reason
+
+    def _was_too_large(self, unit: Unit) -> bool:
+        """Say whether the server has closed the connection because it does not take packets of that size."""
+        hold = find(unit.engine) if unit.engine is not None else None
+        if hold is not None and hold.limits is not None:
+            return unit.largest_statement >= hold.limits.max_allowed_packet
+        lost_before = any(attempt.reason == Reason.LOST for attempt in self.history)
+        return lost_before and unit.largest_statement > _LARGE
 
     def _failed(self, unit: Unit, attempt: Attempt) -> None:
         """Raise the error of an attempt, or return when it is time for another one."""
@@ -355,27 +364,3 @@ def _unit_class(target: object) -> type[Unit]:
             "to begin anew. (Its asyncio variants are not supported.)"
         )
     return found
-
-
-def refuse_lazy_function(fn: Callable[..., Any]) -> None:
-    """Refuse what is not done when it returns."""
-    function = inspect.unwrap(fn)
-    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-        raise TypeError(f"{_name(fn)} is a coroutine function: run() is for functions that are done when they return")
-    if inspect.isgeneratorfunction(function):
-        raise TypeError(f"{_name(fn)} is a generator function: its rows would be read after the commit. Return a list")
-
-
-def _refuse_lazy_value(value: R, fn: Callable[..., Any]) -> R:
-    if isinstance(value, _LAZY):
-        raise TypeError(f"{_name(fn)} returned a {type(value).__name__}, which would run after the commit")
-    if isinstance(value, (Result, FilterResult)) and getattr(value, "returns_rows", True) and not value.closed:
-        raise TypeError(
-            f"{_name(fn)} returned a {type(value).__name__}, whose rows would be read after the commit. "
-            "Return what all() gives"
-        )
-    return value
-
-
-def _name(fn: Callable[..., Any]) -> str:
-    return getattr(fn, "__qualname__", type(fn).__qualname__)

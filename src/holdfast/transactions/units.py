@@ -1,27 +1,30 @@
 """One attempt at a unit of work: a connection or a session that begins, is used, and commits or does not.
 
-What is the same for both is here: which connections took part, which errors happened on them, whether COMMIT was sent.
+What is the same for both is here: which connections took part, which errors happened on them, what became of COMMIT. All
+of that is the unit's own knowledge: its connections may be somebody else's by the time that it is asked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine, ExceptionContext
-from sqlalchemy.exc import InvalidRequestError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, InvalidRequestError, SQLAlchemyError
 
 from .. import drivers
 from ..counters import Counters
-from ..drivers import Wire
+from ..drivers import CommitRecord, CommitState, HeldConnection, Wire
 from ..hold import describe, find
 from . import commits, lost_sessions
+from .attempts import Commit
 from .lost_sessions import LostSession
-from .reasons import rolls_back
-from .statements import may_commit
+from .places import here
+from .reasons import may_roll_back, rolls_back
 
 __all__ = ["CoreUnit", "Unit", "current"]
 
@@ -34,8 +37,16 @@ _OWN_COMMIT = (
 
 
 def current(target: object) -> Unit | None:
-    """Return the unit that is under way in this thread for a target, or ``None``."""
-    return next((unit for unit in _units.get() if unit.target is target), None)
+    """Return the unit that is under way for a target, where this code is running, or ``None``.
+
+    Under way is one whose function was called and whose COMMIT was not sent. It is under way in its own process,
+    thread, greenlet and task alone, whatever has copied its context.
+    """
+    units = [unit for unit in _units.get() if unit.target is target]
+    if not units:
+        return None
+    place = here()
+    return next((unit for unit in reversed(units) if unit.place == place and unit.can_be_joined), None)
 
 
 class Unit:
@@ -47,23 +58,29 @@ class Unit:
     def __init__(self, target: object, *, verify: bool) -> None:
         self.target = target
         self.verify = verify
-        self.token: bytes | None = None
+        self.place = here()
+        """Where it is under way."""
+        self.opened = False
+        """:meth:`open` is through: the function can be called."""
+        self.token: commits.Token | None = None
         """What was written into the commits table."""
         self.lost: list[tuple[Engine, LostSession]] = []
         """Sessions of connections that were lost in this unit."""
-        self.committed_by_itself = False
-        """A statement was sent that may have committed what came before it."""
         self._connections: list[Connection] = []
-        self._wires: list[Wire] = []
-        self._were_clean: set[Wire] = set()
+        self._records: dict[Connection, list[CommitRecord]] = {}
+        """What became of the commits of each, of all its transactions."""
         self._sent: dict[Wire, int] = {}
         """What had been sent on each before the function was called."""
         self._sessions: dict[Connection, LostSession] = {}
         self._broken: dict[Connection, BaseException] = {}
+        self._own: list[BaseException] = []
+        """What drivers have raised on its connections."""
         self.broken_by: BaseException | None = None
         """The last error after which one of its transactions was gone."""
         self.committing = False
         """:meth:`commit` has come to the COMMIT."""
+        self._to_commit: list[Connection] = []
+        """The connections that were in a transaction then."""
         self._refused = False
 
     # -- what a kind of unit provides --------------------------------------------------------------------------
@@ -112,9 +129,8 @@ class Unit:
         self.flush()
         if self._refused:
             raise InvalidRequestError(_OWN_COMMIT)
-        for connection, error in self._broken.items():
-            if not connection.closed:
-                raise error
+        for connection in self.open_connections():
+            self._raise_what_broke(connection)
         open_now = self.open_connections()
         if self.verify and open_now:
             if len(open_now) > 1:
@@ -122,13 +138,23 @@ class Unit:
                     "run(verify=True) can verify one database's transaction, and this unit has begun "
                     f"{len(open_now)}. Split it, or leave verify out."
                 )
-            self._wires = [wire for wire in map(_wire_of, open_now) if wire is not None]
-            if any(wire.sent != self._sent.get(wire) for wire in self._wires):
+            wires = [wire for wire in map(_wire_of, open_now) if wire is not None]
+            if any(wire.sent != self._sent.get(wire) for wire in wires):
                 self.token = commits.write_token(open_now[0])
-        self._wires = [wire for wire in map(_wire_of, open_now) if wire is not None]
-        self._were_clean = {wire for wire in self._wires if wire.clean}
+        for connection in open_now:
+            self._keep_record(connection)
+        self._to_commit = open_now
         self.committing = True
         self.send_commit()
+
+    def _raise_what_broke(self, connection: Connection) -> None:
+        """Raise an error that the function has caught, if the server has undone what came before it."""
+        if connection in self._broken:
+            raise self._broken[connection]
+        for error in [error for record in self._records.get(connection, ()) for error in record.errors]:
+            if rolls_back(error) or (may_roll_back(error) and commits.rolls_back_on_timeout(connection)):
+                self._own.append(error)
+                raise error
 
     def discard(self) -> None:
         """End without a COMMIT. An error while doing so would hide the one that is the reason."""
@@ -180,35 +206,58 @@ class Unit:
         return hold._counters if hold is not None else None
 
     @property
+    def can_be_joined(self) -> bool:
+        """Whether what is done now is still a part of it."""
+        return self.opened and not any(record.over for record in self._all_records()) and not self._is_over()
+
+    def _is_over(self) -> bool:
+        """Say whether a transaction of it has ended, as far as SQLAlchemy knows."""
+        return any(connection.closed or not connection.in_transaction() for connection in self._to_commit)
+
+    @property
     def repeatable(self) -> bool:
         """Whether what was done can be done again from the beginning: all of it is known to have been in transactions
-        that were not committed."""
-        return not self.committed_by_itself and all(
-            (hold := find(connection.engine)) is not None and hold.active for connection in self._connections
-        )
-
-    @property
-    def commit_unknown(self) -> bool:
-        """Whether a COMMIT was sent, and nothing tells what became of it."""
-        wires = {*self._wires, *filter(None, map(_wire_of, self.open_connections()))}
-        if any(wire.committing for wire in wires):
-            return True
-        # One of several COMMITs has failed: others were done before, or not.
-        return self.committing and len(self._wires) > 1
-
-    @property
-    def commit_done(self) -> bool:
-        """Whether each COMMIT was acknowledged, and the error came after that."""
+        that were not committed, and in this process."""
         return (
-            self.committing
-            and all(wire.clean for wire in self._wires)
-            and any(wire not in self._were_clean for wire in self._wires)
+            self.place[0] == os.getpid()
+            and not any(record.may_have_committed for record in self._all_records())
+            and all((hold := find(connection.engine)) is not None and hold.active for connection in self._connections)
         )
+
+    @property
+    def commit_state(self) -> str:
+        """What is known of its COMMIT: one of :class:`Commit`, those aside that the server has to be asked for."""
+        states = {records[-1].state for connection in self._to_commit for records in [self._records[connection]] if records}
+        if states == {CommitState.DONE}:
+            return Commit.DONE
+        # One of several COMMITs has failed, and others were done before.
+        if states & {CommitState.SENT, CommitState.DONE}:
+            return Commit.UNKNOWN
+        return Commit.REFUSED if CommitState.REFUSED in states else Commit.NOT_SENT
+
+    @property
+    def largest_statement(self) -> int:
+        """The bytes of the largest statement that was sent."""
+        return max((record.largest for record in self._all_records()), default=0)
+
+    def owns(self, error: BaseException) -> bool:
+        """Say whether it was raised on one of its connections, or while it was getting one."""
+        orig = getattr(error, "orig", None) or error
+        return any(own is orig for own in self._own) or self.was_connecting(error)
+
+    def was_connecting(self, error: BaseException) -> bool:
+        """Say whether it was raised while this unit, and not its function, was getting a connection."""
+        return not self.opened and not self._connections
 
     def session_to_ask(self) -> tuple[Engine, LostSession | None]:
         """Return the engine and the lost session of a unit that was to be verified."""
-        connection = self._connections[-1]
+        assert self.token is not None
+        connection = self.token.written_on
         return connection.engine, self._sessions.get(connection)
+
+    def _all_records(self) -> Iterator[CommitRecord]:
+        for records in self._records.values():
+            yield from records
 
     # -- the connections ---------------------------------------------------------------------------------------
 
@@ -221,21 +270,19 @@ class Unit:
 
         :raises InvalidRequestError: when each statement on it commits by itself.
         """
-        dbapi_connection = connection.connection.dbapi_connection
-        wire = drivers.wire_of(dbapi_connection)
         self._connections.append(connection)
+        wire = _wire_of(connection)
         if wire is None:
             return
-        if _commits_each(wire, drivers.unwrap(dbapi_connection)):
+        held: HeldConnection = drivers.unwrap(connection.connection.dbapi_connection)
+        if wire.level == "AUTOCOMMIT" or held._holdfast_autocommits():
             raise InvalidRequestError(
                 "run() needs transactions, and this connection is in AUTOCOMMIT: each statement is committed by "
                 "itself. Use an engine without it, as engine.execution_options(isolation_level='REPEATABLE READ')."
             )
-        wire.committing = False  # what became of an earlier COMMIT is not this unit's question
-        self._wires.append(wire)
-        event.listen(connection, "before_cursor_execute", self._on_statement)
-        event.listen(connection, "commit", self._on_commit)
-        event.listen(connection, "rollback", self._on_rollback)
+        self._keep_record(connection)
+        for name, listener in _LISTENERS.items():
+            event.listen(connection, name, listener(self))
         if not event.contains(connection.engine, "handle_error", _on_error):
             event.listen(connection.engine, "handle_error", _on_error)
         session = lost_sessions.get_ready(connection)
@@ -243,14 +290,21 @@ class Unit:
             self._sessions[connection] = session
         self._sent[wire] = wire.sent
 
-    def _on_statement(self, connection: Connection, cursor: Any, statement: str, *rest: Any) -> None:
-        if not self.committed_by_itself and may_commit(statement):
-            self.committed_by_itself = True
+    def _keep_record(self, connection: Connection) -> None:
+        """Have the driver's connection that is in use now write down what becomes of its commits."""
+        wire = _wire_of(connection)
+        records = self._records.setdefault(connection, [])
+        if wire is not None and wire.record not in records:
+            records.append(CommitRecord(wire.record))
+            wire.keep_record(records[-1])
 
     def _on_commit(self, connection: Connection) -> None:
         if not self.committing:
             self._refused = True
             raise InvalidRequestError(_OWN_COMMIT)
+        wire = _wire_of(connection)
+        if wire is not None and wire.record is not None:
+            wire.record.expected = True
 
     def _on_rollback(self, connection: Connection) -> None:
         self._broken.pop(connection, None)
@@ -260,6 +314,7 @@ class Unit:
         connection = context.connection
         if connection is None or connection not in self._connections:
             return False
+        self._own.append(context.original_exception)
         if context.is_disconnect:
             session = self._sessions.pop(connection, None)
             fairy = None if connection.closed or connection.invalidated else connection.connection
@@ -274,20 +329,25 @@ class Unit:
         return True
 
 
+_LISTENERS: dict[str, Callable[[Unit], Callable[..., None]]] = {
+    # A connection that was lost and rolled back goes on with another one of the driver's.
+    "begin": lambda unit: unit._keep_record,
+    "commit": lambda unit: unit._on_commit,
+    "prepare_twophase": lambda unit: lambda connection, *_: unit._on_commit(connection),
+    "commit_twophase": lambda unit: lambda connection, *_: unit._on_commit(connection),
+    "rollback": lambda unit: unit._on_rollback,
+}
+"""What a unit wants to know of its connections."""
+
+
 def _on_error(context: ExceptionContext) -> None:
     any(unit.note_error(context) for unit in _units.get())
 
 
 def _wire_of(connection: Connection) -> Wire | None:
+    if connection.closed or connection.invalidated:
+        return None
     return drivers.wire_of(connection.connection.dbapi_connection)
-
-
-def _commits_each(wire: Wire, connection: Any) -> bool:
-    if wire.level == "AUTOCOMMIT":
-        return True
-    # mysqlclient's and PyMySQL's, from the last reply; mysql-connector would have to ask.
-    get_autocommit = getattr(connection, "get_autocommit", None)
-    return bool(get_autocommit()) if get_autocommit is not None else False
 
 
 class CoreUnit(Unit):
@@ -304,6 +364,7 @@ class CoreUnit(Unit):
         self.subject = self.engine.connect()
         self.subject.begin()
         self.watch(self.subject)
+        self.opened = True
 
     def send_commit(self) -> None:
         self.subject.commit()

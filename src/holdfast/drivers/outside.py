@@ -1,0 +1,34 @@
+"""Was an exception raised by the network, or by the program itself in the middle of something?
+
+A signal's handler can raise at any line: a task's time limit, Ctrl-C, ``TimeoutError`` from SIGALRM. That is the
+program's own doing and must reach it. What it raises may be of a class that the network raises as well, and a driver
+may make an error of its own of it; so it is told by the place it was raised at.
+"""
+
+from __future__ import annotations
+
+__all__ = ["from_outside"]
+
+_NETWORK = frozenset({"socket", "ssl", "gevent", "eventlet", "pymysql", "mysql", "MySQLdb", __name__.partition(".")[0]})
+"""The packages whose code talks to a server. What C code raises counts as raised by the Python code that called it."""
+
+
+def from_outside(error: BaseException) -> BaseException | None:
+    """Return what a program's own code has raised: the exception itself, or the one that a driver made it of.
+
+    :return: ``None`` for what the network, a driver or holdfast has raised.
+    """
+    cause = error.__cause__ or error.__context__
+    if _raised_elsewhere(error):
+        return error
+    return cause if isinstance(cause, OSError) and _raised_elsewhere(cause) else None
+
+
+def _raised_elsewhere(error: BaseException) -> bool:
+    traceback = error.__traceback__
+    if traceback is None:
+        return False
+    while traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    name: str = traceback.tb_frame.f_globals.get("__name__") or ""
+    return name.partition(".")[0] not in _NETWORK
