@@ -19,9 +19,9 @@ from mysql.connector.connection import MySQLConnection as PureConnection
 from mysql.connector.constants import ClientFlag, ServerCmd
 
 from ..counters import Cause
+from ..statements import is_plain_read, may_follow_rollback
 from . import sockets
 from .base import HeldConnection, server_error
-from .statements import is_plain_read, may_follow_rollback
 from .wire import Wire
 
 __all__ = ["CMySQLConnection", "MySQLConnection", "connecting", "prepare", "prepare_c"]

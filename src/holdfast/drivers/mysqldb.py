@@ -16,8 +16,8 @@ import MySQLdb
 from MySQLdb import connections
 
 from ..counters import Cause
+from ..statements import is_plain_read, may_follow_rollback
 from .base import HeldConnection, server_error
-from .statements import is_plain_read, may_follow_rollback
 from .wire import Wire
 
 __all__ = ["MySQLdbConnection", "connecting", "prepare"]

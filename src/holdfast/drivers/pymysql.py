@@ -17,8 +17,8 @@ from pymysql import connections, err
 from pymysql.constants import COMMAND, CR
 
 from ..counters import Cause
+from ..statements import is_plain_read, may_follow_rollback
 from .base import HeldConnection
-from .statements import is_plain_read, may_follow_rollback
 from .wire import Wire
 
 __all__ = ["PyMySQLConnection", "connecting", "prepare"]

@@ -18,10 +18,10 @@ from .. import drivers
 from ..counters import Counters
 from ..drivers import Wire
 from ..hold import describe, find
+from ..statements import may_commit
 from . import commits, lost_sessions
 from .lost_sessions import LostSession
 from .reasons import rolls_back
-from .statements import may_commit
 
 __all__ = ["CoreUnit", "Unit", "current"]
 
