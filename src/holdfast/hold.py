@@ -127,7 +127,7 @@ class Hold:
             replay.put_in(dialect, self)
         self._exclusive = isinstance(engine.pool, _EXCLUSIVE_POOLS)
         style = pools.reset_style(engine)
-        self._resets = style is not ResetStyle.reset_none
+        self._resets = style in (ResetStyle.reset_rollback, ResetStyle.reset_commit)
         if style is not ResetStyle.reset_rollback:
             event.listen(engine, "begin", _note_begin)
             event.listen(engine, "begin_twophase", _note_begin)

@@ -6,19 +6,19 @@ and made into words when somebody asks.
 
 from __future__ import annotations
 
-import re
 import sys
 import threading
 from collections.abc import Iterable
 from types import CodeType, FrameType
 
-__all__ = ["Holder", "listed", "place", "shortened"]
+from .statements import shortened
+
+__all__ = ["Holder", "listed", "place"]
 
 _LIBRARIES = frozenset({"sqlalchemy", "holdfast", "flask_sqlalchemy", "contextlib", "weakref", "sqlmodel", "pandas"})
 _BELOW = 6
 """Frames that are never the application's: ours, the event's and the pool's, in between SQLAlchemy's ``Pool.connect()``
 and :class:`Holder`."""
-_WORDS = 10
 _LISTED = 10
 
 
@@ -91,14 +91,3 @@ def _thread(number: int) -> str:
         if thread.ident == number:
             return f"thread {thread.name!r}"
     return "a thread that has ended"
-
-
-_COMMENT = re.compile(r"/\*.*?(\*/|$)", re.DOTALL)
-_VALUE = re.compile(r"""'(?:[^'\\]|\\.|'')*(?:'|$)|"(?:[^"\\]|\\.|"")*(?:"|$)|\b\d[\w.]*\b""", re.DOTALL)
-
-
-def shortened(statement: str | bytes | bytearray) -> str:
-    """Return a statement's first words, without comments, and with ``?`` in the place of each value."""
-    text = statement if isinstance(statement, str) else bytes(statement).decode("utf-8", "replace")
-    words = _VALUE.sub("?", _COMMENT.sub(" ", text)).split()
-    return " ".join(words[:_WORDS])[:120] + (" ..." if len(words) > _WORDS else "")

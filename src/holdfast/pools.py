@@ -114,7 +114,7 @@ def wait_patiently(engine: Engine, connecting: Connecting, keeps: Callable[[Any]
     engine.pool.__class__ = type(cls.__name__, (_PatientPool, cls), own)  # recreate() keeps the class
 
 
-def reset_style(engine: Engine) -> ResetStyle:
+def reset_style(engine: Engine) -> ResetStyle | None:
     """Say what a pool does to each connection that is returned (``pool_reset_on_return``)."""
     return engine.pool._reset_on_return
 

@@ -6,7 +6,7 @@ checkout is sent, or while that is on its way.
 * **Nothing was sent.** The connection is looked at again when the first cursor is opened. One that is dead then is
   replaced, and the statement runs on the new one, whatever it is (:func:`before_first`).
 * **It was sent.** Nobody knows whether the server ran it. It is run once more, on a new connection, if it only reads
-  (:mod:`holdfast.reads`) and if nothing else has been sent in this checkout: no transaction, setting or temporary
+  (:mod:`holdfast.statements`) and if nothing else has been sent in this checkout: no transaction, setting or temporary
   table was lost with the connection. Everything else raises the driver's error, as it does without holdfast.
 
 A statement is repeated where SQLAlchemy calls its dialect's ``do_execute()``, behind all listeners to the event of that
@@ -118,7 +118,7 @@ def _new_cursor(hold: Hold, cursor: Any, statement: str, context: Any, error: Ex
     row = faults.classify(error)
     dead = drivers.unwrap(context.root_connection.connection.dbapi_connection)
     wire = drivers.wire_of(dead)
-    if wire is None or row is None or not _was_first(wire, row) or not only_reads(statement):
+    if wire is None or row is None or not _was_first(wire, row) or not _may_be_repeated(statement):
         return None
     if dead._holdfast_time_limit(error) or dead._holdfast_autocommits():
         return None
@@ -142,6 +142,11 @@ def _new_cursor(hold: Hold, cursor: Any, statement: str, context: Any, error: Ex
     )
     context.cursor = again
     return again
+
+
+def _may_be_repeated(statement: str) -> bool:
+    # What WITH, SHOW and parentheses begin is not, though only_reads() knows them: docs/replay.md has the table.
+    return statement.lstrip()[:6].upper() == "SELECT" and only_reads(statement)
 
 
 def _was_first(wire: Wire, row: Row) -> bool:

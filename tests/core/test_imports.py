@@ -23,8 +23,9 @@ MODULES = {path.relative_to(SOURCE).with_suffix("").as_posix(): path for path in
 DRIVERS = {"MySQLdb", "pymysql", "mysql"}
 
 LAYERS = (
-    {"_version", "errors"},
-    {"settings", "counters", "faults", "fork", "hosts", "holders", "limits", "reads"},
+    {"_version", "errors", "lexer"},
+    {"statements"},
+    {"settings", "counters", "faults", "fork", "hosts", "holders", "limits"},
     {"drivers", "refusals", "budget"},
     {"liveness", "hints", "urls", "connecting", "guards", "leaks"},
     {"pools"},

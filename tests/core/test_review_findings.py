@@ -17,8 +17,8 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 import holdfast
 from holdfast import Cause
-from holdfast.drivers.statements import is_plain_read, may_follow_rollback
 from holdfast.lab import Proxy, Server
+from holdfast.statements import is_plain_read, may_follow_rollback
 from tests.conftest import EngineFactory, connection_id, read, wait_until_ended
 
 

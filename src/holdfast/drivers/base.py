@@ -9,7 +9,7 @@ hence ``wire.stock.method(self)`` where one would write ``super().method()``. Th
 * **Deferred rollback.** After plain reads, ``rollback()`` sends ROLLBACK and returns; the reply is read before
   anything else is read. After anything else (writes, locking reads, SET, XA, ...) it waits, as in stock: what was
   written is undone and unlocked when ``rollback()`` returns, and an error reaches the one who caused it.
-* **Pipelining.** A statement that may follow an unanswered ROLLBACK (``statements.py``) is sent behind
+* **Pipelining.** A statement that may follow an unanswered ROLLBACK (:mod:`holdfast.statements`) is sent behind
   it and both replies are read in order, so that a request waits for its own statements only.
 * **Clean tracking.** After an acknowledged COMMIT or ROLLBACK with nothing sent since, a further ROLLBACK is left
   out. The server's in-transaction flag is not used: after a failed first statement, and for non-transactional

@@ -1,0 +1,313 @@
+"""What a statement's text says about it: the one place where that is decided.
+
+============================  =================================================  =======================================
+question                      who asks, when                                     what a wrong yes would cost
+============================  =================================================  =======================================
+:func:`is_plain_read`         the held connection, for every statement           time: the ROLLBACK at the end is not
+                                                                                 waited for, and locks are held a moment
+                                                                                 longer than ``close()`` takes
+:func:`may_follow_rollback`   the held connection, for a statement that comes    a statement is committed, or run
+                              while a ROLLBACK's reply is unread                 outside of a transaction, behind a
+                                                                                 ROLLBACK that has failed
+:func:`only_reads`            whoever runs a statement again or rolls it back    something is done twice, or undone in
+                              without a word                                     silence
+:func:`may_commit`            a unit of work, whether it can be begun again      nothing: a unit is not begun again. A
+                                                                                 wrong no doubles what came before
+============================  =================================================  =======================================
+
+Each takes text or bytes, with values in it or placeholders. Views, and what stored functions and triggers do, cannot be
+seen in a text. :func:`shortened` writes a statement without its values, for logs and errors.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from .lexer import SPACE, as_text, readings, unquoted, word
+
+__all__ = ["is_plain_read", "may_commit", "may_follow_rollback", "only_reads", "shortened"]
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+def _spellings(*words: str) -> frozenset[str | bytes]:
+    texts = [text for word in words for text in (word, word.lower(), word.capitalize())]
+    return frozenset([*texts, *(text.encode() for text in texts)])
+
+
+# -- for every statement ---------------------------------------------------------------------------------------
+
+_SELECT = _spellings("SELECT")
+_MAY_FOLLOW = _spellings("SELECT", "INSERT", "UPDATE", "DELETE", "REPLAC")
+_PIPELINE_BYTES = 1_000_000  # a longer one may be several packets, and nobody minds one more round trip for it
+
+
+def _head(statement: Any) -> str | bytes:
+    head = statement[:40]
+    head = head if isinstance(head, (str, bytes)) else bytes(head)
+    return head[:6] if head[:6] in _MAY_FOLLOW else head.lstrip()[:6]
+
+
+def may_follow_rollback(statement: Any) -> bool:
+    """Say whether a statement (text or bytes) may be sent before the reply to a ROLLBACK has been read.
+
+    Only plain reads and writes may, and no more than one at a time. COMMIT, DDL, SET, CALL, LOAD DATA and everything
+    unknown wait for the reply, so that nothing can be committed or run outside a transaction behind a ROLLBACK that
+    failed.
+    """
+    if _head(statement) not in _MAY_FOLLOW or len(statement) >= _PIPELINE_BYTES:
+        return False
+    if (";" if isinstance(statement, str) else 59) not in statement:
+        return True
+    return _is_one(statement, None)
+
+
+_LOCKS_OR_MORE = re.compile(rb"(?:FOR|LOCK|INTO)(?![\w$])|;|/\*")
+_LOCKS = re.compile(rf"(?<![\w$.@])(?:INTO|FOR[{SPACE}]+(?:UPDATE|SHARE)|LOCK[{SPACE}]+IN)(?![\w$])", re.ASCII)
+
+
+def is_plain_read(statement: Any) -> bool:
+    """Say whether a statement only reads and takes no row locks, so that nobody depends on when it is rolled back.
+
+    One SELECT without FOR UPDATE, FOR SHARE, LOCK IN SHARE MODE and INTO. What a function does that it calls is not
+    looked at.
+    """
+    if _head(statement) not in _SELECT:
+        return False
+    text = statement.encode("utf-8", "replace") if isinstance(statement, str) else statement
+    text = text.upper() if isinstance(text, (bytes, bytearray)) else bytes(text).upper()
+    # No loop: this runs for every statement.
+    if not (b"FOR" in text or b"LOCK" in text or b"INTO" in text or b";" in text or b"/*" in text):
+        return True
+    return _LOCKS_OR_MORE.search(text) is None or _takes_no_locks(text.decode("latin-1"))
+
+
+def _takes_no_locks(text: str) -> bool:
+    plain = unquoted(text, backslash_escapes=True)
+    return plain is not None and ";" not in plain[0].rstrip(SPACE + ";") and _LOCKS.search(plain[0]) is None
+
+
+# -- strict ----------------------------------------------------------------------------------------------------
+
+_LONGEST = 100_000
+"""Longer statements (characters) are not taken apart."""
+
+_ODD = re.compile(rf"[^ -~{SPACE}]|[;@\\#'\"`]|--|/\*|:=")
+_SYSTEM_VARIABLE = re.compile(r"@@(?:(GLOBAL)[.]|(?:SESSION|LOCAL)[.])?([A-Z_][A-Z0-9_]*)(?![\w$ .]*[.(?])")
+_LEFT_BEHIND = _words(
+    "ERROR_COUNT GTID_SEQ_NO IDENTITY INSERT_ID IN_TRANSACTION LAST_GTID LAST_INSERT_ID RAND_SEED1 RAND_SEED2 "
+    "TIMESTAMP WARNING_COUNT"
+)
+"""System variables that tell what the session did before."""
+_CTE = re.compile(r"(?<![\w$?.])[\w$?]+ ?\([\w$?, ]*\) AS \(")
+_AGAINST = re.compile(r"\) ?AGAINST ?\(")
+_CALL = re.compile(r"(\. ?)?(?<![\w$?])([\w$?]+)( ?)\(")
+_WORD = re.compile(r"[\w$]+")
+_EFFECTS = _words("CURRVAL DELETE FOR INSERT INTO LOCK NEXTVAL PROCEDURE UPDATE")
+"""Words of locking reads, SELECT ... INTO, sequences, PROCEDURE ANALYSE, and of what WITH may begin."""
+_SHOWN = _words("COLUMNS CREATE DATABASES FIELDS FULL GLOBAL INDEX INDEXES KEYS SCHEMAS TABLE TABLES")
+"""The words behind SHOW of what tells nothing of the session."""
+_KEYWORDS = _words(
+    "ALL AND AS BETWEEN BY CASE CHAR DECIMAL DISTINCT DIV ELSE EXISTS FROM HAVING IN INDEX INTERVAL JOIN KEY LIKE "
+    "MATCH MOD NOT NUMERIC ON OR OVER REGEXP RLIKE SELECT STRAIGHT_JOIN THEN UNION USING VALUES WHEN WHERE XOR"
+)
+"""Words that may stand before a parenthesis and are reserved by MySQL 8.0 and MariaDB 10.5: no function has such a
+name."""
+_FUNCTIONS = _words(
+    """
+    AVG BIT_AND BIT_OR BIT_XOR COUNT GROUP_CONCAT JSON_ARRAYAGG JSON_OBJECTAGG MAX MIN STD STDDEV STDDEV_POP
+    STDDEV_SAMP SUM VAR_POP VAR_SAMP VARIANCE
+    CUME_DIST DENSE_RANK FIRST_VALUE LAG LAST_VALUE LEAD NTH_VALUE NTILE PERCENT_RANK RANK ROW_NUMBER
+    CAST COALESCE CONVERT GREATEST IF IFNULL ISNULL LEAST NULLIF
+    ASCII BIN BIT_LENGTH CHAR CHAR_LENGTH CHARACTER_LENGTH CONCAT CONCAT_WS ELT FIELD FIND_IN_SET FORMAT
+    FROM_BASE64 HEX INSTR LCASE LEFT LENGTH LOCATE LOWER LPAD LTRIM MID OCT OCTET_LENGTH ORD POSITION QUOTE
+    REGEXP_INSTR REGEXP_REPLACE REGEXP_SUBSTR REPEAT REPLACE REVERSE RIGHT RPAD RTRIM SOUNDEX SPACE STRCMP
+    SUBSTR SUBSTRING SUBSTRING_INDEX TO_BASE64 TRIM UCASE UNHEX UPPER
+    ABS ACOS ASIN ATAN ATAN2 CEIL CEILING COS COT CRC32 DEGREES EXP FLOOR LN LOG LOG10 LOG2 MOD PI POW POWER
+    RADIANS RAND ROUND SIGN SIN SQRT TAN TRUNCATE
+    ADDDATE ADDTIME CURDATE CURRENT_DATE CURRENT_TIME CURRENT_TIMESTAMP CURTIME DATE DATE_ADD DATE_FORMAT
+    DATE_SUB DATEDIFF DAY DAYNAME DAYOFMONTH DAYOFWEEK DAYOFYEAR EXTRACT FROM_DAYS FROM_UNIXTIME HOUR LAST_DAY
+    LOCALTIME LOCALTIMESTAMP MAKEDATE MAKETIME MICROSECOND MINUTE MONTH MONTHNAME NOW PERIOD_ADD PERIOD_DIFF
+    QUARTER SEC_TO_TIME SECOND STR_TO_DATE SUBDATE SUBTIME SYSDATE TIME TIME_FORMAT TIME_TO_SEC TIMEDIFF
+    TIMESTAMP TIMESTAMPADD TIMESTAMPDIFF TO_DAYS TO_SECONDS UNIX_TIMESTAMP UTC_DATE UTC_TIME UTC_TIMESTAMP WEEK
+    WEEKDAY WEEKOFYEAR YEAR YEARWEEK
+    JSON_ARRAY JSON_CONTAINS JSON_CONTAINS_PATH JSON_DEPTH JSON_EXTRACT JSON_KEYS JSON_LENGTH JSON_OBJECT
+    JSON_QUOTE JSON_SEARCH JSON_TYPE JSON_UNQUOTE JSON_VALID
+    INET6_ATON INET6_NTOA INET_ATON INET_NTOA SHA2 CONNECTION_ID CURRENT_USER DATABASE SCHEMA USER
+    UUID UUID_SHORT VERSION
+    """
+)
+"""Functions of MySQL 8.0 and MariaDB 10.5 both, that do nothing and read nothing that a session has left behind. With
+no space before the parenthesis such a name means the server's own function, never one of the same name in a schema.
+(MD5 and SHA1 are missing: in MySQL 9 they may be the site's own.)"""
+
+
+def only_reads(statement: Any, *, backslash_escapes: bool | None = None) -> bool:
+    """Say whether running a statement twice, or rolling it back, is certain to be the same for the server as running it
+    once.
+
+    One SELECT (or WITH ... SELECT, or SHOW of a table or the like) that takes no locks and writes no variable or file,
+    whose functions are all on a list of harmless ones. Whatever is not understood is not one.
+
+    What it cannot see is a view that calls a function that writes. What such a function wrote is rolled back with the
+    lost connection; in a non-transactional table it stays.
+
+    :param statement: its text (bytes: as they are sent), with placeholders or values.
+    :param backslash_escapes: whether a backslash escapes a quote in a string, as without sql_mode
+        NO_BACKSLASH_ESCAPES. ``None``: not known, and the answer is no where it matters.
+    """
+    if len(statement) > _LONGEST:
+        return False
+    text = as_text(statement)
+    if word(text, behind_parentheses=True)[0] not in ("SELECT", "WITH", "SHOW") or "/*+" in text:
+        return False
+    found = readings(statement, backslash_escapes)
+    return found is not None and all(map(_plainly_reads, found))
+
+
+def _told(variable: re.Match[str]) -> str:
+    return "?" if variable[1] or variable[2] not in _LEFT_BEHIND else variable[0]
+
+
+def _plainly_reads(plain: str) -> bool:
+    if not plain.isascii():
+        return False
+    text = _SYSTEM_VARIABLE.sub(_told, plain.upper())
+    if _ODD.search(text):
+        return False
+    text = " ".join(text.split())
+    words = _WORD.findall(text)
+    if not _EFFECTS.isdisjoint(words) or (words[0] == "WITH" and "REPLACE" in words):
+        return False
+    if words[0] == "SHOW" and (words[1:2] or ("",))[0] not in _SHOWN:
+        return False
+    text = _AGAINST.sub(")(", _CTE.sub("(", text) if words[0] == "WITH" else text)
+    return all(
+        not qualified and (name in _KEYWORDS or (name in _FUNCTIONS and not space))
+        for qualified, name, space in _CALL.findall(text)
+    )
+
+
+_NEVER = _words(
+    "SELECT INSERT UPDATE DELETE REPLACE WITH VALUES TABLE SHOW EXPLAIN DESCRIBE DESC DO SAVEPOINT RELEASE ROLLBACK "
+    "USE HANDLER KILL SIGNAL"
+)
+_NEVER_WITH: dict[str, tuple[frozenset[str], ...]] = {
+    "CREATE": (_words("TEMPORARY"), _words("TABLE")),
+    "DROP": (_words("TEMPORARY"), _words("TABLE")),
+    "LOAD": (_words("DATA XML"),),
+}
+"""Words that must come next."""
+_SETS_MORE = re.compile(
+    r"AUTOCOMMIT|COMPLETION_TYPE|PASSWORD|(?<![\w$])(?:GLOBAL|PERSIST|PERSIST_ONLY|RESOURCE|ROLE|STATEMENT)(?![\w$])",
+    re.IGNORECASE | re.ASCII,
+)
+
+
+def may_commit(statement: Any, *, backslash_escapes: bool | None = None) -> bool:
+    """Say whether a statement may commit what came before it in its transaction, or have what comes later committed.
+
+    MySQL and MariaDB commit before and after DDL, LOCK TABLES, GRANT and their like ("Statements That Cause an Implicit
+    Commit" in both manuals). The statements that are known not to are listed; what is not listed counts as one that
+    does, CALL among them, because a procedure may contain a COMMIT, and so do several statements in one text.
+
+    :param statement: its text (bytes: as they are sent), with placeholders or values.
+    :param backslash_escapes: whether a backslash escapes a quote in a string, as without sql_mode
+        NO_BACKSLASH_ESCAPES. ``None``: not known, and the answer is yes where it matters.
+    """
+    text = as_text(statement)
+    first, end = word(text, behind_parentheses=True)
+    for expected in _NEVER_WITH.get(first, ()):
+        found, end = word(text, end)
+        if found not in expected:
+            return True
+    if first == "SET":
+        if _SETS_MORE.search(text) or not text.isascii():
+            return True
+    elif first not in _NEVER and first not in _NEVER_WITH:
+        return True
+    return ";" in text and not _is_one(statement, backslash_escapes)
+
+
+def _is_one(statement: Any, backslash_escapes: bool | None) -> bool:
+    """Say whether a text with a semicolon is certain to be one statement."""
+    if ";" not in as_text(statement).rstrip(SPACE + ";"):
+        return True
+    found = readings(statement, backslash_escapes)
+    return found is not None and not any(";" in plain.rstrip(SPACE + ";") for plain in found)
+
+
+# -- for people ------------------------------------------------------------------------------------------------
+
+_WORDS = 10
+_LETTERS = 120
+_PIECES = 200
+_LONGEST_NAME = 64
+_PIECE = re.compile(
+    r"""
+    (?P<space>[ \t\n\r\f\v]+)
+    | (?P<comment>/\*(?![!+M]) | \# | --(?=[ \t\n\r\f\v]))
+    | (?P<name>[A-Za-z_][\w$]*)
+    | (?P<value>[0-9][\w$.]* | (?:'[^'\\]*' | "[^"\\]*" | `[ -_a-~]*`)(?![\w$]))
+    | (?P<sign>(?!--|\*/)[-+*/<>=!%&|^~(),.:?@\[\]{}])
+    """,
+    re.VERBOSE | re.ASCII,
+)
+_BACKQUOTED = re.compile(r"`[\w$]+`", re.ASCII)
+_DIGITS = re.compile(r"[0-9]+")
+_NO_NAMES = _words("FALSE NULL TRUE UNKNOWN")
+_OF_ROWS = _words("DELETE INSERT REPLACE SELECT UPDATE VALUES WITH")
+"""The first words of statements in which a word that is not quoted is a name."""
+_SECRETS = _words("IDENTIFIED PASSWORD")
+
+
+def shortened(statement: Any) -> str:
+    """Return a statement's first words, without comments, with ``?`` in the place of each value.
+
+    Nothing is shown that a server, in any mode and character set, or a reader might take for a part of a value: what
+    is quoted, digits (in names too), what is not ASCII, and nothing at all behind a place where a value may end in more
+    than one way, as with a backslash in it. So it may show less than there is.
+    """
+    text = as_text(statement)
+    shown: list[str] = []
+    position, first = 0, ""
+    while position < len(text) and len(shown) < _PIECES:
+        found = _PIECE.match(text, position)
+        if found is None:
+            break
+        kind, piece, end = found.lastgroup, found[0], found.end()
+        if kind == "name":
+            word_ = piece.upper()
+            first = first or word_
+            if word_ in _SECRETS and first not in _OF_ROWS:
+                break
+            piece = "?" if word_ in _NO_NAMES or len(piece) > _LONGEST_NAME else _DIGITS.sub("?", piece)
+        elif kind == "value":
+            piece = _DIGITS.sub("?", piece[1:-1]) if _BACKQUOTED.fullmatch(piece) and len(piece) < 67 else "?"
+        elif kind == "comment":
+            end = _end_of_plain_comment(text, piece, end)
+            if end < 0:
+                break
+            piece = " "
+        shown.append(piece)
+        if piece == "=" and first not in _OF_ROWS:  # SET name = word
+            break
+        position = end
+    words = "".join(shown).split()
+    more = position < len(text) or len(words) > _WORDS
+    return " ".join((*words[:_WORDS], "...") if more else words)[:_LETTERS]
+
+
+def _end_of_plain_comment(text: str, opening: str, start: int) -> int:
+    """Return where a comment ends, -1 where readers might differ."""
+    end = text.find("*/" if opening == "/*" else "\n", start)
+    inside = text[start:end]
+    if end < 0 or (opening in inside if opening == "/*" else _QUOTES_OR_MORE.search(inside)):
+        return -1
+    return end + (2 if opening == "/*" else 1)
+
+
+_QUOTES_OR_MORE = re.compile("['\"`\0\r]")
