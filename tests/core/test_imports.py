@@ -27,7 +27,7 @@ LAYERS = (
     {"statements"},
     {"settings", "counters", "faults", "fork", "hosts", "holders", "limits"},
     {"drivers", "refusals", "budget"},
-    {"liveness", "hints", "urls", "connecting", "guards", "leaks"},
+    {"liveness", "hints", "urls", "connecting", "guards", "leaks", "set_up"},
     {"pools"},
     {"replay"},
     {"hold"},
