@@ -12,16 +12,19 @@ __all__ = ["from_outside"]
 _NETWORK = frozenset({"socket", "ssl", "gevent", "eventlet", "pymysql", "mysql", "MySQLdb", __name__.partition(".")[0]})
 """The packages whose code talks to a server. What C code raises counts as raised by the Python code that called it."""
 
+_OF_NETWORK = (OSError, AttributeError, ValueError, TypeError)
+"""What sockets raise, and drivers that use one which they have closed."""
+
 
 def from_outside(error: BaseException) -> BaseException | None:
     """Return what a program's own code has raised: the exception itself, or the one that a driver made it of.
 
-    :return: ``None`` for what the network, a driver or holdfast has raised.
+    :return: ``None`` for what the network or holdfast has raised, and for a driver's own error, whoever raised it.
     """
-    cause = error.__cause__ or error.__context__
-    if _raised_elsewhere(error):
-        return error
-    return cause if isinstance(cause, OSError) and _raised_elsewhere(cause) else None
+    for candidate in (error, error.__cause__ or error.__context__):
+        if isinstance(candidate, _OF_NETWORK) and _raised_elsewhere(candidate):
+            return candidate
+    return None
 
 
 def _raised_elsewhere(error: BaseException) -> bool:

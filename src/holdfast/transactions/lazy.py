@@ -167,16 +167,15 @@ def _held_by(item: object) -> Collection[object] | None:
 
 def _several(values: Collection[Any]) -> Collection[Any]:
     """Leave plain values out, at once where all are: there may be many rows of them."""
-    kinds = set(map(type, values)) - _PLAIN
-    if kinds <= {tuple, list} and set(map(type, itertools.chain.from_iterable(_inner(values)))) <= _PLAIN:
-        return ()
-    if kinds == {dict} and set(map(type, itertools.chain.from_iterable(map(dict.values, values)))) <= _PLAIN:
+    if set(map(type, values)) - _PLAIN <= {tuple, list, dict} and set(map(type, _flat(values))) <= _PLAIN:
         return ()
     return values
 
 
-def _inner(values: Iterable[Any]) -> Iterator[Any]:
-    return (value for value in values if type(value) in (tuple, list))
+def _flat(values: Iterable[Any]) -> Iterator[Any]:
+    """Return what the rows among some values hold."""
+    rows = (value.values() if type(value) is dict else value for value in values if type(value) in (tuple, list, dict))
+    return itertools.chain.from_iterable(rows)
 
 
 def _copied(values: Any) -> list[Any]:
