@@ -33,12 +33,7 @@ PYMYSQL = {
     "through": {
         "__exit__": "close",
         "_send_autocommit_mode": "_execute_command",
-        "autocommit": "_execute_command",
-        "begin": "_execute_command",
         "kill": "query",
-        "next_result": "_read_query_result",
-        "ping": "_execute_command",
-        "select_db": "_execute_command",
         "set_charset": "set_character_set",
         # part of connect()
         "_get_server_information": "connect",
@@ -88,7 +83,6 @@ MYSQLCONNECTOR = {
         "get_row": "get_rows",
         "handle_unread_result": "get_rows",
         "info_query": "cursor",
-        "ping": "cmd_ping",
         "reconnect": "_open_connection",
         "reset_session": "cmd_reset_connection",
         "set_charset_collation": "cmd_query",
@@ -122,6 +116,6 @@ MYSQLCONNECTOR_C = {
     "silent": (
         _CONNECTOR_SILENT + " _do_handshake _server_status cmd_debug cmd_ping cmd_query_iter cmd_quit "
         "consume_results fetch_eof_columns fetch_eof_status free_result get_row get_rows handle_unread_result "
-        "is_closed more_results next_result num_rows ping prepare_for_mysql result_set_available warning_count"
+        "is_closed more_results next_result num_rows prepare_for_mysql result_set_available warning_count"
     ),
 }

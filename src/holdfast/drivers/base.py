@@ -302,6 +302,12 @@ class HeldConnection:
         wire.reads_only = True
         wire.reads = []
 
+    def _holdfast_refuse_second_thread(self) -> None:
+        """Raise an error when another thread is in the middle of a command."""
+        first = self._holdfast.users.get(0, get_ident())
+        if first != get_ident():
+            raise self._holdfast_busy_error(first)
+
     def _holdfast_busy_error(self, first: int) -> Exception:
         names = _thread_named(first), _thread_named(get_ident())
         return self._holdfast_error(_BUSY, _TWO_THREADS.format(first=names[0], second=names[1]), "ProgrammingError")
@@ -413,6 +419,8 @@ class HeldConnection:
             if other is None:
                 raise self._holdfast_fault_error()
             return other.cursor(*args, **kwargs)
+        if wire.users:
+            self._holdfast_refuse_second_thread()
         if wire.sent:
             wire.first_cursor = None
         else:
@@ -445,8 +453,8 @@ class HeldConnection:
         session the server rolls back.
         """
         wire = self._holdfast
-        if wire.users and wire.users.get(0) != get_ident():
-            raise self._holdfast_busy_error(wire.users.get(0, 0))
+        if wire.users:
+            self._holdfast_refuse_second_thread()
         if wire.pid != getpid():
             wire.notice_fork()  # nothing to roll back here
         elif not wire.exclusive:

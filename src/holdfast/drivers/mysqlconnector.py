@@ -104,6 +104,10 @@ class _Connector(HeldConnection):
         finally:
             wire.opening_cursor = False
 
+    def ping(self, *args: Any, **kwargs: Any) -> None:
+        self._holdfast_refuse_second_thread()  # the driver's own error would say that the connection is gone
+        self._holdfast.stock.ping(self, *args, **kwargs)
+
     def is_connected(self) -> bool:
         wire = self._holdfast
         if wire.opening_cursor:
@@ -214,13 +218,9 @@ class MySQLConnection(_Connector):
             this.handle_unread_result()  # raises InternalError where the rows are to be read by the application
         while this._have_next_result:
             this._have_next_result = False  # what follows says whether there is one more; an error is the last
-            result = self._holdfast_reply(self._holdfast_next_result)
+            result = self._holdfast_reply(_read_next_result)
             if "columns" in result:
                 self.get_rows()
-
-    def _holdfast_next_result(self) -> Any:
-        this: Any = self
-        return this._handle_result(this._socket.recv(this._read_timeout))
 
     def _holdfast_reply(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Run one of the driver's methods that reads a reply to its end.
@@ -228,8 +228,8 @@ class MySQLConnection(_Connector):
         It is never called inside another one, but by a signal's handler: that would read the rest of the other reply.
         """
         wire = self._holdfast
-        if wire.users and wire.users.get(0) != get_ident():
-            raise self._holdfast_busy_error(wire.users.get(0, 0))
+        if wire.users:
+            self._holdfast_refuse_second_thread()
         if wire.whole or wire.replying:
             wire.fault = wire.fault or Cause.INTERRUPTED
             raise self._holdfast_fault_error()
@@ -243,8 +243,8 @@ class MySQLConnection(_Connector):
         wire = self._holdfast
         if wire.pid != getpid():
             wire.notice_fork()
-        if wire.users and wire.users.get(0) != get_ident():
-            raise self._holdfast_busy_error(wire.users.get(0, 0))
+        if wire.users:
+            self._holdfast_refuse_second_thread()
         if wire.replying:
             wire.fault = wire.fault or Cause.INTERRUPTED
             raise self._holdfast_fault_error()
@@ -341,6 +341,11 @@ class MySQLConnection(_Connector):
     def cmd_stmt_execute(self, *args: Any, **kwargs: Any) -> Any:
         self._holdfast_finish_unread()
         return self._holdfast_reply(self._holdfast.stock.cmd_stmt_execute, *args, **kwargs)
+
+
+def _read_next_result(connection: Any) -> Any:
+    """Read what comes behind a result that said that there is more."""
+    return connection._handle_result(connection._socket.recv(connection._read_timeout))
 
 
 class CMySQLConnection(_Connector):

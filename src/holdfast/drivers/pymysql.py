@@ -98,8 +98,8 @@ class PyMySQLConnection(HeldConnection):
         wire = self._holdfast
         if wire.pid != getpid():
             wire.notice_fork()
-        if wire.users and wire.users.get(0) != get_ident():
-            raise self._holdfast_busy_error(wire.users.get(0, 0))
+        if wire.users:
+            self._holdfast_refuse_second_thread()
         statement = sql if command == COMMAND.COM_QUERY else None
         if statement is not None:
             wire.statement = statement if len(statement) < 500 else statement[:200]
