@@ -38,8 +38,8 @@ from .hold import has_changed, of
 from .refusals import was_connecting
 from .settings import PREFIX
 from .transactions import Attempt, run
-from .transactions.reasons import why_again
 from .transactions.lazy import refuse_lazy_function
+from .transactions.reasons import why_again
 from .transactions.running import ATTEMPTS, DEADLINE
 
 if TYPE_CHECKING:

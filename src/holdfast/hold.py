@@ -205,7 +205,7 @@ class Hold:
         engine = self._engine() if self._engine is not None else None
         if checkout is None or engine is None or drivers.unwrap(checkout.dbapi_connection) is not inherited:
             return None
-        begun = not inherited._holdfast_has_only_read()
+        begun = not (inherited._holdfast_has_only_read() or inherited._holdfast_autocommits())
         connection = replay.replaced(inherited, checkout, pools.reconnect)
         if connection is None:
             return None

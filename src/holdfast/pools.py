@@ -8,10 +8,10 @@ In a child, the pool's locks may have been held by another thread of the parent'
 that are the parent's. So the engine gets a new pool, and the old one, to which inherited checkouts still point, is made
 to keep nothing.
 
-The one module that uses what SQLAlchemy does not document: ``Pool._reset_on_return``, ``QueuePool._pool``, ``_overflow_lock``, ``_overflow`` and
-its methods ``_do_get``, ``_do_return_conn``, ``_inc_overflow``, ``_dec_overflow``, ``_ConnectionFairy._pool``,
-``_ConnectionRecord.get_connection()``, and the closure of ``create_engine``'s first_connect.
-``tests/core/test_private_attributes.py`` fails when they change.
+The one module that uses what SQLAlchemy does not document: ``Pool._reset_on_return``, ``QueuePool._pool``,
+``_overflow_lock``, ``_overflow`` and its methods ``_do_get``, ``_do_return_conn``, ``_inc_overflow``,
+``_dec_overflow``, ``_ConnectionFairy._pool``, ``_ConnectionRecord.get_connection()``, and the closure of
+``create_engine``'s first_connect. ``tests/core/test_private_attributes.py`` fails when they change.
 """
 
 from __future__ import annotations

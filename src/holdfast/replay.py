@@ -163,9 +163,7 @@ def _was_first(wire: Wire, row: Row) -> bool:
     )
 
 
-def replaced(
-    old: HeldConnection, checkout: Any, replace: Callable[[Any], Any]
-) -> HeldConnection | None:
+def replaced(old: HeldConnection, checkout: Any, replace: Callable[[Any], Any]) -> HeldConnection | None:
     """Put a new connection in the place of one that is checked out, if it has all that the old one had.
 
     :param checkout: SQLAlchemy's proxy (:class:`sqlalchemy.pool.PoolProxiedConnection`) that the old one is in.

@@ -29,7 +29,7 @@ class SetUp:
     attributes: Mapping[str, Any]
     """The attributes of the driver's object that do not change while it is used."""
     autocommits: bool
-    """Whether the server commits each statement."""
+    """Whether the server commits each statement, and not because SQLAlchemy has set that isolation level."""
 
     def has_more_than(self, made: SetUp) -> bool:
         """Say whether the driver's object was changed since the moment when the connection was made.
@@ -62,10 +62,10 @@ def note(connection: HeldConnection, info: Mapping[Any, Any]) -> SetUp:
     :param info: its record's ``info``.
     """
     volatile = connection._holdfast_volatile
-    attributes = {
-        name: _copy(value) for name, value in vars(connection).items() if name != "_holdfast" and name not in volatile
-    }
-    return SetUp({key: _copy(value) for key, value in info.items()}, attributes, connection._holdfast_autocommits())
+    found = vars(connection) | {name: getattr(connection, name, None) for name in connection._holdfast_members}
+    attributes = {name: _copy(value) for name, value in found.items() if name != "_holdfast" and name not in volatile}
+    autocommits = connection._holdfast_autocommits() and connection._holdfast.level != "AUTOCOMMIT"
+    return SetUp({key: _copy(value) for key, value in info.items()}, attributes, autocommits)
 
 
 def _copy(value: Any) -> Any:

@@ -95,7 +95,8 @@ MYSQLCONNECTOR = {
         # part of opening a connection, or of closing it
         "_do_auth _do_handshake _get_connection cmd_quit "
         # the rest of a reply whose command went through _send_cmd
-        "_handle_binary_ok _handle_binary_result _handle_eof _handle_load_data_infile _handle_ok _handle_result _send_data"
+        "_handle_binary_ok _handle_binary_result _handle_eof _handle_load_data_infile _handle_ok _handle_result "
+        "_send_data"
     ),
 }
 

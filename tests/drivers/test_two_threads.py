@@ -139,9 +139,7 @@ def test_the_second_one_is_refused_by_name_and_the_first_gets_its_answer(
     assert holdfast.of(engine).counters.replaced == {}
 
 
-def test_a_session_that_the_second_closes_is_still_the_firsts(
-    server: Server, driver: str, held: EngineFactory
-) -> None:
+def test_a_session_that_the_second_closes_is_still_the_firsts(server: Server, driver: str, held: EngineFactory) -> None:
     engine = held(server.url(driver), pool_size=1, max_overflow=0)
     session = Session(engine)
     connection = session.connection()
@@ -176,7 +174,7 @@ def test_a_connection_that_all_threads_share_serves_one_at_a_time(server: Server
 def test_a_signals_handler_reads_no_reply_of_what_it_interrupted(
     server: Server, proxy: Proxy, driver: str, held: EngineFactory
 ) -> None:
-    """It uses the connection in the middle of a command of its own thread's: it gets an error, and nobody a wrong row."""
+    """It uses the connection in the middle of its own thread's command: it gets an error, and nobody a wrong row."""
     engine = held(server.url(driver, host=proxy.host, port=proxy.port))
     seen: list[object] = []
 

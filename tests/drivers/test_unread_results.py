@@ -94,9 +94,10 @@ def test_a_procedure_that_fails_after_its_result_is_not_committed(server: Server
     With the other drivers the cursor reads it when it is closed, where SQLAlchemy logs errors and goes on.
     """
     one = held(server.url("mysqlconnector"), pool_size=1, max_overflow=0)
-    with pytest.raises(DBAPIError, match="too late"), one.connect() as connection:
+    with one.connect() as connection:
         call(connection, "fails_late")
-        connection.commit()
+        with pytest.raises(DBAPIError, match="too late"):
+            connection.commit()
     assert ids(server) == []
     with one.connect() as connection:
         assert connection.execute(text("SELECT 5")).scalar() == 5

@@ -265,13 +265,16 @@ def use_and_drop(parent: Parent) -> None:
 
 
 def use_inherited(parent: Parent) -> None:
-    """Run statements on the inherited Session and Connection; commit, roll back, close."""
+    """Run statements on the inherited Session and Connection; roll back, begin anew, commit, close."""
     if parent.session is None or parent.connection is None:
         use_driver_connection(parent)
         return
     number = -(os.getpid() * 100 + next(_child_rows))
+    insert = text(f"INSERT INTO {TABLE} VALUES ({number}, 3)")
     assert server_id(parent.connection) != parent.id
-    parent.session.execute(text(f"INSERT INTO {TABLE} VALUES ({number}, 3)"))
+    parent.session.execute(insert)
+    commit_inherited(parent)
+    parent.session.execute(insert)
     parent.session.commit()
     parent.session.execute(text("SELECT 1"))
     parent.session.rollback()

@@ -17,7 +17,7 @@ from typing import Any, cast
 import pytest
 from sqlalchemy import URL, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, OperationalError
-from sqlalchemy.orm import Session, scoped_session, sessionmaker
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, scoped_session, sessionmaker
 from sqlalchemy.pool import AssertionPool, NullPool, Pool, SingletonThreadPool, StaticPool
 
 import holdfast
@@ -271,7 +271,7 @@ def test_a_statement_on_what_was_inherited_runs_on_a_connection_of_the_childs(
         mine = server_id(inherited)
         insert(inherited, -one.number)
         assert server_id(inherited) == mine
-        one.session.commit()
+        one.session.rollback()
         one.session.close()
         one.session = one.connection = None
         gc.collect()
@@ -279,8 +279,95 @@ def test_a_statement_on_what_was_inherited_runs_on_a_connection_of_the_childs(
         return mine
 
     assert in_child(child) != one.id
-    assert outside(one, -one.number) == 1, "the child's commit commits the child's row"
-    assert one.rows() == 0, "and no other"
+    assert outside(one, -one.number) == 0
+    assert one.rows() == 0
+    one.judge()
+
+
+HALVES: dict[str, Callable[[Any, Any], object]] = {
+    "commit()": lambda session, connection: session.commit(),
+    "commit() of the connection": lambda session, connection: connection.commit(),
+    "the driver's commit()": lambda session, connection: connection.connection.commit(),
+    "COMMIT": lambda session, connection: session.execute(text("COMMIT")),
+    "a statement that commits": lambda session, connection: session.execute(text("/* x */ CREATE TABLE half (id INT)")),
+    "a raw cursor": lambda session, connection: connection.connection.cursor().execute("COMMIT"),
+    "AUTOCOMMIT": lambda session, connection: session.execute(text("SET autocommit = 1")),
+}
+
+
+@pytest.mark.parametrize("commit", HALVES.values(), ids=HALVES)
+def test_a_child_does_not_commit_its_half_of_a_parents_transaction(
+    parent: ParentFactory, commit: Callable[[Any, Any], object]
+) -> None:
+    """What the parent did is not in the child's part. The parent can commit it, and the child begin anew."""
+    one = parent("in_transaction")
+
+    def child() -> None:
+        session, connection = one.session, one.connection
+        insert(session, -one.number)
+        with pytest.raises(Exception, match="parent process began this transaction") as caught:
+            commit(session, connection)
+        assert "2006" in str(caught.value)
+        assert session is not None
+        session.rollback()
+        insert(session, -one.number)
+        session.commit()
+
+    in_child(child)
+    assert outside(one, -one.number) == 1, "what the child has begun itself, once"
+    assert one.rows() == 0
+    one.judge()
+
+
+def test_objects_that_a_session_had_not_sent_yet_are_not_committed_twice(url: URL, parent: ParentFactory) -> None:
+    """The child's commit() sends them before it commits, on a connection of its own; and so does the parent's."""
+    one = parent("idle")
+
+    class Base(DeclarativeBase):
+        pass
+
+    class Row(Base):
+        __tablename__ = TABLE
+        id: Mapped[int] = mapped_column(primary_key=True)
+        value: Mapped[int]
+
+    session = Session(one.engine)
+    session.add(Row(id=one.number * 1000 + 1, value=1))
+    session.flush()
+    session.add(Row(id=one.number * 1000 + 2, value=1))
+
+    def child() -> None:
+        with pytest.raises(OperationalError, match="parent process began this transaction"):
+            session.commit()
+        session.rollback()
+        session.close()
+
+    in_child(child)
+    assert outside(one, one.number * 1000 + 2) == 0
+    session.commit()
+    session.close()
+    assert outside(one, one.number * 1000 + 2) == 1
+    one.judge()
+
+
+@pytest.mark.parametrize("read", [True, False], ids=["read", "AUTOCOMMIT"])
+def test_what_the_parent_changed_nothing_in_can_be_committed(url: URL, parent: ParentFactory, read: bool) -> None:
+    one = parent("idle")
+    engine = one.engine if read else one.engine.execution_options(isolation_level="AUTOCOMMIT")
+    session = Session(engine)
+    if read:
+        session.execute(text(f"SELECT COUNT(*) FROM {TABLE}"))
+    else:
+        insert(session, one.number)
+
+    def child() -> None:
+        insert(session, -one.number)
+        session.commit()
+        session.close()
+
+    in_child(child)
+    session.close()
+    assert outside(one, -one.number) == 1
     one.judge()
 
 

@@ -66,6 +66,17 @@ def visit(site: Prefork, server: Server, name: str, requests: int = REQUESTS) ->
     return seen
 
 
+def assert_right(seen: Visit, site: Prefork, variant: str) -> None:
+    """Nothing is wrong, lost or doubled, and nothing fails, with one exception: where the import has left a write in
+    the session, a worker's first request is a part of that transaction, which it cannot commit."""
+    if variant != "uncommitted":
+        assert seen.figures == RIGHT, words(seen, site)
+        return
+    assert (seen.report.wrong, seen.report.hangs, seen.lost, seen.doubled) == RIGHT[1:], words(seen, site)
+    assert seen.report.errors <= WORKERS, words(seen, site)
+    assert all("parent process began this transaction" in failure.text for failure in seen.report.examples)
+
+
 def words(seen: Visit, site: Prefork) -> str:
     """What to say when it was not right."""
     return f"{seen}\n{site.log[-4000:]}"
@@ -111,11 +122,11 @@ def test_every_client_gets_its_own_answer_and_every_entry_is_made_once(
 ) -> None:
     with serving(tables, driver, kind, variant, in_order=variant == "uncommitted") as site:
         seen = visit(site, tables, f"{kind}-{variant}-{driver}")
-        assert seen.figures == RIGHT, words(seen, site)
+        assert_right(seen, site, variant)
         assert import_goes_on(site, tables, variant), "the master's transaction belongs to the master"
         assert not prefork.import_committed(tables)
     assert not prefork.import_committed(tables), "what nobody committed is not there when everything has ended"
-    assert "Traceback" not in site.log
+    assert variant == "uncommitted" or "Traceback" not in site.log
     warnings = site.log.count("not part of this process's transaction")
     assert warnings == (WORKERS if variant == "uncommitted" else 0), site.log
 
@@ -125,7 +136,7 @@ def test_where_uwsgis_hook_was_overwritten_the_process_id_is_enough(tables: Serv
     with serving(tables, driver, "uwsgi", variant, app=LATE_HOOK) as site:
         assert "overwritten: holdfast.fork" in site.log
         seen = visit(site, tables, f"late-{variant}-{driver}", 200)
-        assert seen.figures == RIGHT, words(seen, site)
+        assert_right(seen, site, variant)
         assert import_goes_on(site, tables, variant)
     assert not prefork.import_committed(tables)
 

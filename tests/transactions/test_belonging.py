@@ -282,7 +282,9 @@ def test_what_is_done_before_the_commit_takes_part(server: Server, held: EngineF
     assert entries() == ["written", "audited"]
 
 
-def test_what_is_done_after_a_rollback_is_a_unit_of_its_own(server: Server, held: EngineFactory, entries: Names) -> None:
+def test_what_is_done_after_a_rollback_is_a_unit_of_its_own(
+    server: Server, held: EngineFactory, entries: Names
+) -> None:
     make = sessionmaker(held(server.url("pymysql")))
     heard: list[int] = []
 
@@ -301,7 +303,9 @@ def test_what_is_done_after_a_rollback_is_a_unit_of_its_own(server: Server, held
     assert entries() == ["failed"]
 
 
-def test_what_is_done_while_it_connects_is_a_unit_of_its_own(server: Server, held: EngineFactory, entries: Names) -> None:
+def test_what_is_done_while_it_connects_is_a_unit_of_its_own(
+    server: Server, held: EngineFactory, entries: Names
+) -> None:
     """The outer unit has no connection yet that anybody could take part in."""
     engine = held(server.url("pymysql"))
     checked_out: list[int] = []

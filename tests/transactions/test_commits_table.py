@@ -64,7 +64,7 @@ def test_a_function_that_changes_the_database_changes_nothing_about_it(
 
 def test_the_databases_name_may_be_any(server: Server, held: EngineFactory, elsewhere: str) -> None:
     engine = held(server.url("pymysql", database=elsewhere))
-    holdfast.run(engine, lambda connection: connection.execute(text("CREATE TABLE t (id INT)")) and None)
+    holdfast.run(engine, lambda connection: connection.execute(text("CREATE TABLE t (id INT)")))
     holdfast.run(engine, lambda connection: connection.execute(text("INSERT INTO t VALUES (1)")), verify=True)
     assert tokens(server, elsewhere) == 1
 
@@ -72,7 +72,9 @@ def test_the_databases_name_may_be_any(server: Server, held: EngineFactory, else
 def test_an_engine_without_a_database_has_none(server: Server, held: EngineFactory) -> None:
     engine = held(server.url("pymysql").set(database=""))
     with pytest.raises(InvalidRequestError, match="URL names none"):
-        holdfast.run(engine, lambda connection: connection.execute(text("INSERT INTO test.entry (name) VALUES (1)")), verify=True)
+        holdfast.run(
+            engine, lambda connection: connection.execute(text("INSERT INTO test.entry (name) VALUES (1)")), verify=True
+        )
 
 
 # -- what kind of a table ----------------------------------------------------------------------------------------------
@@ -90,15 +92,15 @@ def test_one_without_transactions_is_refused(
 ) -> None:
     """Its row would stay when the transaction is rolled back: a COMMIT that never came would be found done."""
     proxy.cut_at("COMMIT", delivered=False)
-    with pytest.raises(InvalidRequestError, match=f"{untransactional}.*ALTER TABLE test.holdfast_commits ENGINE=InnoDB"):
+    with pytest.raises(
+        InvalidRequestError, match=f"{untransactional}.*ALTER TABLE test.holdfast_commits ENGINE=InnoDB"
+    ):
         holdfast.run(engine, Calls(), verify=True)
     proxy.restore()
     assert entries() == []
 
 
-def test_one_that_becomes_one_later_is_not_believed(
-    server: Server, proxy: Proxy, one: Engine, entries: Names
-) -> None:
+def test_one_that_becomes_one_later_is_not_believed(server: Server, proxy: Proxy, one: Engine, entries: Names) -> None:
     holdfast.run(one, Calls(), verify=True)  # it was looked at
     server.execute("ALTER TABLE holdfast_commits ENGINE=MyISAM", database="test")
     try:

@@ -60,7 +60,7 @@ LAZY: dict[str, Callable[[Session], Any]] = {
     "mappings": lambda session: session.execute(READ).mappings(),
     "partitions": lambda session: session.execute(READ).partitions(1),
     "map()": lambda session: map(session.execute, [READ]),
-    "filter()": lambda session: filter(session.get, [1]),
+    "filter()": lambda session: filter(lambda number: session.get(Entry, number), [1]),
     "itertools.starmap()": lambda session: itertools.starmap(session.execute, [(READ,)]),
     "itertools.chain()": lambda session: itertools.chain([1], rows(session)),
     "zip()": lambda session: zip([1], rows(session), strict=False),
@@ -164,9 +164,7 @@ def test_also_in_an_object_of_the_applications(
 
 
 @pytest.mark.parametrize("lazy", LAZY.values(), ids=LAZY)
-def test_each_kind_is_known(
-    make: sessionmaker[Session], entries: Names, lazy: Callable[[Session], Any]
-) -> None:
+def test_each_kind_is_known(make: sessionmaker[Session], entries: Names, lazy: Callable[[Session], Any]) -> None:
     refused(make, entries, lambda session: [lazy(session)])
 
 
@@ -256,6 +254,6 @@ class GeneratorCall:
 )
 def test_a_function_that_is_not_done_when_it_returns_is_not_called(function: Callable[..., Any]) -> None:
     engine: Engine = create_engine("sqlite://")
-    with pytest.raises(TypeError, match="coroutine function|generator function"):
+    with pytest.raises(TypeError, match=r"coroutine function|generator function"):
         holdfast.run(sessionmaker(engine), function)
     engine.dispose()

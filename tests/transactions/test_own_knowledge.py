@@ -1,4 +1,4 @@
-"""What became of a unit's COMMIT is the unit's own knowledge, and what is unknown is never repeated, whoever's it is."""
+"""What became of a unit's COMMIT is the unit's own knowledge, and what is unknown is never repeated."""
 
 from __future__ import annotations
 
@@ -69,7 +69,9 @@ def test_an_acknowledged_commit_is_not_done_again(
     assert not isinstance(caught.value, holdfast.CommitOutcomeUnknown)
 
 
-def test_nor_when_another_thread_has_the_connection_by_then(server: Server, held: EngineFactory, entries: Names) -> None:
+def test_nor_when_another_thread_has_the_connection_by_then(
+    server: Server, held: EngineFactory, entries: Names
+) -> None:
     """The other one has begun a transaction on it when the first is asked what became of its COMMIT."""
     engine = held(server.url("pymysql"), pool_size=1, max_overflow=0)
     begun, over = threading.Event(), threading.Event()
@@ -118,9 +120,7 @@ def test_an_unknown_commit_of_an_inner_unit_is_not_done_again(
     assert entries() == ["inner"]
 
 
-def test_it_does_not_invite_others_to_do_it_again(
-    proxy: Proxy, engine: Engine, entries: Names
-) -> None:
+def test_it_does_not_invite_others_to_do_it_again(proxy: Proxy, engine: Engine, entries: Names) -> None:
     """Code that repeats looks at `connection_invalidated`."""
     proxy.cut_at("COMMIT", delivered=True, server_knows=True)
     with pytest.raises(holdfast.CommitOutcomeUnknown) as caught:
@@ -222,9 +222,7 @@ def test_a_connect_of_the_units_own_that_fails_is_tried_again(
 
 
 @pytest.mark.parametrize("raw", [True, False], ids=["raw cursor", "connection"])
-def test_a_deadlock_that_the_function_catches_is_not_half_a_unit(
-    engine: Engine, entries: Names, raw: bool
-) -> None:
+def test_a_deadlock_that_the_function_catches_is_not_half_a_unit(engine: Engine, entries: Names, raw: bool) -> None:
     """The server has undone what came before; the function goes on without knowing."""
     calls: list[int] = []
 

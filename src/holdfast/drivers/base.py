@@ -45,7 +45,7 @@ from ..statements import is_plain_read, may_commit, may_follow_rollback, only_re
 from .outside import from_outside
 from .wire import GONE, Wire
 
-__all__ = ["HeldConnection", "alone", "hold", "server_error", "unwrap"]
+__all__ = ["HeldConnection", "alone", "hold", "names", "server_error", "unwrap"]
 
 _CLOSE_SECONDS = 0.2
 _OUT_OF_SYNC = 2014  # CR_COMMANDS_OUT_OF_SYNC
@@ -68,8 +68,8 @@ _INHERITED = (
 )
 _PARENTS_PART = (
     "MySQL server has gone away (holdfast: the parent process began this transaction and may have changed something in "
-    "it. Process {child} was forked from it and has only its own part of the transaction, which cannot be committed "
-    "alone. Nothing of it was committed. Call rollback() or close() and begin anew.)"
+    "it. Process {child} was forked from it and has only its own half, which must not be committed alone. Nothing of "
+    "it was committed. Call rollback() or close(), and begin anew.)"
 )
 _TWO_THREADS = (
     "{second} used a connection while {first} was in the middle of a command on it. Nothing was sent. A connection, "
@@ -102,6 +102,11 @@ def alone(method: Callable[..., Any]) -> Callable[..., Any]:
             users.pop(0, None)
 
     return guarded
+
+
+def names(text: str) -> frozenset[str]:
+    """Return the words of a text."""
+    return frozenset(text.split())
 
 
 def _thread_named(ident: int) -> str:
@@ -177,6 +182,8 @@ class HeldConnection:
 
     _holdfast_volatile: frozenset[str] = frozenset()
     """The attributes of the driver's object that change while it is used; all others are how it was set up."""
+    _holdfast_members: tuple[str, ...] = ()
+    """Those of a C object, which are not in its ``__dict__``."""
 
     # -- the rules ---------------------------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ from mysql.connector.constants import ClientFlag, ServerCmd
 from ..counters import Cause
 from ..statements import may_commit
 from . import sockets
-from .base import HeldConnection, server_error
+from .base import HeldConnection, names, server_error
 from .wire import Wire
 
 __all__ = ["CMySQLConnection", "MySQLConnection", "connecting", "prepare", "prepare_c"]
@@ -181,10 +181,10 @@ class MySQLConnection(_Connector):
     def _holdfast_has_unread_result(self) -> bool:
         return bool(self.unread_result or self._have_next_result)  # type: ignore[attr-defined]
 
-    _holdfast_volatile = frozenset(
-        "_columns_desc _handshake _have_next_result _in_transaction _local_infile_filenames _prepared_statements "
-        "_protocol _query _query_attrs _server_info _server_version _socket _sql_mode _ssl_active _unread_result "
-        "_warning_count".split()
+    _holdfast_volatile = names(
+        "_autocommit _columns_desc _handshake _have_next_result _in_transaction _local_infile_filenames "
+        "_prepared_statements _protocol _query _query_attrs _server_info _server_version _socket "
+        "_sql_mode _ssl_active _unread_result _warning_count"
     )
 
     def _holdfast_send(self, statement: bytes) -> None:
@@ -370,9 +370,9 @@ class CMySQLConnection(_Connector):
     def _holdfast_not_sent(self, error: BaseException) -> bool:
         return getattr(error, "errno", None) == _OUT_OF_SYNC
 
-    _holdfast_volatile = frozenset(
-        "_cmysql _columns _handshake _local_infile_filenames _query _query_attrs _server_info _server_version _socket "
-        "_sql_mode _unread_result".split()
+    _holdfast_volatile = names(
+        "_autocommit _cmysql _columns _handshake _local_infile_filenames _query _query_attrs "
+        "_server_info _server_version _socket _sql_mode _unread_result"
     )
 
     @property

@@ -112,6 +112,7 @@ class MySQLdbConnection(HeldConnection):
         return error.args[:1] == (_OUT_OF_SYNC,)
 
     _holdfast_volatile = frozenset({"messages"})
+    _holdfast_members = ("converter",)
 
     def rollback(self) -> None:
         """Roll back; a connection whose result was never fetched (2014) is given up instead."""

@@ -18,7 +18,7 @@ from pymysql import connections, err
 from pymysql.constants import COMMAND, CR, SERVER_STATUS
 
 from ..counters import Cause
-from .base import HeldConnection, alone
+from .base import HeldConnection, alone, names
 from .wire import Wire
 
 __all__ = ["PyMySQLConnection", "connecting", "prepare"]
@@ -88,10 +88,10 @@ class PyMySQLConnection(HeldConnection):
     def _holdfast_backslash_escapes(self) -> bool | None:
         return not self.server_status & SERVER_STATUS.SERVER_STATUS_NO_BACKSLASH_ESCAPES  # type: ignore[attr-defined]
 
-    _holdfast_volatile = frozenset(
-        "_affected_rows _auth_plugin_name _closed _next_seq_id _result _rfile _secure _sock host_info insert_id "
-        "protocol_version salt server_capabilities server_charset server_language server_status server_thread_id "
-        "server_version".split()
+    _holdfast_volatile = names(
+        "_affected_rows _auth_plugin_name _closed autocommit_mode _next_seq_id _result _rfile _secure "
+        "_sock host_info insert_id protocol_version salt server_capabilities server_charset "
+        "server_language server_status server_thread_id server_version"
     )
 
     def _execute_command(self, command: int, sql: bytes | str) -> None:

@@ -121,8 +121,8 @@ class Wire:
         self.reads: list[str | bytes | bytearray] = []
         """These reads, for who has to know for certain (:meth:`HeldConnection._holdfast_has_only_read`)."""
         self.begun = False
-        """SQLAlchemy has begun a transaction on it, and neither COMMIT nor ROLLBACK has ended that. Noted where the pool
-        does not roll back what is returned."""
+        """SQLAlchemy has begun a transaction on it, and neither COMMIT nor ROLLBACK has ended that. Noted where the
+        pool does not roll back what is returned."""
         self.in_flight = False
         """A command was sent and its reply has not been read to the end."""
         self.depth = 0
@@ -167,7 +167,7 @@ class Wire:
         self.stands_in = False
         """It was put in the place of an inherited one, in the middle of a transaction of the parent's."""
         self.parents_part = False
-        """The parent may have changed something in that transaction, which this one is a part of: not to be committed."""
+        """The parent may have changed something in that transaction: this part of it must not be committed alone."""
         self.record: CommitRecord | None = None
         """What its user wants to know of its commits."""
         self.judged = False

@@ -12,9 +12,9 @@ until its transaction has ended, one way or the other, so there are three answer
 
 "No row" proves something on the server that the lost connection was one to, and on no other: a replica that became the
 primary may be behind, another Galera node may not have it yet. So the servers are compared (host name, port, server id
-and uuid, and the node's name and address where it is one of a Galera cluster), and on another one only "there" counts. On
-a member of a MySQL replication group only "there" counts as well: a member that was restarted, or has lost the others,
-may lack what the group has.
+and uuid, and the node's name and address where it is one of a Galera cluster), and on another one only "there" counts.
+On a member of a MySQL replication group only "there" counts as well: a member that was restarted, or has lost the
+others, may lack what the group has.
 
 The table is named with its database, because the function of a unit may have changed that (``USE``). Its engine must be
 a transactional one: in another one the row is there whatever becomes of the transaction.

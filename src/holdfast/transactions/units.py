@@ -1,7 +1,7 @@
 """One attempt at a unit of work: a connection or a session that begins, is used, and commits or does not.
 
-What is the same for both is here: which connections took part, which errors happened on them, what became of COMMIT. All
-of that is the unit's own knowledge: its connections may be somebody else's by the time that it is asked.
+What is the same for both is here: which connections took part, which errors happened on them, what became of COMMIT.
+All of that is the unit's own knowledge: its connections may be somebody else's by the time that it is asked.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine, ExceptionContext
-from sqlalchemy.exc import DBAPIError, InvalidRequestError, SQLAlchemyError
+from sqlalchemy.exc import InvalidRequestError, SQLAlchemyError
 
 from .. import drivers
 from ..counters import Counters
@@ -227,7 +227,9 @@ class Unit:
     @property
     def commit_state(self) -> str:
         """What is known of its COMMIT: one of :class:`Commit`, those aside that the server has to be asked for."""
-        states = {records[-1].state for connection in self._to_commit for records in [self._records[connection]] if records}
+        states = {
+            records[-1].state for connection in self._to_commit for records in [self._records[connection]] if records
+        }
         if states == {CommitState.DONE}:
             return Commit.DONE
         # One of several COMMITs has failed, and others were done before.
