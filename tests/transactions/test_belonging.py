@@ -31,11 +31,8 @@ def target(request: pytest.FixtureRequest, server: Server, held: EngineFactory) 
 
 
 def make_target(kind: str, engine: Engine) -> Any:
-    return {
-        "engine": lambda: engine,
-        "sessionmaker": lambda: sessionmaker(engine),
-        "scoped_session": lambda: scoped_session(sessionmaker(engine)),
-    }[kind]()
+    make = sessionmaker(engine)
+    return {"engine": engine, "sessionmaker": make, "scoped_session": scoped_session(make)}[kind]
 
 
 def adds(name: str) -> Callable[[Any], None]:
