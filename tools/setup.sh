@@ -176,6 +176,12 @@ provide_server() {
         "It need not run: holdfast starts private servers of its own. One unpacked elsewhere: HOLDFAST_LAB_ROOT=DIR (with DIR/usr/sbin/mariadbd)."
 }
 
+provide_middleboxes() { # for the tests that need them, which are skipped where they are not there
+    if ! have apt-get || ! have dpkg; then return; fi
+    say "unpacking MySQL Router and HAProxy into .lab/middleboxes (nothing is installed)"
+    tools/fetch-middleboxes .lab/middleboxes >"$log" 2>&1 || say "they could not be had here: $(tail -n 1 "$log")"
+}
+
 # ---------------------------------------------------------------------------------------------------------------------
 
 choose_python
@@ -190,6 +196,7 @@ demo)
     ;;
 test)
     provide_server
+    provide_middleboxes
     # SQLAlchemy 2.1 has left Python 3.10 behind
     install_python_packages "the development tools" 'SQLAlchemy>=2.1; python_version >= "3.11"' --group dev
     touch .venv/.ready-demo .venv/.ready-test

@@ -15,7 +15,7 @@ from sqlalchemy.engine import Engine, ExceptionContext
 from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
 from sqlalchemy.pool import AssertionPool, NullPool, QueuePool
 
-from . import drivers, faults, fork, guards, hints, holders, limits, liveness, pools, replay
+from . import drivers, faults, fork, guards, hints, holders, limits, liveness, middleboxes, pools, replay
 from .budget import Snapshot
 from .connecting import DEFAULT_TIMEOUT, Connecting
 from .counters import Cause, Counters
@@ -72,6 +72,7 @@ class Hold:
         self._leaks = Leaks(where, self.settings, self._counters, self._wires, clock)
         self._connecting.holders = self._leaks.holders
         self._idle_limit_said = False
+        self._middleboxes: dict[str, str] = {}  # what is in between, by the version text of the greeting
 
     @property
     def limits(self) -> Limits | None:
@@ -87,6 +88,12 @@ class Hold:
         return None if budget is None else budget.snapshot()
 
     @property
+    def middlebox(self) -> str:
+        """What stands between this process and its server and made it wait for the reply to each ROLLBACK, in words;
+        empty before the first connection, and when there is nothing, or a relay that passes bytes on."""
+        return next(filter(None, tuple(self._middleboxes.values())), "")
+
+    @property
     def counters(self) -> Counters:
         """The running totals, as a copy that no longer changes."""
         return self._counters.snapshot()
@@ -96,10 +103,12 @@ class Hold:
             return f"<holdfast: {self.where} is not held: {self.reason}>"
         c = self._counters
         replaced = ", ".join(f"{count} {cause}" for cause, count in c.replaced.items()) or "none"
+        between = self.middlebox if self.settings.pipeline == "auto" else ""
         return (
             f"<holdfast: {self.where} is held; {c.checkouts} checkouts, {c.connects} connects, replaced: {replaced}; "
             f"rollbacks: {c.rollbacks_deferred} deferred, {c.rollbacks_skipped} skipped; {c.probes} probes; "
-            f"{c.waits} waits>"
+            f"{c.waits} waits"
+            f"{f'; no statement is sent ahead of an answer: {between}' if between else ''}>"
         )
 
     # -- attaching ---------------------------------------------------------------------------------------------
@@ -143,7 +152,7 @@ class Hold:
             owner=self,
             exclusive=exclusive,
             defer=exclusive and settings.defer_rollback,
-            pipeline=exclusive and settings.pipeline,
+            pipeline=exclusive and settings.pipeline is not False,
         )
         if not drivers.hold_connection(dbapi_connection, wire):
             if not self._unknown_said:
@@ -370,14 +379,35 @@ class Hold:
 
     def _learn_limits(self, dbapi_connection: Any, wire: Wire) -> None:
         connecting = self._connecting
-        if (connecting.limits is not None or connecting.unknown) and not connecting.stale:
-            return
+        greeting = drivers.greeting(dbapi_connection)
+        known = connecting.limits is not None or connecting.unknown
+        # Another version is another server, or a middlebox that was put in between.
+        if not known or connecting.stale or greeting.version not in self._middleboxes:
+            self._ask_limits(dbapi_connection, wire, greeting)
+        if self.settings.pipeline is not True and (
+            greeting.thread_id == 0 or self._middleboxes.get(greeting.version, "?")
+        ):
+            wire.pipeline = False
+
+    def _ask_limits(self, dbapi_connection: Any, wire: Wire, greeting: middleboxes.Greeting) -> None:
+        connecting = self._connecting
+        errors = drivers.errors_of(dbapi_connection)
+        engine = self._engine() if self._engine is not None else None
+        host = engine.url.host if engine is not None else None
         try:
-            learned = limits.learn(dbapi_connection)
-        except Exception as error:
+            learned = limits.learn(
+                dbapi_connection, errors, greeting=greeting, host=host, connected_port=wire.connected_port()
+            )
+        except (errors, limits.Unintelligible) as error:
+            if wire.fault is not None or wire.hung_up():
+                return  # it says nothing about the server: the next connection is asked
             if not connecting.unknown:
                 logger.info("%s: the server's limits could not be learned (%s).", self.where, error)
             connecting.unknown, connecting.stale = True, False
+            seen = middleboxes.Seen(greeting=greeting, host=host)
+            self._note_middlebox(
+                greeting, middleboxes.recognise(seen) or f"the server does not say what it is ({error})"
+            )
             return
         if connecting.limits != learned:
             logger.info(
@@ -391,6 +421,17 @@ class Hold:
             )
         connecting.learned(learned)
         connecting.adopt(wire)
+        self._note_middlebox(greeting, learned.middlebox)
+
+    def _note_middlebox(self, greeting: middleboxes.Greeting, middlebox: str) -> None:
+        new = middlebox and middlebox not in tuple(self._middleboxes.values())
+        self._middleboxes[greeting.version] = middlebox
+        if new and self.settings.pipeline == "auto" and self._exclusive:
+            logger.info(
+                "%s: no statement is sent ahead of an answer: %s. holdfast_pipeline=true has it done all the same.",
+                self.where,
+                middlebox,
+            )
 
     def _found_closed(self, idle: float) -> None:
         """Note that a connection was closed after it had been idle for so many seconds."""

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ..middleboxes import Greeting
 from .base import HeldConnection, hold, unwrap
 from .wire import Wire, borrowed
 
@@ -24,6 +25,8 @@ __all__ = [
     "borrowed",
     "by_url_name",
     "connecting",
+    "errors_of",
+    "greeting",
     "hold_connection",
     "is_installed",
     "unwrap",
@@ -136,6 +139,18 @@ def wire_of(connection: Any) -> Wire | None:
     """Return a held connection's state, also from under a tracer's proxy."""
     wire = getattr(connection, "_holdfast", None)
     return wire if type(wire) is Wire else None
+
+
+def greeting(connection: Any) -> Greeting:
+    """Return what a held connection's server said before anything else. Nothing is sent."""
+    found: Greeting = unwrap(connection)._holdfast_greeting()
+    return found
+
+
+def errors_of(connection: Any) -> type[Exception]:
+    """Return the base exception of a held connection's driver."""
+    found: type[Exception] = unwrap(connection)._holdfast_errors
+    return found
 
 
 Connect = Callable[..., Any]

@@ -35,6 +35,7 @@ from typing import Any, TypeVar
 
 from ..counters import Cause
 from ..faults import error_number, refuses_commit
+from ..middleboxes import Greeting
 from .statements import is_plain_read
 from .wire import GONE, Wire
 
@@ -75,6 +76,10 @@ class HeldConnection:
 
     def _holdfast_error(self, number: int, text: str) -> Exception:
         """Make one of the driver's own OperationalErrors."""
+        raise NotImplementedError
+
+    def _holdfast_greeting(self) -> Greeting:
+        """Return what the server said before anything else, as far as the driver has kept it. Nothing is sent."""
         raise NotImplementedError
 
     def _holdfast_send_rollback(self) -> None:

@@ -19,6 +19,7 @@ from mysql.connector.connection import MySQLConnection as PureConnection
 from mysql.connector.constants import ClientFlag, ServerCmd
 
 from ..counters import Cause
+from ..middleboxes import Greeting
 from . import sockets
 from .base import HeldConnection, server_error
 from .statements import is_plain_read, may_follow_rollback
@@ -66,6 +67,10 @@ class _Connector(HeldConnection):
             return HeldConnection.cursor(self, *args, **kwargs)
         finally:
             wire.opening_cursor = False
+
+    def _holdfast_greeting(self) -> Greeting:
+        handshake: Any = self._handshake  # type: ignore[attr-defined]
+        return Greeting(str(handshake["server_version_original"]), self.connection_id or 0)  # type: ignore[attr-defined]
 
     def is_connected(self) -> bool:
         wire = self._holdfast

@@ -16,6 +16,7 @@ import MySQLdb
 from MySQLdb import connections
 
 from ..counters import Cause
+from ..middleboxes import Greeting
 from .base import HeldConnection, server_error
 from .statements import is_plain_read, may_follow_rollback
 from .wire import Wire
@@ -81,6 +82,9 @@ class MySQLdbConnection(HeldConnection):
     def _holdfast_is_open(self) -> bool:
         # The last error says whether the library has closed the socket; close() is noticed without.
         return not _CLIENT_ERRORS <= self.errno() < _CLIENT_ERRORS + 1000  # type: ignore[attr-defined]
+
+    def _holdfast_greeting(self) -> Greeting:
+        return Greeting(self.get_server_info(), self.thread_id())  # type: ignore[attr-defined]
 
     def _holdfast_failed(self, error: Exception) -> None:
         """Note what a driver's error says about the connection. A server's error leaves it sound."""

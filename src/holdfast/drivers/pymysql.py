@@ -17,6 +17,7 @@ from pymysql import connections, err
 from pymysql.constants import COMMAND, CR
 
 from ..counters import Cause
+from ..middleboxes import Greeting
 from .base import HeldConnection
 from .statements import is_plain_read, may_follow_rollback
 from .wire import Wire
@@ -51,6 +52,9 @@ class PyMySQLConnection(HeldConnection):
 
     def _holdfast_error(self, number: int, text: str) -> Exception:
         return err.OperationalError(number, text)
+
+    def _holdfast_greeting(self) -> Greeting:
+        return Greeting(self.server_version, self.thread_id())  # type: ignore[attr-defined]
 
     def _holdfast_is_open(self) -> bool:
         return self._sock is not None  # type: ignore[attr-defined]

@@ -177,6 +177,18 @@ class Wire:
         self.fd, self.inode, self.poll = fd, status.st_ino, poller.poll
         self.local = _is_unix(fd)
 
+    def connected_port(self) -> int | None:
+        """Return the TCP port that the connection was made to, or ``None`` for a unix socket and where it is not
+        known."""
+        if self.fd is None or self.local:
+            return None
+        with borrowed(self.fd) as sock:
+            try:
+                address = sock.getpeername()
+            except OSError:  # it has ended
+                return None
+        return int(address[1]) if isinstance(address, tuple) else None
+
     def begin_anew(self) -> None:
         """Forget the session that was, because the driver is about to connect again."""
         if self.pid != getpid():
