@@ -6,10 +6,13 @@ import os
 import select
 import socket
 import stat
+import sys
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from os import getpid
+from types import BuiltinFunctionType
 from typing import Any, Protocol
 
 from .. import fork
@@ -163,7 +166,8 @@ class Wire:
         known to be dead before it is used, as in stock SQLAlchemy.
         """
         self.fd = self.inode = self.poll = None
-        if fd is None or fd < 0 or not hasattr(select, "poll"):
+        make_poller = _unpatched_poll()
+        if fd is None or fd < 0 or make_poller is None:
             return
         try:
             status = os.fstat(fd)
@@ -172,7 +176,7 @@ class Wire:
         if not stat.S_ISSOCK(status.st_mode):
             return
         os.set_inheritable(fd, False)  # the C libraries leave it to programs that this one starts
-        poller = select.poll()
+        poller = make_poller()
         poller.register(fd, _WATCHED)
         self.fd, self.inode, self.poll = fd, status.st_ino, poller.poll
         self.local = _is_unix(fd)
@@ -199,9 +203,13 @@ class Wire:
 
     def events(self, wait_seconds: float = 0.0) -> int:
         """Return what ``poll()`` reports of the socket: 0 when there is nothing to read and nobody hung up."""
-        if self.poll is None:
+        poll = self.poll
+        if poll is None:
             return 0
-        found = self.poll(int(wait_seconds * 1000) if wait_seconds else 0)
+        if wait_seconds and not isinstance(time.sleep, BuiltinFunctionType):
+            found = _poll_among_greenlets(poll, wait_seconds)
+        else:
+            found = poll(int(wait_seconds * 1000) if wait_seconds else 0)
         return found[0][1] if found else 0
 
     def hung_up(self) -> bool:
@@ -259,6 +267,33 @@ class Wire:
             return os.fstat(self.fd).st_ino == self.inode
         except OSError:
             return False
+
+
+def _unpatched_poll() -> Any:
+    """Return ``select.poll`` as Python has it, or ``None``.
+
+    A look must not switch greenlets: the unit of work would stand still in the middle of its transaction, with its row
+    locks, and a driver in C that then waits for one of them stops the whole process. gevent's own ``poll`` does switch,
+    even when it is not to wait, and knows neither POLLHUP nor POLLERR; eventlet takes ``poll`` away. Asked for at each
+    connection, because a process may be patched after holdfast was imported.
+    """
+    poll = getattr(select, "poll", None)
+    if isinstance(poll, BuiltinFunctionType):
+        return poll
+    if "gevent.monkey" in sys.modules and poll is not None:
+        poll = sys.modules["gevent.monkey"].get_original("select", "poll")
+    elif "eventlet.patcher" in sys.modules:
+        poll = getattr(sys.modules["eventlet.patcher"].original("select"), "poll", None)
+    return poll
+
+
+def _poll_among_greenlets(poll: Callable[[int], list[tuple[int, int]]], wait_seconds: float) -> list[tuple[int, int]]:
+    """Wait as gevent and eventlet want it: in ``time.sleep()``, which they have made their own."""
+    deadline, pause = time.monotonic() + wait_seconds, 0.0005
+    while not (found := poll(0)) and (left := deadline - time.monotonic()) > 0:
+        time.sleep(min(pause, left))
+        pause = min(pause * 2, 0.01)
+    return found
 
 
 @contextmanager
