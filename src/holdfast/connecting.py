@@ -97,6 +97,8 @@ class Connecting:
         """The server has contradicted what is known of its limits."""
         self.unknown = False
         """The server would not say what its limits are."""
+        self.aside = False
+        """The engine's connections are not held after all."""
         self.waiting = 0
         """Threads that wait for a connection."""
         self.waiting_in_pool = 0

@@ -24,7 +24,7 @@ import threading
 import weakref
 from typing import Protocol
 
-__all__ = ["Forked", "after_fork", "replace_by_dead", "watch"]
+__all__ = ["Forked", "after_fork", "replace_by_dead", "unwatch", "watch"]
 
 logger = logging.getLogger("holdfast")
 
@@ -54,6 +54,11 @@ def watch(something: Forked) -> None:
     _dead_socket()
     _watched.add(something)
     _chain_uwsgi()
+
+
+def unwatch(something: Forked) -> None:
+    """No longer tell an object of forks."""
+    _watched.discard(something)
 
 
 def after_fork() -> None:

@@ -67,7 +67,8 @@ class Hold:
         self._charset_once = False
         self._exclusive = False
         self._replays = False
-        self._unknown_said = False
+        self._stranger_said = False
+        self._put_back: Callable[[], None] = _nothing
         self._connecting = Connecting(where, self.settings, self._counters, clock)
         self._leaks = Leaks(where, self.settings, self._counters, self._wires, clock)
         self._connecting.holders = self._leaks.holders
@@ -129,6 +130,7 @@ class Hold:
         event.listen(engine, "reset", self._on_reset, insert=True)
         event.listen(engine, "handle_error", self._on_error)
         dialect: Any = engine.dialect
+        before = dict(vars(dialect))
         guards.put_in(dialect, self)
         if self.settings.replay:
             replay.put_in(dialect, self)
@@ -141,6 +143,7 @@ class Hold:
             # Below any do_connect listener of the application's, which sees and decides everything.
             connect = dialect.connect if driver is None else drivers.connecting(driver, dialect.connect)
             dialect.connect = self._connecting.patient(connect, self._pool_timeout)
+        self._put_back = _putting_back(dialect, before)
         pools.wait_patiently(engine, self._connecting, self._keeps)
         fork.watch(self)
 
@@ -155,13 +158,9 @@ class Hold:
             pipeline=exclusive and settings.pipeline is not False,
         )
         if not drivers.hold_connection(dbapi_connection, wire):
-            if not self._unknown_said:
-                self._unknown_said = True
-                logger.warning(
-                    "%s: a connection of class %s is not one that holdfast knows; it is used as in stock SQLAlchemy.",
-                    self.where,
-                    type(drivers.unwrap(dbapi_connection)).__qualname__,
-                )
+            self._connecting.claim(wire)  # what was taken for it is given back
+            self._connecting.ended(wire)
+            self._step_aside(type(drivers.unwrap(dbapi_connection)))
             return None
         wire.opened = self._clock()
         self._counters.connects += 1
@@ -169,6 +168,32 @@ class Hold:
         if wire.fd is not None:
             liveness.set_socket_options(wire.fd, settings)
         return wire
+
+    def _step_aside(self, stranger: type) -> None:
+        """Leave the engine to work as in stock SQLAlchemy, because its connections are of no driver that is known.
+
+        Where some of them are held, that one alone is left as it is. The listeners stay, and do nothing: another thread
+        may be going through the row of them at this moment.
+        """
+        name = f"{stranger.__module__}.{stranger.__qualname__}"
+        if self._counters.connects:
+            if not self._stranger_said:
+                self._stranger_said = True
+                logger.warning(
+                    "%s: a connection of class %s is of no driver that holdfast knows. It is used as in stock "
+                    "SQLAlchemy; this engine's other connections are held.",
+                    self.where,
+                    name,
+                )
+            return
+        if not self.active:
+            return
+        self.active = False
+        self.reason = f"its connections are of class {name}, which is of no driver that holdfast knows"
+        self._connecting.aside = self._connecting.unknown = True
+        self._put_back()
+        fork.unwatch(self)
+        logger.warning("%s is not held: %s. The engine works as in stock SQLAlchemy.", self.where, self.reason)
 
     # -- in a forked child -------------------------------------------------------------------------------------
 
@@ -244,6 +269,8 @@ class Hold:
     # -- listeners ---------------------------------------------------------------------------------------------
 
     def _on_connect(self, dbapi_connection: Any, record: Any) -> None:
+        if not self.active:
+            return
         fork.after_fork()  # where nothing else has noticed
         if self._inherited:
             logger.info(
@@ -320,12 +347,16 @@ class Hold:
         record.invalidate()
 
     def _on_error(self, context: ExceptionContext) -> None:
+        if not self.active:
+            return
         error = context.original_exception
         connected = context.connection is not None
         if not connected:
             hints.explain_connect_error(context, self.where)
-        row = faults.classify(error, connected=connected) if _is_driver_error(context) else None
-        wire = _wire_of(context)
+        wire, is_held = _wire_of(context)
+        if connected and not is_held:
+            return  # a stranger among the engine's connections: nothing looks at its mates before their next use
+        row = faults.classify(error, connected=connected) if _is_driver_error(context, wire) else None
         if wire is not None and wire.fault is Cause.INHERITED:
             context.is_disconnect, context.invalidate_pool_on_disconnect = True, False
             return
@@ -499,12 +530,38 @@ def describe(engine: Any) -> str:
     return f"{url.drivername}://{place}" if place else str(url.drivername)
 
 
-def _wire_of(context: ExceptionContext) -> Wire | None:
+def _wire_of(context: ExceptionContext) -> tuple[Wire | None, bool]:
+    """Return the connection's state, if it can still be asked for, and whether it was held as far as is known."""
     connection = context.connection
     if connection is None or connection.closed or connection.invalidated:
-        return None
-    return drivers.wire_of(connection.connection.dbapi_connection)
+        return None, True
+    wire = drivers.wire_of(connection.connection.dbapi_connection)
+    return wire, wire is not None
 
 
-def _is_driver_error(context: ExceptionContext) -> bool:
-    return isinstance(context.original_exception, context.dialect.loaded_dbapi.Error)
+def _is_driver_error(context: ExceptionContext, wire: Wire | None) -> bool:
+    """Say whether an error is the driver's: the dialect's, or that of a connection that a ``creator`` made with
+    another one."""
+    error, own = context.original_exception, None
+    if wire is not None and wire.connection is not None and (held := wire.connection()) is not None:
+        own = held._holdfast_errors
+    return isinstance(error, context.dialect.loaded_dbapi.Error) or (own is not None and isinstance(error, own))
+
+
+def _nothing() -> None:
+    pass
+
+
+def _putting_back(dialect: Any, before: dict[str, Any]) -> Callable[[], None]:
+    """Return what gives a dialect its own methods back, but for those that somebody else has wrapped meanwhile."""
+    ours = {name: value for name, value in vars(dialect).items() if before.get(name) is not value}
+
+    def put_back() -> None:
+        for name, value in ours.items():
+            if vars(dialect).get(name) is value:
+                if name in before:
+                    setattr(dialect, name, before[name])
+                else:
+                    delattr(dialect, name)
+
+    return put_back

@@ -1,7 +1,9 @@
 """One module a driver; nothing outside this package knows which driver it is.
 
 A driver is recognised by the class of the connection it returned, not by the URL, so that ``creator=`` and
-``module=`` work. Its module is imported only when such a connection turns up: the driver is then imported already.
+``module=`` work; before there is a connection, by the module that the dialect uses, which may be another than the URL
+names (``pymysql.install_as_MySQLdb()``). Its module here is imported only when such a connection turns up: the driver
+is then imported already.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ __all__ = [
     "HeldConnection",
     "Wire",
     "borrowed",
+    "by_module",
     "by_url_name",
     "connecting",
     "errors_of",
@@ -108,6 +111,22 @@ def by_url_name(name: str) -> Driver | None:
     return next((driver for driver in DRIVERS if driver.url_name == name), None)
 
 
+def by_module(dbapi: Any) -> Driver | None:
+    """Return the driver whose module a dialect uses, or ``None`` when holdfast does not know it."""
+    name = getattr(dbapi, "__name__", None)
+    found = next((driver for driver in DRIVERS if driver.import_name == name), None)
+    if found is None and isinstance(cls := getattr(dbapi, "Connection", None), type):
+        found = _by_class(cls)  # a module that goes by another name may well be built on a known driver
+    return found
+
+
+def _by_class(cls: type) -> Driver | None:
+    if cls not in _by_type:
+        names = {f"{base.__module__}.{base.__qualname__}" for base in cls.__mro__}
+        _by_type[cls] = next((driver for driver in DRIVERS if driver.connection_class in names), None)
+    return _by_type[cls]
+
+
 def is_installed(driver: Driver) -> bool:
     """Say whether the driver can be imported, without importing it."""
     try:
@@ -122,11 +141,7 @@ def hold_connection(connection: Any, wire: Wire) -> bool:
     :return: false when it is not a connection of a driver that holdfast knows; it is then left as it is.
     """
     connection = unwrap(connection)
-    cls = type(connection)
-    if cls not in _by_type:
-        names = {f"{base.__module__}.{base.__qualname__}" for base in cls.__mro__}
-        _by_type[cls] = next((driver for driver in DRIVERS if driver.connection_class in names), None)
-    driver = _by_type[cls]
+    driver = _by_class(type(connection))
     if driver is None:
         return False
     module = importlib.import_module(f"{__name__}.{driver.module}")

@@ -28,6 +28,14 @@ from .wire import Wire
 __all__ = ["CMySQLConnection", "MySQLConnection", "connecting", "prepare", "prepare_c"]
 
 
+_TIMED_OUT = tuple(
+    found
+    for name in ("ReadTimeoutError", "WriteTimeoutError")
+    if isinstance(found := getattr(errors, name, None), type)
+)
+"""Errors with the number 3024 that the client makes up. The driver has them since 9.2.0."""
+
+
 def prepare(connection: Any, wire: Wire) -> None:
     """Switch off what a subclass of the application's does not allow."""
     if type(connection).rollback is not PureConnection.rollback:
@@ -104,8 +112,7 @@ class _Connector(HeldConnection):
         except errors.Error as error:
             # Answered with an error, or refused before anything was sent: in step either way. A client error is not.
             finished = True
-            timed_out = isinstance(error, (errors.ReadTimeoutError, errors.WriteTimeoutError))  # errno 3024, made up
-            if timed_out or (not server_error(error.errno) and error.errno not in (-1, None)):
+            if isinstance(error, _TIMED_OUT) or (not server_error(error.errno) and error.errno not in (-1, None)):
                 wire.fault = Cause.LOST_IN_USE
             raise
         finally:
@@ -135,7 +142,13 @@ class MySQLConnection(_Connector):
         self._holdfast.stock._send_cmd(self, ServerCmd.QUERY, packet, expect_response=False)
 
     def _holdfast_read_rollback(self) -> None:
-        self._handle_ok(self._socket.recv(self._read_timeout))  # type: ignore[attr-defined]
+        self._handle_ok(self._holdfast_receive())  # type: ignore[attr-defined]
+
+    def _holdfast_receive(self, read_timeout: Any = None) -> Any:
+        socket: Any = self._socket  # type: ignore[attr-defined]
+        if not hasattr(self, "_read_timeout"):  # before 9.2.0
+            return socket.recv()
+        return socket.recv(read_timeout or self._read_timeout)
 
     def _send_cmd(self, command: int, argument: Any = None, *args: Any, **kwargs: Any) -> Any:
         wire = self._holdfast
@@ -168,10 +181,7 @@ class MySQLConnection(_Connector):
             wire.counters.statements_pipelined += 1
             wire.reads_only = is_plain_read(statement)
             wire.in_flight = bool(wire.depth)  # _holdfast_exchange() takes it from here
-            return self._holdfast_exchange(
-                self._socket.recv,  # type: ignore[attr-defined]
-                kwargs.get("read_timeout") or self._read_timeout,  # type: ignore[attr-defined]
-            )
+            return self._holdfast_exchange(self._holdfast_receive, kwargs.get("read_timeout"))
         self._holdfast_begin(statement)
         packet = self._holdfast_exchange(wire.stock._send_cmd, self, command, argument, *args, **kwargs)
         if statement is not None and not expected:
