@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
+import sys
 from collections.abc import Callable, MutableMapping
 from typing import Any
 
@@ -10,6 +12,7 @@ import sqlalchemy
 from sqlalchemy.engine import URL, CreateEnginePlugin, Engine, make_url
 
 from . import drivers, urls
+from .budget.slots import can_share
 from .errors import DriverNotInstalled
 from .hold import Hold, describe, find, remember
 from .settings import PREFIX, Settings
@@ -66,7 +69,7 @@ class HoldfastPlugin(CreateEnginePlugin):
         # With a creator or a pool it is the connection that tells, and so it is with a module that may wrap another.
         told_later = not self.own_connect
         level, reason = _why_not(engine, self.settings, known=driver is not None or told_later)
-        hold = Hold(where, self.settings, reason=reason)
+        hold = Hold(where, self.settings if reason else _possible(self.settings), reason=reason)
         if reason:
             remember(engine, hold)
             if (key := f"{engine.dialect.name}+{getattr(engine.dialect, 'driver', '')} {reason}") not in _said:
@@ -113,6 +116,20 @@ def _why_not(engine: Engine, settings: Settings, *, known: bool) -> tuple[int, s
         )
         return logging.WARNING, f"the driver {name} is not one that holdfast knows (it knows {names})"
     return logging.INFO, ""
+
+
+def _possible(settings: Settings) -> Settings:
+    """Return the settings that this system is up to, and say once what is missing."""
+    missing = []
+    if not drivers.can_look():
+        missing.append("a connection is not known to be dead before it is used (there is no poll())")
+    if not can_share() and settings.budget == "learned" and settings.budget_directory is None:
+        settings = dataclasses.replace(settings, budget=None)
+        missing.append("connections are not shared out between processes (there are no POSIX record locks)")
+    if missing and "missing" not in _said:
+        _said.add("missing")
+        logger.info("holdfast on %s: %s. There it is as in stock SQLAlchemy.", sys.platform, ", and ".join(missing))
+    return settings
 
 
 def _without_ours(create_connect_args: Callable[[URL], Any]) -> Callable[[URL], Any]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from ..middleboxes import Greeting
 from .base import HeldConnection, hold, unwrap
-from .wire import Wire, borrowed
+from .wire import Wire, borrowed, can_look
 
 __all__ = [
     "DRIVERS",
@@ -27,6 +27,7 @@ __all__ = [
     "borrowed",
     "by_module",
     "by_url_name",
+    "can_look",
     "connecting",
     "errors_of",
     "greeting",

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from .. import fork
 from ..counters import Cause, Counters
 
-__all__ = ["GONE", "Owner", "Wire", "borrowed"]
+__all__ = ["GONE", "Owner", "Wire", "borrowed", "can_look"]
 
 GONE = (
     getattr(select, "POLLHUP", 0)
@@ -269,6 +269,11 @@ class Wire:
             return False
 
 
+def can_look() -> bool:
+    """Say whether connections can be looked at without waiting: whether this system has ``poll()``."""
+    return _unpatched_poll() is not None
+
+
 def _unpatched_poll() -> Any:
     """Return ``select.poll`` as Python has it, or ``None``.
 
@@ -303,7 +308,7 @@ def borrowed(fd: int) -> Iterator[socket.socket]:
     With ``socket.setdefaulttimeout()`` in force a new socket object makes its descriptor non-blocking, and that flag
     is shared with the owner's: it is put back.
     """
-    blocking = os.get_blocking(fd)
+    blocking = os.get_blocking(fd) if hasattr(os, "get_blocking") else True
     copy = os.dup(fd)
     try:
         sock = socket.socket(fileno=copy)
@@ -311,7 +316,8 @@ def borrowed(fd: int) -> Iterator[socket.socket]:
         os.close(copy)
         raise
     try:
-        os.set_blocking(fd, blocking)
+        if hasattr(os, "set_blocking"):
+            os.set_blocking(fd, blocking)
         yield sock
     finally:
         sock.close()
