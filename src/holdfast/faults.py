@@ -204,6 +204,7 @@ _REFUSES_COMMIT = frozenset(
         1047,  # Galera, node not in the primary component: the transaction stays open
         1205,  # ER_LOCK_WAIT_TIMEOUT: somebody holds FLUSH TABLES WITH READ LOCK
         1213,  # ER_LOCK_DEADLOCK; Galera: certification failed
+        1226,  # ER_USER_LIMIT_REACHED: counted before a statement is run (MAX_QUERIES_PER_HOUR counts COMMIT, too)
         1290,  # ER_OPTION_PREVENTS_STATEMENT: read_only was switched on
         1792,  # ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION
         1836,  # ER_READ_ONLY_MODE
