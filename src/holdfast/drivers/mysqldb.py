@@ -50,18 +50,9 @@ def prepare(connection: Any, wire: Wire) -> None:
 
 
 def connecting(connect: Callable[..., Any]) -> Callable[..., Any]:
-    """Limit how long connecting may take.
-
-    The C libraries' own limit is the system's, about two minutes; PyMySQL and mysql-connector have 10 seconds, and so
-    has this. ``connect_timeout`` in the URL or ``connect_args`` goes first, and so does an options file.
-    """
-
-    def limit(*positional: Any, **arguments: Any) -> Any:
-        if not arguments.keys() & {"connect_timeout", "read_default_file", "read_default_group"}:
-            arguments["connect_timeout"] = 10
-        return connect(*positional, **arguments)
-
-    return limit
+    """Leave connecting as it is. How long it may take is the C library's business, or ``connect_timeout``'s: a server
+    that is slow to greet is not cut off sooner than it would be without holdfast."""
+    return connect
 
 
 class MySQLdbConnection(HeldConnection):
