@@ -17,6 +17,7 @@ from sqlalchemy.pool import AssertionPool, NullPool, QueuePool
 
 from . import drivers, faults, fork, guards, hints, holders, limits, liveness, middleboxes, pools, replay
 from .budget import Snapshot
+from .clock import monotonic_also_asleep
 from .connecting import DEFAULT_TIMEOUT, Connecting
 from .counters import Cause, Counters
 from .drivers import Wire
@@ -47,7 +48,7 @@ class Hold:
         settings: Settings | None = None,
         *,
         reason: str = "",
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = monotonic_also_asleep,
     ) -> None:
         self.where: str = where
         """Driver, host, port and database; no account."""
@@ -69,7 +70,7 @@ class Hold:
         self._replays = False
         self._stranger_said = False
         self._put_back: Callable[[], None] = _nothing
-        self._connecting = Connecting(where, self.settings, self._counters, clock)
+        self._connecting = Connecting(where, self.settings, self._counters, time.monotonic)
         self._leaks = Leaks(where, self.settings, self._counters, self._wires, clock)
         self._connecting.holders = self._leaks.holders
         self._idle_limit_said = False

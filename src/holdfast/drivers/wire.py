@@ -128,13 +128,13 @@ class Wire:
         self.first_cursor: float | None = None
         """Monotonic time at which the last cursor was opened, if nothing had been sent in the checkout by then."""
         self.opened = 0.0
-        """Monotonic time of its opening."""
+        """Monotonic time of its opening (:data:`holdfast.clock.monotonic_also_asleep`)."""
         self.charset_is_set = False
         """The driver has just sent SET NAMES, and nothing was sent since."""
         self.opening_cursor = False
         """The driver is inside ``cursor()``."""
         self.idle_since = 0.0
-        """Monotonic time of its last return to the pool."""
+        """Monotonic time of its last return to the pool, on the same clock."""
         self.pid = getpid()
         """The process that opened it. In any other it is never used."""
         self.owner = owner
