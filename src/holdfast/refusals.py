@@ -31,6 +31,8 @@ _AWAY = frozenset(
         2002,  # CR_CONNECTION_ERROR: refused, on a unix socket and, with libmariadb, on TCP
         2003,  # CR_CONN_HOST_ERROR: refused, on TCP
         1053,  # ER_SERVER_SHUTDOWN
+        3032,  # ER_SERVER_OFFLINE_MODE, MySQL
+        6400,  # the same with a reason, MySQL 9.7: a member that has left its Group Replication group
         2006,  # CR_SERVER_GONE_ERROR, during the handshake
         2013,  # CR_SERVER_LOST, during the handshake
         2055,  # CR_SERVER_LOST_EXTENDED, during the handshake
