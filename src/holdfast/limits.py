@@ -21,7 +21,7 @@ _IN_BETWEEN = (
     f", CONNECTION_ID(), @@version_comment, ({_ATTRIBUTES}), "
     f"({_ATTRIBUTES} AND ATTR_NAME IN ('_client_ip', '_client_port'))"
 )
-"""What :mod:`holdfast.middleboxes` wants to know. Every account may read its own sessions' attributes."""
+"""What ``holdfast.middleboxes`` wants to know. Every account may read its own sessions' attributes."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Limits:
     were found closed younger than that, as behind a load balancer."""
     middlebox: str = ""
     """What stands between this process and the server, so that no statement is sent ahead of an answer: in words, from
-    :mod:`holdfast.middleboxes`. Empty for nothing, and for a relay that passes bytes on."""
+    ``holdfast.middleboxes``. Empty for nothing, and for a relay that passes bytes on."""
 
     @property
     def connections(self) -> int:

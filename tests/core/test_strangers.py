@@ -7,6 +7,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 import types
 from collections.abc import Callable
 from typing import Any
@@ -159,6 +160,28 @@ def test_a_fork_costs_no_more_connections_than_in_stock(
         survivors.append(len(alive & set(before)))
         engine.dispose()
     assert survivors == [4, 4]
+
+
+@pytest.mark.parametrize("way", ["a creator", "a do_connect listener"])
+def test_several_threads_may_find_out_at_once(
+    server: Server, way: str, held: EngineFactory, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = WAYS[way](server, "cymysql", held, pool_size=2, max_overflow=0, pool_timeout=10)
+    start, answers = threading.Barrier(6), []
+
+    def work(number: int) -> None:
+        start.wait()
+        for turn in range(10):
+            answers.append(read(engine, 10 * number + turn))
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(answers) == list(range(60))
+    assert not holdfast.of(engine).active
+    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
 
 
 def test_one_stranger_among_held_connections_is_left_as_it_is(
