@@ -1,7 +1,7 @@
 """Units of work in greenlets of one process, as a program: ``python -m tests.greenlets.program '{...}'``.
 
 ``library`` gevent or eventlet; ``patched`` before holdfast is imported, after that, or after the engine has connected;
-``what`` units, timeouts, probes or waits. Prints what came of it as JSON.
+``what`` units, timeouts, probes, waits or pauses. Prints what came of it as JSON.
 """
 
 from __future__ import annotations
@@ -184,12 +184,33 @@ def wait_in_turn(number: int) -> None:
             outcomes[f"error {type(error).__name__} {error}"] += 1
 
 
+def pause_between_attempts(number: int) -> None:
+    """A unit that fails as in a deadlock, and is begun again after a pause."""
+    ticks.clear()
+    left = [given["each"]]
+
+    def fail(connection: Any) -> None:
+        left[0] -= 1
+        if left[0]:
+            connection.execute(text("SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = 1213, MESSAGE_TEXT = 'as told'"))
+
+    holdfast.run(engine, fail)
+    outcomes["ticks"] = len(ticks)
+
+
 began = time.monotonic()
+if given["what"] in ("probes", "pauses"):
+    spawn(tick)
 if given["what"] == "probes":
     print("ready", flush=True)
     sys.stdin.readline()
-    spawn(tick)
-work = {"units": plain, "timeouts": cut_short, "probes": probe, "waits": wait_in_turn}[given["what"]]
+work = {
+    "units": plain,
+    "timeouts": cut_short,
+    "probes": probe,
+    "waits": wait_in_turn,
+    "pauses": pause_between_attempts,
+}[given["what"]]
 greenlets = [spawn(work, number) for number in range(given["greenlets"])]
 done = joined(greenlets, given["seconds"])
 engine.dispose()

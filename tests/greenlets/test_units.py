@@ -138,3 +138,13 @@ def test_greenlets_that_wait_for_a_connection_let_those_who_have_one_go_on(
     assert (found["done"], found["outcomes"]) == (8, {"right": 40}), found["outcomes"]
     assert found["seconds"] < 8
     assert not found["slots"], "slots of connections that nobody has"
+
+
+@pytest.mark.parametrize(("library", "patched"), ORDERS)
+def test_a_unit_that_pauses_before_it_is_begun_again_lets_the_others_go_on(
+    bank: Server, library: str, patched: str
+) -> None:
+    given = {"library": library, "patched": patched, "what": "pauses", "greenlets": 1, "each": 6}
+    found = outcome(program(bank.url("mysqldb"), **given))
+    assert found["done"] == 1
+    assert found["outcomes"].get("ticks", 0) >= 3, found
