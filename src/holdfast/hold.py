@@ -431,8 +431,8 @@ class Hold:
                 dbapi_connection, errors, greeting=greeting, host=host, connected_port=wire.connected_port()
             )
         except (errors, limits.Unintelligible) as error:
-            if wire.fault is not None or wire.hung_up():
-                return  # it says nothing about the server: the next connection is asked
+            if wire.fault is not None or wire.hung_up() or faults.classify(error) is not None:
+                return  # lost, or not ready: the next connection is asked
             if not connecting.unknown:
                 logger.info("%s: the server's limits could not be learned (%s).", self.where, error)
             connecting.unknown, connecting.stale = True, False
