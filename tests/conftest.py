@@ -51,10 +51,10 @@ def tls_server() -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def mysql_server() -> Iterator[Server]:
-    """Oracle's MySQL."""
+    """Oracle's MySQL, with its performance schema, which it has unless it is told otherwise."""
     if MYSQLD is None:
         pytest.skip("HOLDFAST_LAB_MYSQLD names no MySQL server")
-    with Server(executable=MYSQLD) as server:
+    with Server(executable=MYSQLD, options={"performance_schema": 1}) as server:
         yield server
 
 

@@ -176,6 +176,21 @@ provide_server() {
         "It need not run: holdfast starts private servers of its own. One unpacked elsewhere: HOLDFAST_LAB_ROOT=DIR (with DIR/usr/sbin/mariadbd)."
 }
 
+provide_middleboxes() { # for the tests that need them, which are skipped where they are not there
+    if ! have apt-get || ! have dpkg; then return; fi
+    say "unpacking MySQL Router and HAProxy into .lab/middleboxes (nothing is installed)"
+    tools/fetch-middleboxes .lab/middleboxes >"$log" 2>&1 || say "they could not be had here: $(tail -n 1 "$log")"
+}
+
+provide_strangers() { # for the tests of drivers that are not held, and of an old one that is
+    say "putting an old mysql-connector-python aside, and building the driver mariadb"
+    if [ ! -d .lab/old-mysql-connector ]; then
+        "$venv/bin/python" -m pip install -qq --no-deps --target .lab/old-mysql-connector 'mysql-connector-python==8.4.0' ||
+            say "it could not be had here"
+    fi
+    "$venv/bin/python" -m pip install -qq 'mariadb<2' >"$log" 2>&1 || say "it could not be built here: its tests are left out"
+}
+
 # ---------------------------------------------------------------------------------------------------------------------
 
 choose_python
@@ -190,8 +205,10 @@ demo)
     ;;
 test)
     provide_server
+    provide_middleboxes
     # SQLAlchemy 2.1 has left Python 3.10 behind
     install_python_packages "the development tools" 'SQLAlchemy>=2.1; python_version >= "3.11"' --group dev
+    provide_strangers
     touch .venv/.ready-demo .venv/.ready-test
     ;;
 sa20)

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy.engine import URL
 
@@ -29,6 +29,8 @@ __all__ = ["Connecting", "Wait"]
 
 logger = logging.getLogger("holdfast")
 
+_V = TypeVar("_V")
+
 DEFAULT_TIMEOUT = 30.0
 """Seconds that a checkout may wait where the pool has no ``pool_timeout``; SQLAlchemy's own default."""
 
@@ -44,9 +46,41 @@ _ONLY_RETURNS = 0.5
 """Seconds after which a full pool is looked at again, should nothing have been returned."""
 
 
-class _Thread(threading.local):
-    wait: Wait | None = None
-    slot: Slot | None = None
+def _sleep(seconds: float) -> None:
+    time.sleep(seconds)  # looked up each time: gevent and eventlet may take its place after an engine was made
+
+
+class _Thread:
+    """What belongs to a thread; to a greenlet where Python was patched, be it after this module was imported, of which
+    a ``threading.local`` would not learn."""
+
+    def __init__(self) -> None:
+        self._waits: dict[int, Wait] = {}
+        self._slots: dict[int, Slot] = {}
+
+    @property
+    def wait(self) -> Wait | None:
+        return self._waits.get(threading.get_ident())
+
+    @wait.setter
+    def wait(self, value: Wait | None) -> None:
+        _put(self._waits, value)
+
+    @property
+    def slot(self) -> Slot | None:
+        return self._slots.get(threading.get_ident())
+
+    @slot.setter
+    def slot(self, value: Slot | None) -> None:
+        _put(self._slots, value)
+
+
+def _put(values: dict[int, _V], value: _V | None) -> None:
+    own = threading.get_ident()
+    if value is None:
+        values.pop(own, None)
+    else:
+        values[own] = value
 
 
 class Connecting:
@@ -57,12 +91,14 @@ class Connecting:
         self.settings = settings
         self.counters = counters
         self.clock = clock
-        self.sleep = time.sleep
+        self.sleep = _sleep
         self.limits: Limits | None = None
         self.stale = False
         """The server has contradicted what is known of its limits."""
         self.unknown = False
         """The server would not say what its limits are."""
+        self.aside = False
+        """The engine's connections are not held after all."""
         self.waiting = 0
         """Threads that wait for a connection."""
         self.waiting_in_pool = 0

@@ -11,10 +11,11 @@ Each row was produced by a real server and driver; ``tests/core/test_faults.py``
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ["ROWS", "Effect", "Row", "classify", "error_number", "refuses_commit"]
+__all__ = ["ROWS", "Effect", "Row", "classify", "error_number", "lost_to_another_member", "refuses_commit"]
 
 
 class Effect(enum.Enum):
@@ -151,6 +152,20 @@ ROWS: tuple[Row, ...] = (
         "wait_timeout. The dialect of mysql-connector does not know it.",
     ),
     Row(
+        "the server is in offline mode",
+        Effect.LOST,
+        3032,
+        "ER_SERVER_OFFLINE_MODE, MySQL: sent to whoever connects (9.7: seen); its manual says that a session gets it "
+        "with its next request, and is then disconnected (9.7 closes without a word).",
+    ),
+    Row(
+        "the server is in offline mode",
+        Effect.LOST,
+        6400,
+        "MySQL 9.7, 'The server is currently in offline mode since ..., reason: ...': a member that has left its Group "
+        "Replication group, while connecting and in reply to a statement.",
+    ),
+    Row(
         "the server has become read-only",
         Effect.RETIRE,
         1290,
@@ -204,6 +219,7 @@ _REFUSES_COMMIT = frozenset(
         1047,  # Galera, node not in the primary component: the transaction stays open
         1205,  # ER_LOCK_WAIT_TIMEOUT: somebody holds FLUSH TABLES WITH READ LOCK
         1213,  # ER_LOCK_DEADLOCK; Galera: certification failed
+        1226,  # ER_USER_LIMIT_REACHED: counted before a statement is run (MAX_QUERIES_PER_HOUR counts COMMIT, too)
         1290,  # ER_OPTION_PREVENTS_STATEMENT: read_only was switched on
         1792,  # ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION
         1836,  # ER_READ_ONLY_MODE
@@ -212,13 +228,32 @@ _REFUSES_COMMIT = frozenset(
 )
 
 
+_ERROR_DURING_COMMIT = 1180
+_LOCK_DEADLOCK = re.compile(r"(?<!\d)149(?!\d)")
+
+
+def lost_to_another_member(error: BaseException) -> bool:
+    """Say whether Group Replication rolled a transaction back because another member was first (MySQL 9.7, more than
+    one primary): 1180 "Got error 149 - 'Lock deadlock; Retry transaction' during COMMIT", in reply to COMMIT and, for a
+    transaction that was chosen while it was open, to its next statement.
+
+    Told by the number 149 in the text, whose words depend on ``lc_messages``. A Galera node outside of the primary
+    component answers 1180 as well, with another number: there the transaction may be done on the other nodes.
+    """
+    return error_number(error) == _ERROR_DURING_COMMIT and _LOCK_DEADLOCK.search(_message(error)) is not None
+
+
+def _message(error: BaseException) -> str:
+    return str(getattr(error, "msg", None) or (error.args[1] if len(error.args) > 1 else error))
+
+
 def refuses_commit(error: BaseException) -> bool:
     """Say whether a driver's error in reply to COMMIT proves that nothing was committed.
 
     The few that do are listed. Others do not prove it: a KILL (1317, 1927), a shutdown (1053) or a time limit (1969,
     3024) may come when the work is done already, and Galera's 1180 when the node has sent its changes to the others.
     """
-    return error_number(error) in _REFUSES_COMMIT
+    return error_number(error) in _REFUSES_COMMIT or lost_to_another_member(error)
 
 
 def error_number(error: BaseException) -> int | None:

@@ -16,6 +16,7 @@ A fork is noticed in four ways, of which any one is enough and none needs a thre
 from __future__ import annotations
 
 import atexit
+import contextlib
 import logging
 import os
 import socket
@@ -24,7 +25,7 @@ import threading
 import weakref
 from typing import Protocol
 
-__all__ = ["Forked", "after_fork", "replace_by_dead", "watch"]
+__all__ = ["Forked", "after_fork", "replace_by_dead", "unwatch", "watch"]
 
 logger = logging.getLogger("holdfast")
 
@@ -51,9 +52,16 @@ _busy = False
 
 def watch(something: Forked) -> None:
     """Tell an object of every fork from now on, for as long as it exists."""
-    _dead_socket()
+    if hasattr(os, "fork"):  # not on Windows
+        with contextlib.suppress(OSError):  # where there is none, a child keeps what it cannot make harmless
+            _dead_socket()
     _watched.add(something)
     _chain_uwsgi()
+
+
+def unwatch(something: Forked) -> None:
+    """No longer tell an object of forks."""
+    _watched.discard(something)
 
 
 def after_fork() -> None:
@@ -107,8 +115,8 @@ def _dead_socket() -> int:
     if _dead is None or not _is(*_dead):  # or a daemon has closed it, and the number may be somebody else's
         kind = getattr(socket, "SOCK_SEQPACKET", socket.SOCK_STREAM)
         try:
-            one, other = socket.socketpair(socket.AF_UNIX, kind)
-        except OSError:  # macOS knows the name and has no such socket
+            one, other = socket.socketpair(getattr(socket, "AF_UNIX", socket.AF_INET), kind)
+        except (OSError, ValueError):  # macOS knows the name and has no such socket
             one, other = socket.socketpair()
         other.close()
         _dead = one.fileno(), os.fstat(one.fileno()).st_ino

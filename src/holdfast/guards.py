@@ -31,7 +31,7 @@ class _Reconnects(Protocol):
 
 
 def put_in(dialect: Any, hold: _Reconnects) -> None:
-    """Wrap the methods of a dialect."""
+    """Wrap the methods of a dialect. For a connection that is not held each does what it did before."""
     dialect.set_isolation_level = _noting(dialect.set_isolation_level, hold)
     dialect.reset_isolation_level = _giving_up(dialect.reset_isolation_level, hold.where)
     dialect.do_rollback_to_savepoint = _rolling_back_to(dialect)

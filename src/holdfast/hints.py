@@ -9,7 +9,7 @@ from __future__ import annotations
 from sqlalchemy.engine import ExceptionContext
 
 from .faults import error_number
-from .refusals import names_no_host
+from .refusals import classify, names_no_host
 
 __all__ = ["explain_connect_error"]
 
@@ -29,13 +29,20 @@ _HINTS: dict[int, str] = {
         "Processes of this machine share them out (holdfast_budget); other machines and programs use them, too."
     ),
     1226: (
-        "the account has used up what it may have. For max_user_connections: none became free within pool_timeout; "
-        "processes of this machine share them out (holdfast_budget), other machines and programs use them, too."
+        "the account has as many connections as its max_user_connections allows, and none became free within "
+        "pool_timeout. Processes of this machine share them out (holdfast_budget); other machines and programs use "
+        "them, too."
     ),
     2002: "nothing answers there. Is the server running, and are host, port or unix_socket right?",
     2003: "nothing answers there. Is the server running, and are host and port right?",
     2005: "this host name cannot be resolved. Is it spelt right? An unescaped @ in a password ends up here, too.",
 }
+
+
+_USED_UP = (
+    "the account has used up what it may do within an hour. SHOW CREATE USER tells its limits; it can be used again "
+    "when the hour is over."
+)
 
 
 def explain_connect_error(context: ExceptionContext, where: str) -> None:
@@ -44,5 +51,7 @@ def explain_connect_error(context: ExceptionContext, where: str) -> None:
     if number == 2003 and names_no_host(context.original_exception):
         number = 2005  # PyMySQL's number for everything that goes wrong before it is connected
     hint = _HINTS.get(number) if number is not None else None
+    if number == 1226 and classify(context.original_exception) is None:
+        hint = _USED_UP
     if hint is not None and context.sqlalchemy_exception is not None:
         context.sqlalchemy_exception.add_detail(f"holdfast, connecting to {where}: {hint}")

@@ -16,8 +16,9 @@ from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
 from sqlalchemy.pool import AssertionPool, NullPool, QueuePool
 from sqlalchemy.pool.base import ResetStyle
 
-from . import drivers, faults, fork, guards, hints, holders, limits, liveness, pools, replay, set_up
+from . import drivers, faults, fork, guards, hints, holders, limits, liveness, middleboxes, pools, replay, set_up
 from .budget import Snapshot
+from .clock import monotonic_also_asleep
 from .connecting import DEFAULT_TIMEOUT, Connecting
 from .counters import Cause, Counters
 from .drivers import HeldConnection, Wire
@@ -48,7 +49,7 @@ class Hold:
         settings: Settings | None = None,
         *,
         reason: str = "",
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = monotonic_also_asleep,
     ) -> None:
         self.where: str = where
         """Driver, host, port and database; no account."""
@@ -69,11 +70,13 @@ class Hold:
         self._exclusive = False
         self._resets = False
         self._replays = False
-        self._unknown_said = False
-        self._connecting = Connecting(where, self.settings, self._counters, clock)
+        self._stranger_said = False
+        self._put_back: Callable[[], None] = _nothing
+        self._connecting = Connecting(where, self.settings, self._counters, time.monotonic)
         self._leaks = Leaks(where, self.settings, self._counters, self._wires, clock)
         self._connecting.holders = self._leaks.holders
         self._idle_limit_said = False
+        self._middleboxes: dict[str, str] = {}  # what is in between, by the version text of the greeting
 
     @property
     def limits(self) -> Limits | None:
@@ -89,6 +92,12 @@ class Hold:
         return None if budget is None else budget.snapshot()
 
     @property
+    def middlebox(self) -> str:
+        """What stands between this process and its server and made it wait for the reply to each ROLLBACK, in words;
+        empty before the first connection, and when there is nothing, or a relay that passes bytes on."""
+        return next(filter(None, tuple(self._middleboxes.values())), "")
+
+    @property
     def counters(self) -> Counters:
         """The running totals, as a copy that no longer changes."""
         return self._counters.snapshot()
@@ -98,10 +107,12 @@ class Hold:
             return f"<holdfast: {self.where} is not held: {self.reason}>"
         c = self._counters
         replaced = ", ".join(f"{count} {cause}" for cause, count in c.replaced.items()) or "none"
+        between = self.middlebox if self.settings.pipeline == "auto" else ""
         return (
             f"<holdfast: {self.where} is held; {c.checkouts} checkouts, {c.connects} connects, replaced: {replaced}; "
             f"rollbacks: {c.rollbacks_deferred} deferred, {c.rollbacks_skipped} skipped; {c.probes} probes; "
-            f"{c.waits} waits>"
+            f"{c.waits} waits"
+            f"{f'; no statement is sent ahead of an answer: {between}' if between else ''}>"
         )
 
     # -- attaching ---------------------------------------------------------------------------------------------
@@ -122,6 +133,7 @@ class Hold:
         event.listen(engine, "reset", self._on_reset, insert=True)
         event.listen(engine, "handle_error", self._on_error)
         dialect: Any = engine.dialect
+        before = dict(vars(dialect))
         guards.put_in(dialect, self)
         if self.settings.replay:
             replay.put_in(dialect, self)
@@ -139,6 +151,7 @@ class Hold:
             # Below any do_connect listener of the application's, which sees and decides everything.
             connect = dialect.connect if driver is None else drivers.connecting(driver, dialect.connect)
             dialect.connect = self._connecting.patient(connect, self._pool_timeout)
+        self._put_back = _putting_back(dialect, before)
         pools.wait_patiently(engine, self._connecting, self._keeps)
         fork.watch(self)
 
@@ -150,16 +163,12 @@ class Hold:
             owner=self,
             exclusive=exclusive,
             defer=exclusive and settings.defer_rollback,
-            pipeline=exclusive and settings.pipeline,
+            pipeline=exclusive and settings.pipeline is not False,
         )
         if not drivers.hold_connection(dbapi_connection, wire):
-            if not self._unknown_said:
-                self._unknown_said = True
-                logger.warning(
-                    "%s: a connection of class %s is not one that holdfast knows; it is used as in stock SQLAlchemy.",
-                    self.where,
-                    type(drivers.unwrap(dbapi_connection)).__qualname__,
-                )
+            self._connecting.claim(wire)  # what was taken for it is given back
+            self._connecting.ended(wire)
+            self._step_aside(type(drivers.unwrap(dbapi_connection)))
             return None
         wire.opened = self._clock()
         self._counters.connects += 1
@@ -167,6 +176,32 @@ class Hold:
         if wire.fd is not None:
             liveness.set_socket_options(wire.fd, settings)
         return wire
+
+    def _step_aside(self, stranger: type) -> None:
+        """Leave the engine to work as in stock SQLAlchemy, because its connections are of no driver that is known.
+
+        Where some of them are held, that one alone is left as it is. The listeners stay, and do nothing: another thread
+        may be going through the row of them at this moment.
+        """
+        name = f"{stranger.__module__}.{stranger.__qualname__}"
+        if self._counters.connects:
+            if not self._stranger_said:
+                self._stranger_said = True
+                logger.warning(
+                    "%s: a connection of class %s is of no driver that holdfast knows. It is used as in stock "
+                    "SQLAlchemy; this engine's other connections are held.",
+                    self.where,
+                    name,
+                )
+            return
+        if not self.active:
+            return
+        self.active = False
+        self.reason = f"its connections are of class {name}, which is of no driver that holdfast knows"
+        self._connecting.aside = self._connecting.unknown = True
+        self._put_back()
+        fork.unwatch(self)
+        logger.warning("%s is not held: %s. The engine works as in stock SQLAlchemy.", self.where, self.reason)
 
     # -- in a forked child -------------------------------------------------------------------------------------
 
@@ -245,6 +280,8 @@ class Hold:
     # -- listeners ---------------------------------------------------------------------------------------------
 
     def _on_connect(self, dbapi_connection: Any, record: Any) -> None:
+        if not self.active:
+            return
         fork.after_fork()  # where nothing else has noticed
         if self._inherited:
             logger.info(
@@ -348,12 +385,16 @@ class Hold:
         )
 
     def _on_error(self, context: ExceptionContext) -> None:
+        if not self.active:
+            return
         error = context.original_exception
         connected = context.connection is not None
         if not connected:
             hints.explain_connect_error(context, self.where)
-        row = faults.classify(error, connected=connected) if _is_driver_error(context) else None
-        wire = _wire_of(context)
+        wire, is_held = _wire_of(context)
+        if connected and not is_held:
+            return  # a stranger among the engine's connections: nothing looks at its mates before their next use
+        row = faults.classify(error, connected=connected) if _is_driver_error(context, wire) else None
         if wire is not None and wire.fault is Cause.INHERITED:
             context.is_disconnect, context.invalidate_pool_on_disconnect = True, False
             return
@@ -407,14 +448,35 @@ class Hold:
 
     def _learn_limits(self, dbapi_connection: Any, wire: Wire) -> None:
         connecting = self._connecting
-        if (connecting.limits is not None or connecting.unknown) and not connecting.stale:
-            return
+        greeting = drivers.greeting(dbapi_connection)
+        known = connecting.limits is not None or connecting.unknown
+        # Another version is another server, or a middlebox that was put in between.
+        if not known or connecting.stale or greeting.version not in self._middleboxes:
+            self._ask_limits(dbapi_connection, wire, greeting)
+        if self.settings.pipeline is not True and (
+            greeting.thread_id == 0 or self._middleboxes.get(greeting.version, "?")
+        ):
+            wire.pipeline = False
+
+    def _ask_limits(self, dbapi_connection: Any, wire: Wire, greeting: middleboxes.Greeting) -> None:
+        connecting = self._connecting
+        errors = drivers.errors_of(dbapi_connection)
+        engine = self._engine() if self._engine is not None else None
+        host = engine.url.host if engine is not None else None
         try:
-            learned = limits.learn(dbapi_connection)
-        except Exception as error:
+            learned = limits.learn(
+                dbapi_connection, errors, greeting=greeting, host=host, connected_port=wire.connected_port()
+            )
+        except (errors, limits.Unintelligible) as error:
+            if wire.fault is not None or wire.hung_up() or faults.classify(error) is not None:
+                return  # lost, or not ready: the next connection is asked
             if not connecting.unknown:
                 logger.info("%s: the server's limits could not be learned (%s).", self.where, error)
             connecting.unknown, connecting.stale = True, False
+            seen = middleboxes.Seen(greeting=greeting, host=host)
+            self._note_middlebox(
+                greeting, middleboxes.recognise(seen) or f"the server does not say what it is ({error})"
+            )
             return
         if connecting.limits != learned:
             logger.info(
@@ -428,6 +490,17 @@ class Hold:
             )
         connecting.learned(learned)
         connecting.adopt(wire)
+        self._note_middlebox(greeting, learned.middlebox)
+
+    def _note_middlebox(self, greeting: middleboxes.Greeting, middlebox: str) -> None:
+        new = middlebox and middlebox not in tuple(self._middleboxes.values())
+        self._middleboxes[greeting.version] = middlebox
+        if new and self.settings.pipeline == "auto" and self._exclusive:
+            logger.info(
+                "%s: no statement is sent ahead of an answer: %s. holdfast_pipeline=true has it done all the same.",
+                self.where,
+                middlebox,
+            )
 
     def _found_closed(self, idle: float) -> None:
         """Note that a connection was closed after it had been idle for so many seconds."""
@@ -508,12 +581,38 @@ def _forget_user(wire: Wire) -> None:
     wire.belong_to_parents(False)
 
 
-def _wire_of(context: ExceptionContext) -> Wire | None:
+def _wire_of(context: ExceptionContext) -> tuple[Wire | None, bool]:
+    """Return the connection's state, if it can still be asked for, and whether it was held as far as is known."""
     connection = context.connection
     if connection is None or connection.closed or connection.invalidated:
-        return None
-    return drivers.wire_of(connection.connection.dbapi_connection)
+        return None, True
+    wire = drivers.wire_of(connection.connection.dbapi_connection)
+    return wire, wire is not None
 
 
-def _is_driver_error(context: ExceptionContext) -> bool:
-    return isinstance(context.original_exception, context.dialect.loaded_dbapi.Error)
+def _is_driver_error(context: ExceptionContext, wire: Wire | None) -> bool:
+    """Say whether an error is the driver's: the dialect's, or that of a connection that a ``creator`` made with
+    another one."""
+    error, own = context.original_exception, None
+    if wire is not None and wire.connection is not None and (held := wire.connection()) is not None:
+        own = held._holdfast_errors
+    return isinstance(error, context.dialect.loaded_dbapi.Error) or (own is not None and isinstance(error, own))
+
+
+def _nothing() -> None:
+    pass
+
+
+def _putting_back(dialect: Any, before: dict[str, Any]) -> Callable[[], None]:
+    """Return what gives a dialect its own methods back, but for those that somebody else has wrapped meanwhile."""
+    ours = {name: value for name, value in vars(dialect).items() if before.get(name) is not value}
+
+    def put_back() -> None:
+        for name, value in ours.items():
+            if vars(dialect).get(name) is value:
+                if name in before:
+                    setattr(dialect, name, before[name])
+                else:
+                    delattr(dialect, name)
+
+    return put_back

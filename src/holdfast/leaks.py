@@ -8,10 +8,10 @@ once for each place in the application.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterable
 
 from . import holders
+from .clock import monotonic_also_asleep
 from .counters import Counters
 from .drivers import Wire
 from .holders import Holder
@@ -35,7 +35,7 @@ class Leaks:
         settings: Settings,
         counters: Counters,
         wires: Iterable[Wire],
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = monotonic_also_asleep,
     ) -> None:
         self.where = where
         self.counters = counters

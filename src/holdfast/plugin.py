@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
+import sys
 from collections.abc import Callable, MutableMapping
 from typing import Any
 
@@ -10,6 +12,7 @@ import sqlalchemy
 from sqlalchemy.engine import URL, CreateEnginePlugin, Engine, make_url
 
 from . import drivers, urls
+from .budget.slots import can_share
 from .errors import DriverNotInstalled
 from .hold import Hold, describe, find, remember
 from .settings import PREFIX, Settings
@@ -61,21 +64,24 @@ class HoldfastPlugin(CreateEnginePlugin):
             engine.url = engine.url.update_query_dict(self.named)
         if find(engine) is not None:  # the plugin was named twice: in the URL and as an argument
             return
-        where, reason = describe(engine), _why_not(engine, self.settings)
-        driver = getattr(engine.dialect, "driver", "")  # a dialect of somebody else's need not have one
-        hold = Hold(where, self.settings, reason=reason)
+        where = describe(engine)
+        driver = drivers.by_module(getattr(engine.dialect, "dbapi", None))
+        # With a creator or a pool it is the connection that tells, and so it is with a module that may wrap another.
+        told_later = not self.own_connect
+        level, reason = _why_not(engine, self.settings, known=driver is not None or told_later)
+        hold = Hold(where, self.settings if reason else _possible(self.settings), reason=reason)
         if reason:
             remember(engine, hold)
-            if (key := f"{engine.dialect.name}+{driver} {reason}") not in _said:
+            if (key := f"{engine.dialect.name}+{getattr(engine.dialect, 'driver', '')} {reason}") not in _said:
                 _said.add(key)
-                logger.info("%s is not held: %s. The engine works as in stock SQLAlchemy.", where, reason)
+                logger.log(level, "%s is not held: %s. The engine works as in stock SQLAlchemy.", where, reason)
             return
         if self.pre_ping:
             logger.info(
                 "pool_pre_ping costs a round trip at every checkout and is not needed: holdfast notices a closed "
                 "connection without one. It is left on as you asked."
             )
-        hold.attach(engine, drivers.by_url_name(driver), own_connect=self.own_connect, charset_once=self.charset_once)
+        hold.attach(engine, driver, own_connect=self.own_connect, charset_once=self.charset_once)
 
 
 def create_engine(url: str | URL, **kwargs: Any) -> Engine:
@@ -94,14 +100,36 @@ def create_engine(url: str | URL, **kwargs: Any) -> Engine:
     return sqlalchemy.create_engine(parsed, plugins=plugins, **kwargs)
 
 
-def _why_not(engine: Engine, settings: Settings) -> str:
+def _why_not(engine: Engine, settings: Settings, *, known: bool) -> tuple[int, str]:
+    """Say why an engine is not held, and how loudly: what was asked for and cannot be done is a warning."""
+    dialect = engine.dialect
     if not settings.enabled:
-        return "holdfast_enabled is false"
-    if engine.dialect.name not in _OURS:
-        return f"{engine.dialect.name} is not MySQL or MariaDB"
-    if engine.dialect.is_async:
-        return f"the asyncio driver {engine.dialect.driver} is not supported yet"
-    return ""
+        return logging.INFO, "holdfast_enabled is false"
+    if dialect.name not in _OURS:
+        return logging.INFO, f"{dialect.name} is not MySQL or MariaDB"
+    if dialect.is_async:
+        return logging.WARNING, f"the asyncio driver {dialect.driver} is not supported yet"
+    if not known:
+        names = " and ".join(sorted({driver.distribution for driver in drivers.DRIVERS}))
+        name = getattr(getattr(dialect, "dbapi", None), "__name__", None) or getattr(
+            dialect, "driver", "of this dialect"
+        )
+        return logging.WARNING, f"the driver {name} is not one that holdfast knows (it knows {names})"
+    return logging.INFO, ""
+
+
+def _possible(settings: Settings) -> Settings:
+    """Return the settings that this system is up to, and say once what is missing."""
+    missing = []
+    if not drivers.can_look():
+        missing.append("a connection is not known to be dead before it is used (there is no poll())")
+    if not can_share() and settings.budget == "learned" and settings.budget_directory is None:
+        settings = dataclasses.replace(settings, budget=None)
+        missing.append("connections are not shared out between processes (there are no POSIX record locks)")
+    if missing and "missing" not in _said:
+        _said.add("missing")
+        logger.info("holdfast on %s: %s. There it is as in stock SQLAlchemy.", sys.platform, ", and ".join(missing))
+    return settings
 
 
 def _without_ours(create_connect_args: Callable[[URL], Any]) -> Callable[[URL], Any]:

@@ -41,6 +41,8 @@ class _PatientPool(QueuePool):
     _holdfast_keeps: Callable[[Any], bool]  # a static method
 
     def _do_get(self) -> Any:
+        if self._holdfast.aside:
+            return super()._do_get()
         record: Any
         try:
             record = self._pool.get(False)

@@ -45,7 +45,7 @@ class Setting:
     whole: bool = False
     """Whether the number must be a whole one."""
     word: str = ""
-    """A word that is accepted in place of a number."""
+    """A word that is accepted in place of a number or a switch's two values."""
 
     @property
     def key(self) -> str:
@@ -56,7 +56,7 @@ class Setting:
     def accepts(self) -> str:
         """The accepted values, in words."""
         if not self.unit:
-            return "true or false"
+            return f"true or false, or {self.word}" if self.word else "true or false"
         if self.unit == "path":
             return "the absolute path of a directory, or off"
         span = f"a {'whole ' * self.whole}number of {self.unit} from {self.minimum:g} to {self.maximum:g}"
@@ -76,6 +76,8 @@ class Setting:
                 return True
             if word in _FALSE:
                 return False
+            if self.word and word == self.word:
+                return word
             raise self._refused(value)
         if self.can_be_off and (value is None or value is False or word in _FALSE - {"0"}):
             return None
@@ -125,9 +127,12 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         "pipeline",
-        True,
+        "auto",
         "When that reply is still on its way, the next statement is sent behind it and both replies are read in "
-        "order. Off, the reply is waited for first. Needs defer_rollback.",
+        "order. Auto, not where something is recognised between the site and its server that may not stand it, as "
+        "MySQL Router does not: then, and when false, the reply is waited for first. True wins over what was "
+        "recognised. Needs defer_rollback.",
+        word="auto",
     ),
     Setting(
         "replay",
@@ -253,7 +258,7 @@ class Settings:
 
     enabled: bool = True
     defer_rollback: bool = True
-    pipeline: bool = True
+    pipeline: bool | str = "auto"
     replay: bool = True
     probe_after_idle: float | None = 30.0
     probe_timeout: float = 5.0
@@ -287,7 +292,7 @@ class Settings:
                     "argument. Keep one of them."
                 )
             given[key] = value
-        if given.get("holdfast_pipeline") and given.get("holdfast_defer_rollback") is False:
+        if given.get("holdfast_pipeline") is True and given.get("holdfast_defer_rollback") is False:
             raise SettingError(
                 "holdfast_pipeline=true contradicts holdfast_defer_rollback=false: a statement is pipelined behind "
                 "a deferred ROLLBACK. Remove one of the two."

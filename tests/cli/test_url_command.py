@@ -239,7 +239,7 @@ def test_another_database_is_tried_as_well(run: Run) -> None:
         (f"sqlite://me:{ESCAPED}@host/x", "SQLAlchemy refuses the URL: Invalid SQLite URL"),
         ("sqlite:////no/such/folder/x.db", "The connection failed: unable to open database file"),
         ("mysql+aiomysql://me@h/d", "The URL was not tried: mysql+aiomysql is an asyncio driver"),
-        ("mysql+mariadbconnector://me@h/d", "What the URL's driver needs is not installed: No module named 'mariadb'."),
+        ("mysql+pyodbc://me@h/d", "What the URL's driver needs is not installed: No module named 'pyodbc'."),
     ],
 )
 def test_what_cannot_be_tried_is_said(run: Run, given: str, sentence: str) -> None:

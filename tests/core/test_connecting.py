@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import ssl
+import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
-import MySQLdb
 import pytest
 from sqlalchemy import Engine, event, text
 from sqlalchemy.exc import DBAPIError
@@ -195,25 +196,51 @@ def test_another_do_connect_listener_sees_and_decides_everything(
     assert len(seen) == 3
 
 
-def test_connecting_mysqlclient_to_a_silent_host_ends(
-    server: Server, proxy: Proxy, held: EngineFactory, monkeypatch: pytest.MonkeyPatch
+def test_connecting_mysqlclient_to_a_silent_host_ends_when_the_url_says(
+    server: Server, proxy: Proxy, held: EngineFactory
 ) -> None:
     proxy.blackhole()
     url = server.url("mysqldb", host=proxy.host, port=proxy.port, query={"connect_timeout": "1"})
     engine = held(url, holdfast_wait_for_server=None)
+    began = time.monotonic()
     with pytest.raises(DBAPIError):
         read(engine)
-    arguments: dict[str, Any] = {}
-    engine = held(server.url("mysqldb"))
-    connect = MySQLdb.connections.Connection.__init__
+    assert time.monotonic() - began < 5
 
-    def note(self: Any, *positional: Any, **given: Any) -> None:
-        arguments.update(given)
-        connect(self, *positional, **given)
 
-    monkeypatch.setattr(MySQLdb.connections.Connection, "__init__", note)
-    read(engine)
-    assert arguments["connect_timeout"] == 10
+@pytest.mark.slow
+def test_a_server_that_is_slow_to_greet_is_given_the_time_that_the_driver_gives_it(
+    server: Server, proxy: Proxy, held: EngineFactory
+) -> None:
+    """mysqlclient has no limit of its own; PyMySQL and mysql-connector have 10 seconds, with and without holdfast."""
+    proxy.blackhole()
+    greets = threading.Timer(12, proxy.restore)
+    greets.start()
+    began = time.monotonic()
+    engine = held(server.url("mysqldb", host=proxy.host, port=proxy.port), holdfast_wait_for_server=None)
+    assert read(engine, 7) == 7
+    assert time.monotonic() - began >= 11
+    greets.join()
+
+
+def test_no_driver_is_told_other_limits_than_the_application_gives(
+    server: Server, driver: str, held: EngineFactory, stock: EngineFactory
+) -> None:
+    seen = []
+    for make in (stock, held):
+        engine = make(server.url(driver))
+        connect = engine.dialect.loaded_dbapi.connect
+        arguments: dict[str, Any] = {}
+
+        def note(*positional: Any, connect: Any = connect, into: dict[str, Any] = arguments, **given: Any) -> Any:
+            into.update(given)
+            return connect(*positional, **given)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(engine.dialect.loaded_dbapi, "connect", note)
+            read(engine)
+        seen.append({name: value for name, value in arguments.items() if "timeout" in name})
+    assert seen[0] == seen[1]
 
 
 def test_no_descriptor_is_leaked_by_replacing_connections(server: Server, driver: str, held: EngineFactory) -> None:

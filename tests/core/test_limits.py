@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -137,12 +138,50 @@ def test_a_server_that_will_not_say_is_used_all_the_same(own: Server, driver: st
 
         def first_refuses(*args: Any, **kwargs: Any) -> Any:
             calls.append(1)
-            return Refusing() if len(calls) == 1 else cursor(*args, **kwargs)
+            return Refusing() if len(calls) <= 2 else cursor(*args, **kwargs)
 
         dbapi_connection.cursor = first_refuses
 
     assert read(engine, 5) == 5
     assert holdfast.of(engine).limits is None
+    assert "does not say what it is" in holdfast.of(engine).middlebox, "nothing is sent ahead to what is not known"
+
+
+@pytest.mark.parametrize(
+    ("number", "words"), [(1047, "WSREP has not yet prepared node for application use"), (1053, "shutdown in progress")]
+)
+def test_a_server_that_cannot_say_now_is_asked_on_the_next_connection(
+    own: Server, driver: str, held: EngineFactory, number: int, words: str
+) -> None:
+    engine = held(own.url(driver), poolclass=NullPool)
+    refuses = [True]
+
+    @event.listens_for(engine, "connect", insert=True)
+    def refuse(dbapi_connection: Any, record: Any) -> None:
+        cursor = dbapi_connection.cursor
+
+        class NotNow:
+            def execute(self, statement: str) -> None:
+                raise dbapi_connection._holdfast_error(number, words)
+
+            def close(self) -> None: ...
+
+        def once(*args: Any, **kwargs: Any) -> Any:
+            if refuses and "limits" in sys._getframe(1).f_code.co_filename:
+                return NotNow()
+            return cursor(*args, **kwargs)
+
+        dbapi_connection.cursor = once
+
+    assert read(engine, 5) == 5
+    assert holdfast.of(engine).limits is None
+    with engine.connect() as connection:
+        assert not connection.connection.driver_connection._holdfast.pipeline, "until it is known"  # type: ignore[union-attr]
+    refuses.clear()
+    with engine.connect() as connection:
+        assert connection.connection.driver_connection._holdfast.pipeline  # type: ignore[union-attr]
+    assert holdfast.of(engine).limits is not None
+    assert holdfast.of(engine).middlebox == ""
 
 
 # -- waiting ---------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -38,6 +39,25 @@ def test_connections_closed_by_the_idle_limit_are_replaced(
     with pytest.raises(DBAPIError):
         read(theirs)
     assert sum(holdfast.of(ours).counters.replaced.values()) == 1
+
+
+def test_a_server_in_offline_mode_is_waited_for(
+    idle_server: Server, driver: str, held: EngineFactory, stock: EngineFactory
+) -> None:
+    """3032 to whoever connects. So is a Group Replication member that has left its group (6400)."""
+    ours, theirs = held(idle_server.url(driver)), stock(idle_server.url(driver))
+    read(ours)
+    idle_server.execute("SET GLOBAL offline_mode = ON")
+    try:
+        with pytest.raises(DBAPIError, match="3032"):
+            read(theirs)
+        back = threading.Timer(0.5, idle_server.execute, ["SET GLOBAL offline_mode = OFF"])
+        back.start()
+        assert read(ours, 5) == 5
+        back.join()
+    finally:
+        idle_server.execute("SET GLOBAL offline_mode = OFF")
+    assert holdfast.of(ours).counters.unanswered > 0
 
 
 def test_killed_and_restarted(driver: str, held: EngineFactory) -> None:

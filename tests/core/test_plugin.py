@@ -238,7 +238,8 @@ def test_a_connection_of_an_unknown_class_is_left_alone_with_one_warning(
     for number in range(3):
         assert read(engine, number) == number
     assert holdfast.of(engine).counters.connects == 0
-    assert [line for line in log() if "Wrapped" in line and "used as in stock SQLAlchemy" in line] == log()
+    assert not holdfast.of(engine).active
+    assert [line for line in log() if "Wrapped" in line and "works as in stock SQLAlchemy" in line] == log()
     assert len(log()) == 1
 
 
@@ -435,7 +436,7 @@ def test_sqlite_works_as_before_and_is_mentioned_once(log: Log) -> None:
 
 
 @pytest.mark.usefixtures("said_nothing_yet")
-def test_an_asyncio_engine_is_left_as_it_is_and_says_so(log: Log) -> None:
+def test_an_asyncio_engine_is_left_as_it_is_and_says_so(log: Log, caplog: pytest.LogCaptureFixture) -> None:
     """The engine inside an AsyncEngine, which itself needs greenlet. The module stands in for a driver that is not
     among the project's; nothing is connected."""
     url = "mysql+aiomysql://u:Kx7qZv9w@127.0.0.1/db?plugin=holdfast"
@@ -448,6 +449,7 @@ def test_an_asyncio_engine_is_left_as_it_is_and_says_so(log: Log) -> None:
     assert len(log()) == 1
     assert "aiomysql" in log()[0]
     assert "Kx7qZv9w" not in repr(hold) + log()[0]
+    assert [record.levelname for record in caplog.records] == ["WARNING"], "it was asked for"
 
 
 def test_an_engine_made_from_engine_url_is_held_with_the_same_settings(server: Server, driver: str) -> None:

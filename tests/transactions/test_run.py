@@ -183,10 +183,16 @@ REASONS = {
     (3101, ""): Reason.REFUSED,
     (1290, "running with the --read-only option"): Reason.READ_ONLY,
     (1290, "running with the --secure-file-priv option"): None,
-    (1792, ""): Reason.READ_ONLY,
+    (1792, ""): Reason.READ_ONLY_TRANSACTION,
     (1836, ""): Reason.READ_ONLY,
     (1047, "WSREP has not yet prepared node for application use"): Reason.NOT_READY,
     (1047, "Unknown command"): None,
+    (1180, "Got error 149 - Lock deadlock, retry"): Reason.DEADLOCK,
+    (1180, "中にエラー149が発生しました"): Reason.DEADLOCK,
+    (1180, "Got error 6 - No such device (provider status: Not connected to Primary Component)"): None,
+    (1180, "Got error 1490 - something else"): None,
+    (3032, "The server is currently in offline mode"): Reason.NOT_READY,
+    (6400, "The server is currently in offline mode since 2026"): Reason.NOT_READY,
     (1053, ""): Reason.LOST,
     (1927, ""): Reason.LOST,
     (1064, ""): None,
@@ -257,6 +263,39 @@ def test_attempts_without_a_connection_do_not_count(server: Server, proxy: Proxy
     assert holdfast.run(engine, Calls(), attempts=1, on_retry=note) == 1
     assert {attempt.reason for attempt in attempts} == {Reason.UNREACHABLE}
     assert {attempt.commit for attempt in attempts} == {Commit.NOT_SENT}
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [(1290, "running with the --read-only option"), (1836, ""), (1047, "WSREP has not yet prepared node"), (6400, "")],
+)
+def test_attempts_on_a_server_that_does_not_take_work_do_not_count(engine: Engine, number: int, message: str) -> None:
+    calls = Calls(*[fail(number, message)] * 4)
+    assert holdfast.run(engine, calls, attempts=1) == 5
+
+
+@pytest.mark.parametrize(
+    ("number", "message"), [(1290, "running with the --read-only option"), (1047, "WSREP is not ready")]
+)
+def test_the_deadline_ends_them(engine: Engine, number: int, message: str) -> None:
+    calls = Calls(*[fail(number, message)] * 1000)
+    with pytest.raises(DBAPIError, match=str(number)) as caught:
+        holdfast.run(engine, calls, attempts=1, deadline=0.3)
+    assert 1 < calls.count < 1000
+    attempts = caught.value.holdfast_attempts  # type: ignore[attr-defined]
+    assert {attempt.commit for attempt in attempts} == {Commit.NOT_SENT}
+
+
+def test_a_transaction_that_the_unit_made_read_only_itself_is_not_repeated_until_the_deadline(one: Engine) -> None:
+    seen: list[Attempt] = []
+
+    def unit(connection: Connection) -> None:
+        connection.execute(text("SET SESSION TRANSACTION READ ONLY"))
+        connection.execute(WRITE, {"name": "never"})
+
+    with pytest.raises(DBAPIError, match="1792"):
+        holdfast.run(one, unit, attempts=3, on_retry=seen.append)
+    assert [attempt.reason for attempt in seen] == [Reason.READ_ONLY_TRANSACTION] * 2
 
 
 def test_a_wrong_password_is_not_waited_for(server: Server, held: EngineFactory) -> None:

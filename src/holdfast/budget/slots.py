@@ -43,7 +43,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["LINE", "MEMBERS", "SLOTS", "SlotFile", "default_directory"]
+__all__ = ["LINE", "MEMBERS", "SLOTS", "SlotFile", "can_share", "default_directory"]
 
 SLOTS = range(1 << 20, 1 << 21)
 MEMBERS = range(1 << 24, 1 << 25)
@@ -51,6 +51,15 @@ LINE = range(1 << 40, 1 << 60)
 
 _HEADER = re.compile(rb"holdfast slots 1 limit=(\d{1,7}) headroom=(\d{1,7}) ([0-9a-f]{8})\n")
 _EXPLANATION = b"Locks on this file count an account's open database connections. It may be deleted at any time.\n"
+
+
+_NEEDED = ("O_CLOEXEC", "O_DIRECTORY", "O_NOFOLLOW", "O_NONBLOCK", "geteuid", "pread", "pwrite")
+
+
+def can_share() -> bool:
+    """Say whether this system has what sharing needs: the POSIX record locks of Linux or macOS, and files that are a
+    user's own."""
+    return fcntl is not None and sys.platform in ("linux", "darwin") and all(hasattr(os, name) for name in _NEEDED)
 
 
 def default_directory() -> str:
@@ -64,7 +73,8 @@ def default_directory() -> str:
         and os.path.isdir(memory)
         and os.access(memory, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
     )
-    return os.path.join(memory if usable else tempfile.gettempdir(), f"holdfast-{os.geteuid()}")
+    user = os.geteuid() if hasattr(os, "geteuid") else "user"  # Windows: there is never such a directory
+    return os.path.join(memory if usable else tempfile.gettempdir(), f"holdfast-{user}")
 
 
 class SlotFile:
@@ -91,7 +101,7 @@ class SlotFile:
 
         :raises BudgetUnavailable: when there is no safe place for it, or the system has no such locks.
         """
-        if fcntl is None or sys.platform not in ("linux", "darwin"):
+        if not can_share():
             raise BudgetUnavailable(
                 f"holdfast cannot share connections between processes on {sys.platform}: it needs the POSIX record "
                 "locks of Linux or macOS. Set holdfast_budget=off."

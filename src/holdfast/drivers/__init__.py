@@ -1,7 +1,9 @@
 """One module a driver; nothing outside this package knows which driver it is.
 
 A driver is recognised by the class of the connection it returned, not by the URL, so that ``creator=`` and
-``module=`` work. Its module is imported only when such a connection turns up: the driver is then imported already.
+``module=`` work; before there is a connection, by the module that the dialect uses, which may be another than the URL
+names (``pymysql.install_as_MySQLdb()``). Its module here is imported only when such a connection turns up: the driver
+is then imported already.
 """
 
 from __future__ import annotations
@@ -12,10 +14,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ..middleboxes import Greeting
 from .base import HeldConnection, hold, unwrap
 from .commit_record import CommitRecord, CommitState
 from .outside import from_outside
-from .wire import Wire, borrowed
+from .wire import Wire, borrowed, can_look
 
 __all__ = [
     "DRIVERS",
@@ -26,9 +29,13 @@ __all__ = [
     "HeldConnection",
     "Wire",
     "borrowed",
+    "by_module",
     "by_url_name",
+    "can_look",
     "connecting",
+    "errors_of",
     "from_outside",
+    "greeting",
     "hold_connection",
     "is_installed",
     "unwrap",
@@ -110,6 +117,22 @@ def by_url_name(name: str) -> Driver | None:
     return next((driver for driver in DRIVERS if driver.url_name == name), None)
 
 
+def by_module(dbapi: Any) -> Driver | None:
+    """Return the driver whose module a dialect uses, or ``None`` when holdfast does not know it."""
+    name = getattr(dbapi, "__name__", None)
+    found = next((driver for driver in DRIVERS if driver.import_name == name), None)
+    if found is None and isinstance(cls := getattr(dbapi, "Connection", None), type):
+        found = _by_class(cls)  # a module that goes by another name may well be built on a known driver
+    return found
+
+
+def _by_class(cls: type) -> Driver | None:
+    if cls not in _by_type:
+        names = {f"{base.__module__}.{base.__qualname__}" for base in cls.__mro__}
+        _by_type[cls] = next((driver for driver in DRIVERS if driver.connection_class in names), None)
+    return _by_type[cls]
+
+
 def is_installed(driver: Driver) -> bool:
     """Say whether the driver can be imported, without importing it."""
     try:
@@ -124,11 +147,7 @@ def hold_connection(connection: Any, wire: Wire) -> bool:
     :return: false when it is not a connection of a driver that holdfast knows; it is then left as it is.
     """
     connection = unwrap(connection)
-    cls = type(connection)
-    if cls not in _by_type:
-        names = {f"{base.__module__}.{base.__qualname__}" for base in cls.__mro__}
-        _by_type[cls] = next((driver for driver in DRIVERS if driver.connection_class in names), None)
-    driver = _by_type[cls]
+    driver = _by_class(type(connection))
     if driver is None:
         return False
     module = importlib.import_module(f"{__name__}.{driver.module}")
@@ -141,6 +160,18 @@ def wire_of(connection: Any) -> Wire | None:
     """Return a held connection's state, also from under a tracer's proxy."""
     wire = getattr(connection, "_holdfast", None)
     return wire if type(wire) is Wire else None
+
+
+def greeting(connection: Any) -> Greeting:
+    """Return what a held connection's server said before anything else. Nothing is sent."""
+    found: Greeting = unwrap(connection)._holdfast_greeting()
+    return found
+
+
+def errors_of(connection: Any) -> type[Exception]:
+    """Return the base exception of a held connection's driver."""
+    found: type[Exception] = unwrap(connection)._holdfast_errors
+    return found
 
 
 Connect = Callable[..., Any]

@@ -41,6 +41,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ..counters import Cause
 from ..faults import error_number, refuses_commit
+from ..middleboxes import Greeting
 from ..statements import is_plain_read, may_commit, may_follow_rollback, only_reads
 from .outside import from_outside
 from .wire import GONE, Wire
@@ -136,6 +137,10 @@ class HeldConnection:
 
         :param kind: the name of its class, one of those that PEP 249 has.
         """
+        raise NotImplementedError
+
+    def _holdfast_greeting(self) -> Greeting:
+        """Return what the server said before anything else, as far as the driver has kept it. Nothing is sent."""
         raise NotImplementedError
 
     def _holdfast_send(self, statement: bytes) -> None:

@@ -20,6 +20,7 @@ from mysql.connector.connection import MySQLConnection as PureConnection
 from mysql.connector.constants import ClientFlag, ServerCmd
 
 from ..counters import Cause
+from ..middleboxes import Greeting
 from ..statements import may_commit
 from . import sockets
 from .base import HeldConnection, names, server_error
@@ -46,6 +47,12 @@ _HARMLESS = frozenset(
     }
 )
 """Commands without a statement that commit nothing."""
+_TIMED_OUT = tuple(
+    found
+    for name in ("ReadTimeoutError", "WriteTimeoutError")
+    if isinstance(found := getattr(errors, name, None), type)
+)
+"""Errors with the number 3024 that the client makes up. The driver has them since 9.2.0."""
 
 
 def prepare(connection: Any, wire: Wire) -> None:
@@ -108,6 +115,10 @@ class _Connector(HeldConnection):
         self._holdfast_refuse_second_thread()  # the driver's own error would say that the connection is gone
         self._holdfast.stock.ping(self, *args, **kwargs)
 
+    def _holdfast_greeting(self) -> Greeting:
+        handshake: Any = self._handshake  # type: ignore[attr-defined]
+        return Greeting(str(handshake["server_version_original"]), self.connection_id or 0)  # type: ignore[attr-defined]
+
     def is_connected(self) -> bool:
         wire = self._holdfast
         if wire.opening_cursor:
@@ -164,7 +175,7 @@ class _Connector(HeldConnection):
 
 def _is_timeout(error: BaseException) -> bool:
     """Say whether the driver's own time limit was up: errno 3024, made up."""
-    return isinstance(error, (errors.ReadTimeoutError, errors.WriteTimeoutError))
+    return isinstance(error, _TIMED_OUT)
 
 
 class MySQLConnection(_Connector):
@@ -194,7 +205,13 @@ class MySQLConnection(_Connector):
         self._holdfast.stock._send_cmd(self, ServerCmd.QUERY, packet, expect_response=False)
 
     def _holdfast_read_ok(self) -> None:
-        self._handle_ok(self._socket.recv(self._read_timeout))  # type: ignore[attr-defined]
+        self._handle_ok(self._holdfast_receive())  # type: ignore[attr-defined]
+
+    def _holdfast_receive(self, read_timeout: Any = None) -> Any:
+        socket: Any = self._socket  # type: ignore[attr-defined]
+        if not hasattr(self, "_read_timeout"):  # before 9.2.0
+            return socket.recv()
+        return socket.recv(read_timeout or self._read_timeout)
 
     def _holdfast_flags(self) -> int:
         return self._holdfast.status or 0
@@ -278,10 +295,7 @@ class MySQLConnection(_Connector):
             wire.in_flight = bool(wire.depth)  # _holdfast_exchange() takes it from here
             wire.replying = True
             try:
-                return self._holdfast_exchange(
-                    self._socket.recv,  # type: ignore[attr-defined]
-                    kwargs.get("read_timeout") or self._read_timeout,  # type: ignore[attr-defined]
-                )
+                return self._holdfast_exchange(self._holdfast_receive, kwargs.get("read_timeout"))
             finally:
                 wire.replying = wire.whole
         self._holdfast_begin_command(command, statement)
@@ -345,7 +359,7 @@ class MySQLConnection(_Connector):
 
 def _read_next_result(connection: Any) -> Any:
     """Read what comes behind a result that said that there is more."""
-    return connection._handle_result(connection._socket.recv(connection._read_timeout))
+    return connection._handle_result(connection._holdfast_receive())
 
 
 class CMySQLConnection(_Connector):

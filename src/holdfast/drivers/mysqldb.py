@@ -17,6 +17,7 @@ import MySQLdb
 from MySQLdb import connections
 
 from ..counters import Cause
+from ..middleboxes import Greeting
 from .base import HeldConnection, alone, server_error
 from .wire import Wire
 
@@ -49,18 +50,9 @@ def prepare(connection: Any, wire: Wire) -> None:
 
 
 def connecting(connect: Callable[..., Any]) -> Callable[..., Any]:
-    """Limit how long connecting may take.
-
-    The C libraries' own limit is the system's, about two minutes; PyMySQL and mysql-connector have 10 seconds, and so
-    has this. ``connect_timeout`` in the URL or ``connect_args`` goes first, and so does an options file.
-    """
-
-    def limit(*positional: Any, **arguments: Any) -> Any:
-        if not arguments.keys() & {"connect_timeout", "read_default_file", "read_default_group"}:
-            arguments["connect_timeout"] = 10
-        return connect(*positional, **arguments)
-
-    return limit
+    """Leave connecting as it is. How long it may take is the C library's business, or ``connect_timeout``'s: a server
+    that is slow to greet is not cut off sooner than it would be without holdfast."""
+    return connect
 
 
 class MySQLdbConnection(HeldConnection):
@@ -81,6 +73,9 @@ class MySQLdbConnection(HeldConnection):
     def _holdfast_is_open(self) -> bool:
         # The last error says whether the library has closed the socket; close() is noticed without.
         return not _CLIENT_ERRORS <= self.errno() < _CLIENT_ERRORS + 1000  # type: ignore[attr-defined]
+
+    def _holdfast_greeting(self) -> Greeting:
+        return Greeting(self.get_server_info(), self.thread_id())  # type: ignore[attr-defined]
 
     def _holdfast_failed(self, error: Exception) -> None:
         """Note what a driver's error says about the connection. A server's error leaves it sound."""

@@ -18,6 +18,7 @@ from pymysql import connections, err
 from pymysql.constants import COMMAND, CR, SERVER_STATUS
 
 from ..counters import Cause
+from ..middleboxes import Greeting
 from .base import HeldConnection, alone, names
 from .wire import Wire
 
@@ -56,6 +57,9 @@ class PyMySQLConnection(HeldConnection):
     def _holdfast_error(self, number: int, text: str, kind: str = "OperationalError") -> Exception:
         error: Exception = getattr(err, kind)(number, text)
         return error
+
+    def _holdfast_greeting(self) -> Greeting:
+        return Greeting(self.server_version, self.thread_id())  # type: ignore[attr-defined]
 
     def _holdfast_is_open(self) -> bool:
         return self._sock is not None  # type: ignore[attr-defined]

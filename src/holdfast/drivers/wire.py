@@ -6,17 +6,20 @@ import os
 import select
 import socket
 import stat
+import sys
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from os import getpid
+from types import BuiltinFunctionType
 from typing import Any, Protocol
 
 from .. import fork
 from ..counters import Cause, Counters
 from .commit_record import CommitRecord
 
-__all__ = ["GONE", "Owner", "Wire", "borrowed"]
+__all__ = ["GONE", "Owner", "Wire", "borrowed", "can_look"]
 
 GONE = (
     getattr(select, "POLLHUP", 0)
@@ -146,13 +149,13 @@ class Wire:
         self.first_cursor: float | None = None
         """Monotonic time at which the last cursor was opened, if nothing had been sent in the checkout by then."""
         self.opened = 0.0
-        """Monotonic time of its opening."""
+        """Monotonic time of its opening (:data:`holdfast.clock.monotonic_also_asleep`)."""
         self.charset_is_set = False
         """The driver has just sent SET NAMES, and nothing was sent since."""
         self.opening_cursor = False
         """The driver is inside ``cursor()``."""
         self.idle_since = 0.0
-        """Monotonic time of its last return to the pool."""
+        """Monotonic time of its last return to the pool, on the same clock."""
         self.pid = getpid()
         """The process that opened it. In any other it is never used."""
         self.owner = owner
@@ -196,7 +199,8 @@ class Wire:
         known to be dead before it is used, as in stock SQLAlchemy.
         """
         self.fd = self.inode = self.poll = None
-        if fd is None or fd < 0 or not hasattr(select, "poll"):
+        make_poller = _unpatched_poll()
+        if fd is None or fd < 0 or make_poller is None:
             return
         try:
             status = os.fstat(fd)
@@ -205,10 +209,22 @@ class Wire:
         if not stat.S_ISSOCK(status.st_mode):
             return
         os.set_inheritable(fd, False)  # the C libraries leave it to programs that this one starts
-        poller = select.poll()
+        poller = make_poller()
         poller.register(fd, _WATCHED)
         self.fd, self.inode, self.poll = fd, status.st_ino, poller.poll
         self.local = _is_unix(fd)
+
+    def connected_port(self) -> int | None:
+        """Return the TCP port that the connection was made to, or ``None`` for a unix socket and where it is not
+        known."""
+        if self.fd is None or self.local:
+            return None
+        with borrowed(self.fd) as sock:
+            try:
+                address = sock.getpeername()
+            except OSError:  # it has ended
+                return None
+        return int(address[1]) if isinstance(address, tuple) else None
 
     def begin_anew(self) -> None:
         """Forget the session that was, because the driver is about to connect again."""
@@ -230,9 +246,13 @@ class Wire:
 
     def events(self, wait_seconds: float = 0.0) -> int:
         """Return what ``poll()`` reports of the socket: 0 when there is nothing to read and nobody hung up."""
-        if self.poll is None:
+        poll = self.poll
+        if poll is None:
             return 0
-        found = self.poll(int(wait_seconds * 1000) if wait_seconds else 0)
+        if wait_seconds and not isinstance(time.sleep, BuiltinFunctionType):
+            found = _poll_among_greenlets(poll, wait_seconds)
+        else:
+            found = poll(int(wait_seconds * 1000) if wait_seconds else 0)
         return found[0][1] if found else 0
 
     def hung_up(self) -> bool:
@@ -292,6 +312,38 @@ class Wire:
             return False
 
 
+def can_look() -> bool:
+    """Say whether connections can be looked at without waiting: whether this system has ``poll()``."""
+    return _unpatched_poll() is not None
+
+
+def _unpatched_poll() -> Any:
+    """Return ``select.poll`` as Python has it, or ``None``.
+
+    A look must not switch greenlets: the unit of work would stand still in the middle of its transaction, with its row
+    locks, and a driver in C that then waits for one of them stops the whole process. gevent's own ``poll`` does switch,
+    even when it is not to wait, and knows neither POLLHUP nor POLLERR; eventlet takes ``poll`` away. Asked for at each
+    connection, because a process may be patched after holdfast was imported.
+    """
+    poll = getattr(select, "poll", None)
+    if isinstance(poll, BuiltinFunctionType):
+        return poll
+    if "gevent.monkey" in sys.modules and poll is not None:
+        poll = sys.modules["gevent.monkey"].get_original("select", "poll")
+    elif "eventlet.patcher" in sys.modules:
+        poll = getattr(sys.modules["eventlet.patcher"].original("select"), "poll", None)
+    return poll
+
+
+def _poll_among_greenlets(poll: Callable[[int], list[tuple[int, int]]], wait_seconds: float) -> list[tuple[int, int]]:
+    """Wait as gevent and eventlet want it: in ``time.sleep()``, which they have made their own."""
+    deadline, pause = time.monotonic() + wait_seconds, 0.0005
+    while not (found := poll(0)) and (left := deadline - time.monotonic()) > 0:
+        time.sleep(min(pause, left))
+        pause = min(pause * 2, 0.01)
+    return found
+
+
 @contextmanager
 def borrowed(fd: int) -> Iterator[socket.socket]:
     """Give a socket object for a descriptor that belongs to somebody else, for the length of a block.
@@ -299,7 +351,7 @@ def borrowed(fd: int) -> Iterator[socket.socket]:
     With ``socket.setdefaulttimeout()`` in force a new socket object makes its descriptor non-blocking, and that flag
     is shared with the owner's: it is put back.
     """
-    blocking = os.get_blocking(fd)
+    blocking = os.get_blocking(fd) if hasattr(os, "get_blocking") else True
     copy = os.dup(fd)
     try:
         sock = socket.socket(fileno=copy)
@@ -307,7 +359,8 @@ def borrowed(fd: int) -> Iterator[socket.socket]:
         os.close(copy)
         raise
     try:
-        os.set_blocking(fd, blocking)
+        if hasattr(os, "set_blocking"):
+            os.set_blocking(fd, blocking)
         yield sock
     finally:
         sock.close()

@@ -13,6 +13,10 @@ _jitter = random.SystemRandom().random
 """The module's own generator gives the same to each worker that uWSGI forks, which runs no at-fork hooks."""
 
 
+def _sleep(seconds: float) -> None:
+    time.sleep(seconds)  # looked up each time: gevent and eventlet may take its place after this module was imported
+
+
 class Commit:
     """What was known of an attempt's COMMIT when it failed."""
 
@@ -72,7 +76,7 @@ class Pace:
         deadline: float,
         *,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] = _sleep,
         jitter: Callable[[], float] = _jitter,
     ) -> None:
         self.clock = clock

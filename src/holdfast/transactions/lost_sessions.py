@@ -18,7 +18,6 @@ from __future__ import annotations
 import enum
 import logging
 import socket
-import time
 import weakref
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +27,7 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from .. import drivers
+from ..clock import monotonic_also_asleep
 from ..drivers import Wire
 from ..faults import error_number
 from .attempts import Pace
@@ -94,7 +94,7 @@ def session_of(dbapi_connection: Any) -> LostSession | None:
     number = _id_of(drivers.unwrap(dbapi_connection))
     if number is None:
         return None
-    _sessions[wire] = session = LostSession(number, _port(wire.fd), wire.local, time.monotonic())
+    _sessions[wire] = session = LostSession(number, _port(wire.fd), wire.local, monotonic_also_asleep())
     return session
 
 
@@ -183,7 +183,7 @@ def _look(connection: Connection, lost: LostSession) -> _Found:
     if here.port is not None and port == str(here.port):
         return _Found.THERE if other[2] == f"{machine}:{lost.port}" else _Found.GONE
     uptime = float(connection.execute(_UPTIME).one()[1])
-    started = time.monotonic() - uptime
+    started = monotonic_also_asleep() - uptime
     if started - _UPTIME_ERROR > lost.seen:
         return _Found.GONE
     same = (here.local and lost.local) or lost.server is not None

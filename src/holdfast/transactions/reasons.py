@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from .. import faults, refusals
 
-__all__ = ["Reason", "may_roll_back", "rolls_back", "why_again"]
+__all__ = ["UNCOUNTED", "Reason", "may_roll_back", "rolls_back", "why_again"]
 
 
 class Reason:
@@ -22,7 +22,8 @@ class Reason:
     UNREACHABLE = "server not reachable"
     """No connection could be made: the server is away or full. Such an attempt does not count as one."""
     DEADLOCK = "deadlock"
-    """1213: the server chose this transaction to be rolled back. Also a Galera node whose certification failed."""
+    """1213: the server chose this transaction to be rolled back. Also a Galera node whose certification failed, and
+    1180 of a Group Replication member ("error 149")."""
     LOCK_TIMEOUT = "lock timeout"
     """1205: it waited too long for a lock. The server rolls back the one statement; the rest is undone here."""
     CHANGED = "record changed"
@@ -30,9 +31,18 @@ class Reason:
     REFUSED = "commit refused"
     """3101: Group Replication rolled it back."""
     READ_ONLY = "read-only server"
-    """1290, 1792, 1836: the server is a replica now. The next attempt connects anew."""
+    """1290, 1836: the server is a replica now. The next attempt connects anew. It does not count as one: nothing was
+    done, and a failover may take longer than ten attempts."""
+    READ_ONLY_TRANSACTION = "read-only transaction"
+    """1792: as after a failover of some clusters. It counts, because the unit may have made its transaction read-only
+    itself, and then no attempt helps."""
     NOT_READY = "cluster node not ready"
-    """1047: a Galera node outside of the primary component."""
+    """1047: a Galera node outside of the primary component. 3032, 6400: a MySQL server in offline mode, as a member is
+    that has left its group. It does not count as an attempt, either."""
+
+
+UNCOUNTED = frozenset({Reason.UNREACHABLE, Reason.READ_ONLY, Reason.NOT_READY})
+"""Reasons of attempts that do not count: no server took the unit's work on. The deadline alone bounds them."""
 
 
 _BY_NUMBER: Mapping[int, str] = {
@@ -40,6 +50,14 @@ _BY_NUMBER: Mapping[int, str] = {
     1205: Reason.LOCK_TIMEOUT,
     1020: Reason.CHANGED,
     3101: Reason.REFUSED,
+}
+_BY_ROW: Mapping[int | None, str] = {
+    1047: Reason.NOT_READY,
+    3032: Reason.NOT_READY,
+    6400: Reason.NOT_READY,
+    1290: Reason.READ_ONLY,
+    1836: Reason.READ_ONLY,
+    1792: Reason.READ_ONLY_TRANSACTION,
 }
 _ROLL_BACK = frozenset(
     {
@@ -64,12 +82,16 @@ def why_again(error: BaseException, *, connected: bool) -> str | None:
     :return: one of :class:`Reason`.
     """
     row = faults.classify(error, connected=connected)
+    if row is not None and row.number in _BY_ROW and connected:
+        return _BY_ROW[row.number]
     if row is not None and row.effect is faults.Effect.LOST and connected:
         return Reason.LOST
     if refusals.classify(error) is not None or (row is not None and row.effect is faults.Effect.LOST):
         return Reason.UNREACHABLE
     if row is not None:
-        return Reason.NOT_READY if row.number == 1047 else Reason.READ_ONLY
+        return _BY_ROW.get(row.number)
+    if faults.lost_to_another_member(error):
+        return Reason.DEADLOCK
     return _BY_NUMBER.get(faults.error_number(error) or 0)
 
 
@@ -83,4 +105,4 @@ def rolls_back(error: BaseException) -> bool:
 
     A unit that goes on after it, because the error was caught, would commit its second half alone.
     """
-    return faults.error_number(error) in _ROLL_BACK
+    return faults.error_number(error) in _ROLL_BACK or faults.lost_to_another_member(error)

@@ -27,7 +27,7 @@ from .attempts import Attempt, Commit, Pace
 from .commits import Answer
 from .lazy import refuse_lazy_function, refuse_lazy_value
 from .lost_sessions import LostSession
-from .reasons import Reason, why_again
+from .reasons import UNCOUNTED, Reason, why_again
 from .units import CoreUnit, Unit, current
 
 if TYPE_CHECKING:
@@ -100,7 +100,8 @@ def run(
         rolled back between attempts).
     :param fn: gets the :class:`~sqlalchemy.engine.Connection` or the :class:`~sqlalchemy.orm.Session`. It must not
         commit, and must not return what is to be read after the commit: a generator, a coroutine, an unread result.
-    :param attempts: how often it is called at the most. Attempts that got no connection do not count.
+    :param attempts: how often it is called at the most. Attempts that got no connection do not count, nor those whose
+        server is read-only or not ready.
     :param deadline: seconds after which no attempt is begun. Nothing that is running is interrupted.
     :param verify: write a token into the table ``holdfast_commits`` with the unit, so that a COMMIT whose reply was
         lost can be asked for. One more round trip.
@@ -295,7 +296,7 @@ class _Run:
     def _failed(self, unit: Unit, attempt: Attempt) -> None:
         """Raise the error of an attempt, or return when it is time for another one."""
         self.history.append(attempt)
-        if attempt.reason != Reason.UNREACHABLE:
+        if attempt.reason not in UNCOUNTED:
             self.counted += 1
         if attempt.commit == Commit.UNKNOWN:
             self._give_up_on_commit(unit, attempt)
