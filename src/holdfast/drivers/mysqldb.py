@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from os import getpid
 from threading import get_ident
+from time import monotonic
 from typing import Any
 
 import MySQLdb
@@ -47,12 +48,25 @@ def prepare(connection: Any, wire: Wire) -> None:
         wire.pipeline = False
     if cls.rollback is not connections.Connection.rollback:
         wire.defer = False
+    wire.time_limit = getattr(connection, "holdfast_time_limit", None)
 
 
 def connecting(connect: Callable[..., Any]) -> Callable[..., Any]:
-    """Leave connecting as it is. How long it may take is the C library's business, or ``connect_timeout``'s: a server
-    that is slow to greet is not cut off sooner than it would be without holdfast."""
-    return connect
+    """Note what the C library does not tell: how long it waits for a reply. A reply that took longer is a lost
+    connection to it.
+
+    How long connecting may take is left as it is: a server that is slow to greet is not cut off sooner than it would
+    be without holdfast.
+    """
+
+    def note(*positional: Any, **arguments: Any) -> Any:
+        connection = connect(*positional, **arguments)
+        limits = [arguments[name] for name in ("read_timeout", "write_timeout") if arguments.get(name)]
+        if limits and isinstance(connection, connections.Connection):
+            connection.holdfast_time_limit = min(limits)
+        return connection
+
+    return note
 
 
 class MySQLdbConnection(HeldConnection):
@@ -105,6 +119,12 @@ class MySQLdbConnection(HeldConnection):
 
     def _holdfast_not_sent(self, error: BaseException) -> bool:
         return error.args[:1] == (_OUT_OF_SYNC,)
+
+    def _holdfast_time_limit(self, error: BaseException) -> bool:
+        wire = self._holdfast
+        limit, began = wire.time_limit, wire.first_cursor
+        # The library's clock and this one are not the same.
+        return limit is not None and (began is None or monotonic() - began > 0.9 * limit)
 
     _holdfast_volatile = frozenset({"messages"})
     _holdfast_members = ("converter",)

@@ -92,6 +92,7 @@ class Wire:
         "statement",
         "status",
         "stock",
+        "time_limit",
         "users",
         "whole",
     )
@@ -179,6 +180,8 @@ class Wire:
         """A statement was prepared that may commit when it is executed."""
         self.status: int | None = None
         """The server's status flags of the last reply, where the driver does not keep them itself."""
+        self.time_limit: float | None = None
+        """Seconds for which the driver waits for a reply, where its errors do not tell that it has waited in vain."""
         self.set_up: Any = None
         """What the driver's object and the pool's record held when all connect listeners had run."""
         self.level: Any = None

@@ -1,0 +1,182 @@
+"""A read that ran into a time limit on this side is not sent again, and the program hears of its own limit."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError
+
+import holdfast
+from holdfast.lab import Proxy, Server
+from tests.conftest import EngineFactory, read
+
+SLOW = "SELECT COUNT(*) FROM guests a JOIN guests b ON a.id = b.id"
+
+
+class TaskTimeout(TimeoutError):
+    """A program's own, as `signal.alarm()` recipes raise it."""
+
+
+class SocketLike(OSError):
+    """One that looks like the network's: it has an errno."""
+
+
+class Soft(Exception):
+    """As Celery's SoftTimeLimitExceeded."""
+
+
+@contextmanager
+def alarm(seconds: float, error: BaseException) -> Iterator[None]:
+    def raise_it(*args: Any) -> None:
+        raise error
+
+    before = signal.signal(signal.SIGALRM, raise_it)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture
+def guests(server: Server) -> Iterator[None]:
+    server.execute("CREATE OR REPLACE TABLE guests (id INT PRIMARY KEY)", database="test")
+    server.execute("INSERT INTO guests VALUES (1), (2)", database="test")
+    yield
+    server.execute("DROP TABLE guests", database="test")
+
+
+def make(server: Server, proxy: Proxy, driver: str, held: EngineFactory, **options: Any) -> Engine:
+    engine = held(server.url(driver, host=proxy.host, port=proxy.port), pool_size=1, max_overflow=0, **options)
+    read(engine)
+    with engine.begin() as connection:
+        connection.execute(text("SELECT 1"))
+    return engine
+
+
+def sent(proxy: Proxy) -> int:
+    return sum(statement.startswith(SLOW) for statement in proxy.statements)
+
+
+LIMITS: dict[str, dict[str, Any]] = {"mysqldb": {"read_timeout": 1}, "pymysql": {"read_timeout": 0.5}}
+
+
+@pytest.mark.parametrize("driver", ["mysqldb", "pymysql"])
+def test_a_drivers_read_timeout(server: Server, proxy: Proxy, driver: str, held: EngineFactory, guests: None) -> None:
+    """The server goes on with the query; sent again, it would run twice."""
+    engine = make(server, proxy, driver, held, connect_args=LIMITS[driver])
+    with engine.connect() as connection:
+        proxy.hold_replies()
+        with pytest.raises(DBAPIError):
+            connection.execute(text(SLOW))
+    proxy.restore()
+    assert sent(proxy) == 1
+    assert holdfast.of(engine).counters.statements_replayed == 0
+
+
+def test_mysql_connectors_read_timeout(server: Server, proxy: Proxy, held: EngineFactory, guests: None) -> None:
+    engine = make(server, proxy, "mysqlconnector", held)
+    with engine.connect() as connection:
+        driver_connection: Any = connection.connection.driver_connection
+        driver_connection._read_timeout = 0.5
+        driver_connection._holdfast.set_up = None  # this test's own doing
+        proxy.hold_replies()
+        with pytest.raises(DBAPIError):
+            connection.execute(text(SLOW))
+    proxy.restore()
+    assert sent(proxy) == 1
+
+
+ERRORS = [TaskTimeout("out of time"), TimeoutError("out of time"), SocketLike(104, "reset, as told"), Soft("soft")]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("driver", ["pymysql", "mysqlconnector"])
+def test_a_programs_own_time_limit(
+    server: Server, proxy: Proxy, driver: str, held: EngineFactory, guests: None, error: BaseException
+) -> None:
+    """Drivers make an error of their own of what a signal's handler raises in a read. It ends the statement."""
+    engine = make(server, proxy, driver, held)
+    began = time.monotonic()
+    with pytest.raises((DBAPIError, type(error))), alarm(0.3, error), engine.connect() as connection:
+        proxy.hold_replies()
+        connection.execute(text(SLOW))
+    assert time.monotonic() - began < 60
+    proxy.restore()
+    assert sent(proxy) == 1
+    assert holdfast.of(engine).counters.statements_replayed == 0
+    assert read(engine, 7) == 7
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("driver", ["pymysql", "mysqlconnector"])
+def test_a_units_function_is_not_called_again_for_it(
+    server: Server, proxy: Proxy, driver: str, held: EngineFactory, guests: None, error: BaseException
+) -> None:
+    engine = make(server, proxy, driver, held)
+    calls: list[int] = []
+
+    def unit(connection: Connection) -> None:
+        calls.append(1)
+        proxy.hold_replies()
+        connection.execute(text(SLOW))
+
+    with pytest.raises((DBAPIError, type(error))), alarm(0.3, error):
+        holdfast.run(engine, unit)
+    proxy.restore()
+    assert calls == [1]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("driver", ["pymysql", "mysqlconnector"])
+def test_one_that_comes_while_a_rollbacks_reply_is_read(
+    server: Server, proxy: Proxy, driver: str, held: EngineFactory, error: BaseException
+) -> None:
+    """That is holdfast's own reading: the program gets its exception, and nobody takes it for a closed connection."""
+    engine = make(server, proxy, driver, held)
+    with engine.connect() as connection:
+        connection.execute(text("SELECT 1"))
+        proxy.hold_replies()
+    with pytest.raises(type(error)) as caught, alarm(0.3, error), engine.connect() as connection:
+        connection.execute(text("SET @a = 1"))  # waits for the reply first
+    assert caught.value is error
+    proxy.restore()
+    assert read(engine, 7) == 7
+
+
+def test_a_connection_that_was_reset_is_another_matter(
+    server: Server, proxy: Proxy, driver: str, held: EngineFactory, guests: None
+) -> None:
+    engine = make(server, proxy, driver, held)
+    with engine.connect() as connection:
+        proxy.truncate_reply(0)
+        assert connection.execute(text(SLOW)).scalar() == 2
+    assert holdfast.of(engine).counters.statements_replayed == 1
+
+
+def test_an_error_of_a_listeners_while_it_is_replaced_is_not_hidden(
+    server: Server, proxy: Proxy, driver: str, held: EngineFactory, guests: None
+) -> None:
+    """A program's time limit that is up while the new connection is made."""
+    engine = make(server, proxy, driver, held)
+    cut: Callable[[], None] = lambda: proxy.truncate_reply(0)  # noqa: E731
+    with engine.connect() as connection:
+        cut()
+        before = engine.dialect.connect
+
+        def connect(*args: Any, **kwargs: Any) -> Any:
+            raise Soft("soft")
+
+        engine.dialect.connect = connect  # type: ignore[method-assign]
+        try:
+            with pytest.raises(Soft):
+                connection.execute(text(SLOW))
+        finally:
+            engine.dialect.connect = before  # type: ignore[method-assign]
