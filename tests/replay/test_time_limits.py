@@ -105,9 +105,11 @@ def test_a_programs_own_time_limit(
     """Drivers make an error of their own of what a signal's handler raises in a read. It ends the statement."""
     engine = make(server, proxy, driver, held)
     began = time.monotonic()
-    with pytest.raises((DBAPIError, type(error))), alarm(0.3, error), engine.connect() as connection:
+    with engine.connect() as connection:
         proxy.hold_replies()
-        connection.execute(text(SLOW))
+        with pytest.raises((DBAPIError, type(error))), alarm(0.3, error):
+            connection.execute(text(SLOW))
+        connection.invalidate()
     assert time.monotonic() - began < 60
     proxy.restore()
     assert sent(proxy) == 1

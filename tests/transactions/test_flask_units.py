@@ -343,3 +343,116 @@ def test_switching_it_on_too_late_is_said(server: Server, proxy: Proxy, make_sit
     site.app.config["HOLDFAST_RETRY_SAFE_REQUESTS"] = True
     with site.app.app_context(), pytest.warns(RuntimeWarning, match="HOLDFAST_RETRY_SAFE_REQUESTS"):
         site.db.session.execute(text("SELECT 1"))
+
+
+# -- requests that are run once more: nothing that may have been committed ------------------------------------------------
+
+
+def writes_in_autocommit(site: Site) -> None:
+    site.db.session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
+    site.db.session.execute(WRITE, {"name": "visited"})
+
+
+def calls_a_procedure(site: Site) -> None:
+    site.db.session.execute(text("CALL visited()"))
+
+
+def commits_a_raw_connection(site: Site) -> None:
+    connection = site.db.engine.raw_connection()
+    cursor = connection.cursor()
+    cursor.execute("INSERT INTO entry (name) VALUES ('visited')")
+    cursor.close()
+    connection.commit()
+    connection.close()
+
+
+def commits_with_text(site: Site) -> None:
+    site.db.session.execute(WRITE, {"name": "visited"})
+    site.db.session.execute(text("COMMIT"))
+
+
+def makes_a_table(site: Site) -> None:
+    site.db.session.execute(WRITE, {"name": "visited"})
+    site.db.session.execute(text("CREATE OR REPLACE TABLE other (id INT)"))
+
+
+def does_a_unit_of_work(site: Site) -> None:
+    site.db.run(lambda: site.db.session.execute(WRITE, {"name": "visited"}))
+
+
+def turns_the_drivers_autocommit_on(site: Site) -> None:
+    driver_connection: Any = site.db.session.connection().connection.driver_connection
+    if callable(getattr(driver_connection, "get_autocommit", None)):
+        driver_connection.autocommit(True)
+    else:
+        driver_connection.autocommit = True
+    site.db.session.execute(WRITE, {"name": "visited"})
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        writes_in_autocommit,
+        calls_a_procedure,
+        commits_a_raw_connection,
+        commits_with_text,
+        makes_a_table,
+        does_a_unit_of_work,
+        turns_the_drivers_autocommit_on,
+    ],
+    ids=lambda write: write.__name__,
+)
+@pytest.mark.parametrize("driver", ["mysqldb", "pymysql", "mysqlconnector"])
+def test_a_request_that_wrote_is_not_run_once_more(
+    server: Server, make_site: Callable[..., Site], entries: Names, driver: str, write: Callable[[Site], None]
+) -> None:
+    server.execute(
+        "CREATE OR REPLACE PROCEDURE visited() BEGIN INSERT INTO entry (name) VALUES ('visited'); COMMIT; END",
+        database="test",
+    )
+    site = make_site(driver, HOLDFAST_RETRY_SAFE_REQUESTS=True)
+
+    @site.app.get("/")
+    def home() -> str:
+        write(site)
+        site.lose_first(site.db.session)
+        return str(site.db.session.execute(text("SELECT 1")).scalar())
+
+    assert site.app.test_client().get("/").status_code == 500
+    assert site.calls == 1
+    assert entries() == ["visited"]
+
+
+def test_a_request_whose_own_connection_was_not_the_one_that_wrote_is_known_as_well(
+    make_site: Callable[..., Site], entries: Names
+) -> None:
+    """Each connection that a request gets is asked, also one that it has returned."""
+    site = make_site(HOLDFAST_RETRY_SAFE_REQUESTS=True)
+
+    @site.app.get("/")
+    def home() -> str:
+        site.calls += 1
+        with site.db.engine.connect() as connection:
+            connection.execute(text("INSERT INTO entry (name) VALUES ('visited')"))
+            connection.exec_driver_sql("COMMIT")
+        site.db.session.execute(text("SIGNAL SQLSTATE '40001' SET MYSQL_ERRNO = 1213"))
+        return "never"
+
+    assert site.app.test_client().get("/").status_code == 500
+    assert site.calls == 1
+    assert entries() == ["visited"]
+
+
+def test_an_unknown_commit_is_not_run_once_more(proxy: Proxy, make_site: Callable[..., Site], entries: Names) -> None:
+    site = make_site(HOLDFAST_RETRY_SAFE_REQUESTS=True)
+
+    @site.app.get("/")
+    def home() -> str:
+        site.calls += 1
+        proxy.cut_at("COMMIT", delivered=True)
+        site.db.run(lambda: site.db.session.execute(WRITE, {"name": "visited"}))
+        return "never"
+
+    assert site.app.test_client().get("/").status_code == 500
+    assert site.calls == 1
+    assert entries() == ["visited"]
