@@ -76,9 +76,7 @@ def test_nor_one_of_two_phases(server: Server, table: str, driver: str, held: En
     assert rows(server) == 1
 
 
-def test_a_silent_peer_is_found_all_the_same(
-    server: Server, proxy: Proxy, table: str, driver: str, held: EngineFactory
-) -> None:
+def test_a_silent_peer_is_found_all_the_same(server: Server, proxy: Proxy, driver: str, held: EngineFactory) -> None:
     engine = held(
         server.url(driver, host=proxy.host, port=proxy.port),
         pool_size=1,
@@ -87,7 +85,7 @@ def test_a_silent_peer_is_found_all_the_same(
         holdfast_probe_timeout=0.3,
         **PROBES,
     )
-    left_open(engine, "INSERT INTO ledger VALUES (1, 1)")
+    left_open(engine, "BEGIN")
     proxy.lose_packets()
     assert read(engine, 5) == 5
     assert holdfast.of(engine).counters.replaced == {holdfast.Cause.SILENT: 1}

@@ -345,7 +345,7 @@ def test_switching_it_on_too_late_is_said(server: Server, proxy: Proxy, make_sit
         site.db.session.execute(text("SELECT 1"))
 
 
-# -- requests that are run once more: nothing that may have been committed ------------------------------------------------
+# -- requests that are run once more: nothing that may have been committed -------------------------------------------
 
 
 def writes_in_autocommit(site: Site) -> None:

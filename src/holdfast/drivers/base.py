@@ -33,7 +33,6 @@ import threading
 import weakref
 from collections.abc import Callable
 from os import getpid
-from threading import get_ident
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -83,7 +82,8 @@ _BUSY = 2000
 def alone(method: Callable[..., Any]) -> Callable[..., Any]:
     """Let one thread at a time into a method that exchanges something with the server.
 
-    The methods of the hot path have this spelt out.
+    The methods of the hot path have this spelt out. ``threading.get_ident`` is looked up at each call: gevent and
+    eventlet may replace it at any time, by one that tells greenlets apart.
 
     :raises: (the method made of it) the driver's ProgrammingError, before anything is sent, when another thread is in
         the middle of such a method. It names both threads.
@@ -91,7 +91,7 @@ def alone(method: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(method)
     def guarded(self: HeldConnection, *args: Any, **kwargs: Any) -> Any:
-        users, own = self._holdfast.users, get_ident()
+        users, own = self._holdfast.users, threading.get_ident()
         if users.get(0) == own:  # called by another of these methods
             return method(self, *args, **kwargs)
         first = users.setdefault(0, own)
@@ -316,12 +316,12 @@ class HeldConnection:
 
     def _holdfast_refuse_second_thread(self) -> None:
         """Raise an error when another thread is in the middle of a command."""
-        first = self._holdfast.users.get(0, get_ident())
-        if first != get_ident():
+        first = self._holdfast.users.get(0, threading.get_ident())
+        if first != threading.get_ident():
             raise self._holdfast_busy_error(first)
 
     def _holdfast_busy_error(self, first: int) -> Exception:
-        names = _thread_named(first), _thread_named(get_ident())
+        names = _thread_named(first), _thread_named(threading.get_ident())
         return self._holdfast_error(_BUSY, _TWO_THREADS.format(first=names[0], second=names[1]), "ProgrammingError")
 
     def _holdfast_fault_error(self) -> Exception:
@@ -554,7 +554,7 @@ class HeldConnection:
             wire.notice_fork()
             if not self._holdfast_is_harmless():
                 return
-        if wire.users and wire.users.get(0) != get_ident():
+        if wire.users and wire.users.get(0) != threading.get_ident():
             # Another thread is inside the driver with it: only the session ends now, the object when that one is out.
             wire.give_up(wire.fault or Cause.INTERRUPTED)
             return

@@ -10,9 +10,9 @@ and no ping per cursor; its socket is found among the process's own where that i
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from os import getpid
-from threading import get_ident
 from typing import Any
 
 from mysql.connector import HAVE_CEXT, errors
@@ -139,7 +139,7 @@ class _Connector(HeldConnection):
         wire = self._holdfast
         if wire.pid != getpid():
             wire.notice_fork()
-        users, own = wire.users, get_ident()
+        users, own = wire.users, threading.get_ident()
         outermost = users.get(0) != own
         if outermost and users.setdefault(0, own) != own:
             raise self._holdfast_busy_error(users.get(0, 0))

@@ -8,9 +8,9 @@ last error before the socket is asked.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from os import getpid
-from threading import get_ident
 from time import monotonic
 from typing import Any
 
@@ -142,7 +142,7 @@ class MySQLdbConnection(HeldConnection):
         wire = self._holdfast
         if wire.pid != getpid():
             wire.notice_fork()
-        users, own = wire.users, get_ident()
+        users, own = wire.users, threading.get_ident()
         outermost = users.get(0) != own
         if outermost and users.setdefault(0, own) != own:
             raise self._holdfast_busy_error(users.get(0, 0))

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 import ssl
+import threading
 from collections.abc import Callable
 from os import getpid
-from threading import get_ident
 from typing import Any
 
 from pymysql import connections, err
@@ -147,7 +147,7 @@ class PyMySQLConnection(HeldConnection):
 
     def query(self, sql: Any, unbuffered: bool = False) -> Any:
         wire = self._holdfast
-        users, own = wire.users, get_ident()
+        users, own = wire.users, threading.get_ident()
         outermost = users.get(0) != own
         if outermost and users.setdefault(0, own) != own:
             raise self._holdfast_busy_error(users.get(0, 0))
