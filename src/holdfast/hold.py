@@ -376,7 +376,7 @@ class Hold:
             learned = limits.learn(dbapi_connection)
         except Exception as error:
             if not connecting.unknown:
-                logger.info("%s: the server's limits could not be learned (%s).", self.where, error)
+                logger.info("%s: the server's limits could not be learned (%s).", self.where, faults.said(error))
             connecting.unknown, connecting.stale = True, False
             return
         if connecting.limits != learned:
