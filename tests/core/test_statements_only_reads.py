@@ -208,7 +208,7 @@ def test_ordinary_reads_are_known(statement: str) -> None:
     assert only_reads(statement)
 
 
-@pytest.mark.parametrize("statement", MAY_DO_MORE)
+@pytest.mark.parametrize("statement", MAY_DO_MORE, ids=lambda text: text[:80])
 def test_what_may_do_more_or_is_not_understood_is_not_a_read(statement: str) -> None:
     assert not only_reads(statement)
 

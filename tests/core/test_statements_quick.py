@@ -89,7 +89,7 @@ PLACES = [
 ]
 
 
-@pytest.mark.parametrize("statement", PLAIN)
+@pytest.mark.parametrize("statement", PLAIN, ids=lambda text: text[:80])
 def test_an_ordinary_read_is_plain_whatever_its_names_and_values_are(statement: str) -> None:
     for kind in KINDS:
         assert is_plain_read(kind(statement))
@@ -173,7 +173,7 @@ def test_one_plain_read_or_write_may_follow_a_rollback(statement: str) -> None:
         assert may_follow_rollback(kind(statement))
 
 
-@pytest.mark.parametrize("statement", WAIT)
+@pytest.mark.parametrize("statement", WAIT, ids=lambda text: text[:80])
 def test_what_might_commit_waits_for_the_rollbacks_reply(statement: str) -> None:
     for kind in KINDS:
         assert not may_follow_rollback(kind(statement))
