@@ -21,6 +21,7 @@ from .budget import Budget, Slot
 from .counters import Counters
 from .drivers import Wire
 from .errors import BudgetUnavailable, CheckoutTimeout, TooManyWaiting
+from .faults import said
 from .limits import Limits
 from .refusals import Backoff, Refusal
 from .settings import Settings
@@ -282,7 +283,7 @@ class Connecting:
         logger.warning(
             "%s: the server does not answer (%s); trying again for %g s (holdfast_wait_for_server).",
             self.where,
-            error,
+            said(error),
             self.settings.wait_for_server or 0,
         )
 

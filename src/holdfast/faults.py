@@ -2,7 +2,7 @@
 
 The table holds every error that a lost connection was seen to raise, the ones that SQLAlchemy's dialects do not
 recognise among them, and the errors after which a connection still answers but should not be given to anybody else.
-Pure data and two pure functions: no driver is imported here, an error is judged by its number, its class's name and
+Pure data and pure functions: no driver is imported here, an error is judged by its number, its class's name and
 its text.
 
 Each row was produced by a real server and driver; ``tests/core/test_faults.py`` has one test a row.
@@ -15,7 +15,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ["ROWS", "Effect", "Row", "classify", "error_number", "lost_to_another_member", "refuses_commit"]
+from sqlalchemy.exc import DBAPIError, StatementError
+
+__all__ = ["ROWS", "Effect", "Row", "classify", "error_number", "lost_to_another_member", "refuses_commit", "said"]
 
 
 class Effect(enum.Enum):
@@ -262,6 +264,23 @@ def error_number(error: BaseException) -> int | None:
         if isinstance(candidate, int):
             return candidate
     return None
+
+
+def said(error: BaseException) -> str:
+    """Return what an error says, as far as a log or an error of ours may repeat it.
+
+    A server's text may have a value of the statement in it (1062, 1366, what SIGNAL was given), and SQLAlchemy adds the
+    statement and its parameters. So an error of SQLAlchemy's is its driver's error here, and a server's error is its
+    class and its number. What a client library says (2000 to 2999) is given in full.
+    """
+    if isinstance(error, StatementError):
+        if not isinstance(error, DBAPIError) or error.orig is None:
+            return type(error.orig or error).__name__  # a value that could not be sent
+        error = error.orig
+    number = error_number(error)
+    if number is not None and number > 0 and not 2000 <= number < 3000:
+        return f"{type(error).__name__} {number}"
+    return str(error)
 
 
 def _number_candidates(error: BaseException) -> Iterator[object]:

@@ -471,7 +471,7 @@ class Hold:
             if wire.fault is not None or wire.hung_up() or faults.classify(error) is not None:
                 return  # lost, or not ready: the next connection is asked
             if not connecting.unknown:
-                logger.info("%s: the server's limits could not be learned (%s).", self.where, error)
+                logger.info("%s: the server's limits could not be learned (%s).", self.where, faults.said(error))
             connecting.unknown, connecting.stale = True, False
             seen = middleboxes.Seen(greeting=greeting, host=host)
             self._note_middlebox(

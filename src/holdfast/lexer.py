@@ -15,9 +15,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
 
-__all__ = ["SPACE", "as_text", "readings", "unquoted", "word"]
+__all__ = ["SPACE", "Statement", "as_text", "readings", "unquoted", "word"]
+
+Statement = str | bytes | bytearray | memoryview
+"""A statement's text as drivers and SQLAlchemy have it."""
 
 SPACE = " \t\n\r\f\v"
 """What a server takes for whitespace in every character set; a no-break space is one in latin1 only."""
@@ -30,7 +32,7 @@ _LONGEST_UNSURE = 100_000
 """Characters of a text that is read once for each character set."""
 
 
-def as_text(statement: Any) -> str:
+def as_text(statement: Statement) -> str:
     """Return a statement as text: bytes one character each, whatever their character set, so that only what is ASCII
     means something."""
     if isinstance(statement, str):
@@ -90,6 +92,7 @@ def _end_of_comment(text: str, start: int) -> int | None:
 
 _QUOTED = re.compile(r"""'[^']*'|"[^"\\\0]*"|`[^`\0]*`""")
 _QUOTE = re.compile("['\"`]")
+_DIFFERS = re.compile(r"""\\['"]""")
 _OPENING = re.compile(r"""['"`#]|--|/\*""")
 
 
@@ -103,7 +106,7 @@ def unquoted(text: str, *, backslash_escapes: bool) -> tuple[str, bool] | None:
     """
     if text.count("'") + text.count('"') + text.count("`") > 2 * _MOST_TOKENS + len(text) // 8:
         return None
-    if backslash_escapes and "\\" in text:
+    if backslash_escapes and _DIFFERS.search(text):
         # From now on a quote is a quote. Runs of backslashes are taken in pairs, from the left.
         text = text.replace("\\\\", "\\_").replace("\\'", "\\_").replace('\\"', "\\_")
     plain = _QUOTED.sub("?", text)
@@ -112,13 +115,13 @@ def unquoted(text: str, *, backslash_escapes: bool) -> tuple[str, bool] | None:
     left = _QUOTE.search(plain)
     if left is None:
         return plain, True
-    return None if _is_unsure(text) else (plain[: left.start()], False)
+    return None if _is_unsure(text, left[0]) else (plain[: left.start()], False)
 
 
-def _is_unsure(text: str) -> bool:
-    """Say whether a quote that seems not to be closed may be: a server takes a zero byte for the end of a name, and a
+def _is_unsure(text: str, quote: str) -> bool:
+    """Say whether what begins with a quote may end elsewhere: a server takes a zero byte for the end of a name, and a
     backslash for a letter where " is a name's quote."""
-    return "\0" in text or ('"' in text and "\\" in text)
+    return quote != "'" and ("\0" in text or (quote == '"' and "\\" in text))
 
 
 def _without_comments(text: str) -> tuple[str, bool] | None:
@@ -133,8 +136,8 @@ def _without_comments(text: str) -> tuple[str, bool] | None:
         if opening in "'\"`":
             end = text.find(opening, start + 1) + 1
             if not end:
-                return None if _is_unsure(text) else ("".join(parts), False)
-            if opening != "'" and _is_unsure(text[start:end]):
+                return None if _is_unsure(text, opening) else ("".join(parts), False)
+            if _is_unsure(text[start:end], opening):
                 return None
             parts.append("?")
         else:
@@ -147,22 +150,23 @@ def _without_comments(text: str) -> tuple[str, bool] | None:
     return None
 
 
-_DIFFERS = re.compile(r"""\\['"]""")
-_SWALLOWS = re.compile(r"[^\x00-\x7f][\\`]")
+_KINDS = bytes(ord("h") if byte > 0x7F else ord("q") if byte in b"\\`" else ord(".") for byte in range(256))
+"""High bytes, and what may be their second half."""
 _HALVES = (
     re.compile(r"[\x81-\xfe](?:[\x40-\x7e\x80-\xfe]|[0-9][\x81-\xfe][0-9])"),  # gbk, gb18030; euckr has fewer
     re.compile(r"[\xa1-\xf9][\x40-\x7e\xa1-\xfe]"),  # big5
     re.compile(r"[\x81-\x9f\xe0-\xfc][\x40-\x7e\x80-\xfc]"),  # sjis, cp932
 )
 """Letters of two bytes (and four), of the character sets in which the second byte may look like ASCII."""
-_SURROGATE = re.compile("[\ud800-\udfff]")
-_YEN = "\xa5"
-"""Python's sjis and ujis write it as the byte of a backslash."""
+_ERROR = re.compile(r"\\(?!N)|\0")
+"""What is an error to every server, as is a quote that is not closed: what comes behind it is not run."""
 
 
-def readings(statement: Any, backslash_escapes: bool | None) -> list[str] | None:
+def readings(statement: Statement, backslash_escapes: bool | None) -> list[str] | None:
     """Return a statement without its quoted parts and comments, in each way in which the server may read it.
 
+    :param statement: bytes, which may be of any character set, or text, whose letters are letters. (To a server whose
+        character set is Shift JIS or UJIS, Python sends a yen sign as a backslash: there, bytes must be asked about.)
     :param backslash_escapes: ``None`` when it is not known: both are then read.
     :return: ``None`` when it is not understood, or has a quote that is not closed.
     """
@@ -179,15 +183,16 @@ def readings(statement: Any, backslash_escapes: bool | None) -> list[str] | None
             plain = None if other is None else unquoted(other, backslash_escapes=mode)
             if plain is None:
                 return None
-            found.append(plain[0])  # a quote that is not closed is an error there, and nothing behind it is run
+            found.append(_ERROR.split(plain[0], maxsplit=1)[0])
     return found
 
 
 def _in_other_character_sets(text: str, *, is_bytes: bool) -> Iterator[str | None]:
-    swallows = _SWALLOWS.search(text) is not None
-    if is_bytes and swallows:
-        yield from (letter.sub("\x80", text) for letter in _HALVES) if len(text) < _LONGEST_UNSURE else (None,)
-    if not is_bytes and _YEN in text:
-        yield text.replace(_YEN, "\\")
-    if not is_bytes and swallows and _SURROGATE.search(text):  # bytes among letters, which are not written yet
+    if is_bytes:
+        if b"hq" in text.encode("latin-1").translate(_KINDS):
+            yield from (letter.sub("\x80", text) for letter in _HALVES) if len(text) < _LONGEST_UNSURE else (None,)
+        return
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # bytes among the letters: what they do depends on how those are written
         yield None

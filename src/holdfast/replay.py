@@ -130,7 +130,8 @@ def _new_cursor(hold: Hold, cursor: Any, statement: str, context: Any, error: Ex
         again = context.create_cursor()
     except (context.dialect.loaded_dbapi.Error, SQLAlchemyError) as failure:
         # The application gets the error that it would have got without this.
-        logger.info("%s: a read whose connection was lost could not be repeated: %s", hold.where, failure)
+        why = faults.said(failure)
+        logger.info("%s: a read whose connection was lost could not be repeated: %s", hold.where, why)
         return None
     hold.lost_in_use()
     wire.counters.statements_replayed += 1

@@ -22,9 +22,8 @@ seen in a text. :func:`shortened` writes a statement without its values, for log
 from __future__ import annotations
 
 import re
-from typing import Any
 
-from .lexer import SPACE, as_text, readings, unquoted, word
+from .lexer import SPACE, Statement, as_text, readings, unquoted, word
 
 __all__ = ["is_plain_read", "may_commit", "may_follow_rollback", "only_reads", "shortened"]
 
@@ -45,13 +44,13 @@ _MAY_FOLLOW = _spellings("SELECT", "INSERT", "UPDATE", "DELETE", "REPLAC")
 _PIPELINE_BYTES = 1_000_000  # a longer one may be several packets, and nobody minds one more round trip for it
 
 
-def _head(statement: Any) -> str | bytes:
+def _head(statement: Statement) -> str | bytes:
     head = statement[:40]
     head = head if isinstance(head, (str, bytes)) else bytes(head)
     return head[:6] if head[:6] in _MAY_FOLLOW else head.lstrip()[:6]
 
 
-def may_follow_rollback(statement: Any) -> bool:
+def may_follow_rollback(statement: Statement) -> bool:
     """Say whether a statement (text or bytes) may be sent before the reply to a ROLLBACK has been read.
 
     Only plain reads and writes may, and no more than one at a time. COMMIT, DDL, SET, CALL, LOAD DATA and everything
@@ -60,34 +59,67 @@ def may_follow_rollback(statement: Any) -> bool:
     """
     if _head(statement) not in _MAY_FOLLOW or len(statement) >= _PIPELINE_BYTES:
         return False
-    if (";" if isinstance(statement, str) else 59) not in statement:
+    if (";" if isinstance(statement, str) else _SEMICOLON) not in statement:
         return True
     return _is_one(statement, None)
 
 
-_LOCKS_OR_MORE = re.compile(rb"(?:FOR|LOCK|INTO)(?![\w$])|;|/\*")
-_LOCKS = re.compile(rf"(?<![\w$.@])(?:INTO|FOR[{SPACE}]+(?:UPDATE|SHARE)|LOCK[{SPACE}]+IN)(?![\w$])", re.ASCII)
+_SEMICOLON, _PARENTHESIS, _SLASH, _HASH, _DASH, _AT = b";(/#-@"  # a byte's number is found in 20 ns, b";" in 130
+_NESTED = re.compile(rb"\((?=\s*(?:[Ss][Ee][Ll]|[Ww][Ii][Tt]|[Tt][Aa][Bb]))").search
+_INTO_VARIABLE = re.compile(rb"@(?<=[Oo]@|\s@)").search
+_TAIL = 64
+_LOCKING = ("FOR UPDATE", "FOR SHARE", "SHARE MODE", " NOWAIT", "SKIP LOCKED")
+_WORD_OF_LOCKS = re.compile(r"(?:FOR(?<![\w$]FOR)|LOCK(?<![\w$]LOCK)|INTO(?<![\w$]INTO))(?![\w$])", re.ASCII).search
+_BEFORE_FOR = (" BY ", " LIMIT ", " FROM ", "\nFROM ")
+_SHORT = 10_000
+_MOST_WORDS = 5_000
+"""FOR, LOCK and INTO, in a statement that is looked through."""
+_LOCKS = re.compile(  # the letters come first, so that most of a text is passed over fast
+    rf"INTO(?<![\w$]INTO)(?![\w$])|FOR(?<![\w$]FOR)[{SPACE}]+(?:UPDATE|SHARE)(?![\w$])"
+    rf"|LOCK(?<![\w$]LOCK)[{SPACE}]+IN(?![\w$])",
+    re.ASCII,
+)
 
 
-def is_plain_read(statement: Any) -> bool:
+def is_plain_read(statement: Statement) -> bool:
     """Say whether a statement only reads and takes no row locks, so that nobody depends on when it is rolled back.
 
     One SELECT without FOR UPDATE, FOR SHARE, LOCK IN SHARE MODE and INTO. What a function does that it calls is not
     looked at.
     """
-    if _head(statement) not in _SELECT:
+    if type(statement) is not bytes:
+        statement = statement.encode("utf-8", "replace") if isinstance(statement, str) else bytes(statement)
+    if statement[:6] not in _SELECT and _head(statement) not in _SELECT:
         return False
-    text = statement.encode("utf-8", "replace") if isinstance(statement, str) else statement
-    text = text.upper() if isinstance(text, (bytes, bytearray)) else bytes(text).upper()
-    # No loop: this runs for every statement.
-    if not (b"FOR" in text or b"LOCK" in text or b"INTO" in text or b";" in text or b"/*" in text):
+    # No loop: this runs for every statement. Unless one of these is there, what locks comes at the end.
+    if (
+        len(statement) > _SHORT
+        or _SEMICOLON in statement
+        or _HASH in statement
+        or (_PARENTHESIS in statement and _NESTED(statement))
+        or (_SLASH in statement and b"/*" in statement)
+        or (_DASH in statement and b"--" in statement)
+        or (_AT in statement and _INTO_VARIABLE(statement))
+    ):
+        return _takes_no_locks(statement)
+    tail = statement[-_TAIL:].decode("latin-1").upper()
+    if ("FOR" in tail or "LOCK" in tail or "INTO" in tail) and _WORD_OF_LOCKS(tail):
+        return not tail.endswith(_LOCKING) and _takes_no_locks(statement)
+    # FOR UPDATE OF a, b, ... may be longer than the tail, if nothing is in it that comes before FOR.
+    return (
+        "=" in tail or len(statement) <= _TAIL or any(map(tail.__contains__, _BEFORE_FOR)) or _takes_no_locks(statement)
+    )
+
+
+def _takes_no_locks(statement: bytes) -> bool:
+    text = statement.upper()
+    words = text.count(b"FOR") + text.count(b"LOCK") + text.count(b"INTO")
+    if not words and _SEMICOLON not in text and not (_SLASH in text and (b"/*!" in text or b"/*M!" in text)):
         return True
-    return _LOCKS_OR_MORE.search(text) is None or _takes_no_locks(text.decode("latin-1"))
-
-
-def _takes_no_locks(text: str) -> bool:
-    plain = unquoted(text, backslash_escapes=True)
-    return plain is not None and ";" not in plain[0].rstrip(SPACE + ";") and _LOCKS.search(plain[0]) is None
+    plain = unquoted(text.decode("latin-1"), backslash_escapes=True) if words < _MOST_WORDS else None
+    if plain is None or not plain[1] or ";" in plain[0].rstrip(SPACE + ";"):
+        return False
+    return not words or _LOCKS.search(plain[0]) is None
 
 
 # -- strict ----------------------------------------------------------------------------------------------------
@@ -95,16 +127,26 @@ def _takes_no_locks(text: str) -> bool:
 _LONGEST = 100_000
 """Longer statements (characters) are not taken apart."""
 
-_ODD = re.compile(rf"[^ -~{SPACE}]|[;@\\#'\"`]|--|/\*|:=")
-_SYSTEM_VARIABLE = re.compile(r"@@(?:(GLOBAL)[.]|(?:SESSION|LOCAL)[.])?([A-Z_][A-Z0-9_]*)(?![\w$ .]*[.(?])")
+_CONTROL = re.compile(rf"[^ -~{SPACE}]")
+_ODD = re.compile(r"[;@\\'\"`]|:=")
+_SYSTEM_VARIABLE = re.compile(r"@@(?:(GLOBAL)[.]|(?:SESSION|LOCAL)[.])?([A-Z_][A-Z0-9_]*)(?![\w$]| ?[.(])")
 _LEFT_BEHIND = _words(
-    "ERROR_COUNT GTID_SEQ_NO IDENTITY INSERT_ID IN_TRANSACTION LAST_GTID LAST_INSERT_ID RAND_SEED1 RAND_SEED2 "
-    "TIMESTAMP WARNING_COUNT"
+    "ERROR_COUNT GTID_NEXT GTID_OWNED GTID_SEQ_NO IDENTITY INSERT_ID IN_TRANSACTION LAST_GTID LAST_INSERT_ID "
+    "RAND_SEED1 RAND_SEED2 STATEMENT_ID TIMESTAMP WARNING_COUNT"
 )
 """System variables that tell what the session did before."""
+_HINT = re.compile(r"SELECT\s*/\*\+", re.IGNORECASE)
+"""An optimizer hint, which may set variables for the statement."""
+_IS_RESET = re.compile("innodb_cmp", re.IGNORECASE)
+"""Tables of information_schema whose counters begin anew when they are read (INNODB_CMP_RESET and its like)."""
 _CTE = re.compile(r"(?<![\w$?.])[\w$?]+ ?\([\w$?, ]*\) AS \(")
+_ALIAS_OR_TYPE = re.compile(r"(?<![\w$?.])AS [\w$]+ ?\(")
 _AGAINST = re.compile(r"\) ?AGAINST ?\(")
-_CALL = re.compile(r"(\. ?)?(?<![\w$?])([\w$?]+)( ?)\(")
+_ANY = re.compile(r"(?<![\w$?.])(?:ANY|SOME) ?\(SELECT(?![\w$?])")
+_MOST_PARENTHESES = 5_000
+_BEFORE = 80
+_CALLED = re.compile(r"(\. ?)?([\w$?]+)( ?)\Z")
+"""What stands before a parenthesis, in so many letters."""
 _WORD = re.compile(r"[\w$]+")
 _EFFECTS = _words("CURRVAL DELETE FOR INSERT INTO LOCK NEXTVAL PROCEDURE UPDATE")
 """Words of locking reads, SELECT ... INTO, sequences, PROCEDURE ANALYSE, and of what WITH may begin."""
@@ -145,7 +187,7 @@ no space before the parenthesis such a name means the server's own function, nev
 (MD5 and SHA1 are missing: in MySQL 9 they may be the site's own.)"""
 
 
-def only_reads(statement: Any, *, backslash_escapes: bool | None = None) -> bool:
+def only_reads(statement: Statement, *, backslash_escapes: bool | None = None) -> bool:
     """Say whether running a statement twice, or rolling it back, is certain to be the same for the server as running it
     once.
 
@@ -155,14 +197,17 @@ def only_reads(statement: Any, *, backslash_escapes: bool | None = None) -> bool
     What it cannot see is a view that calls a function that writes. What such a function wrote is rolled back with the
     lost connection; in a non-transactional table it stays.
 
-    :param statement: its text (bytes: as they are sent), with placeholders or values.
+    :param statement: its text, with placeholders or values. Bytes may be of any character set, so they are read in
+        several; where it is known, text is surer.
     :param backslash_escapes: whether a backslash escapes a quote in a string, as without sql_mode
         NO_BACKSLASH_ESCAPES. ``None``: not known, and the answer is no where it matters.
     """
     if len(statement) > _LONGEST:
         return False
     text = as_text(statement)
-    if word(text, behind_parentheses=True)[0] not in ("SELECT", "WITH", "SHOW") or "/*+" in text:
+    if word(text, behind_parentheses=True)[0] not in ("SELECT", "WITH", "SHOW"):
+        return False
+    if _HINT.search(text) or _IS_RESET.search(text):
         return False
     found = readings(statement, backslash_escapes)
     return found is not None and all(map(_plainly_reads, found))
@@ -173,22 +218,30 @@ def _told(variable: re.Match[str]) -> str:
 
 
 def _plainly_reads(plain: str) -> bool:
-    if not plain.isascii():
+    if _CONTROL.search(plain):
         return False
-    text = _SYSTEM_VARIABLE.sub(_told, plain.upper())
+    text = _SYSTEM_VARIABLE.sub(_told, " ".join(plain.upper().split()))
     if _ODD.search(text):
         return False
-    text = " ".join(text.split())
-    words = _WORD.findall(text)
+    words = _WORD.findall(text) or [""]
     if not _EFFECTS.isdisjoint(words) or (words[0] == "WITH" and "REPLACE" in words):
         return False
     if words[0] == "SHOW" and (words[1:2] or ("",))[0] not in _SHOWN:
         return False
-    text = _AGAINST.sub(")(", _CTE.sub("(", text) if words[0] == "WITH" else text)
-    return all(
-        not qualified and (name in _KEYWORDS or (name in _FUNCTIONS and not space))
-        for qualified, name, space in _CALL.findall(text)
-    )
+    if words[0] == "WITH":
+        text = _CTE.sub("AS (", text)
+    text = _ANY.sub("(", _AGAINST.sub(")(", _ALIAS_OR_TYPE.sub("AS (", text)))
+    before = text.split("(", _MOST_PARENTHESES)
+    return len(before) <= _MOST_PARENTHESES and all(map(_is_harmless, before[:-1]))
+
+
+def _is_harmless(before: str) -> bool:
+    """Say whether a parenthesis behind this text calls nothing, or a harmless function."""
+    called = _CALLED.search(before[-_BEFORE:])
+    if called is None:
+        return True
+    qualified, name, space = called.groups()
+    return not qualified and (name in _KEYWORDS or (name in _FUNCTIONS and not space))
 
 
 _NEVER = _words(
@@ -201,20 +254,22 @@ _NEVER_WITH: dict[str, tuple[frozenset[str], ...]] = {
     "LOAD": (_words("DATA XML"),),
 }
 """Words that must come next."""
+_LONGEST_SET = 10_000
 _SETS_MORE = re.compile(
     r"AUTOCOMMIT|COMPLETION_TYPE|PASSWORD|(?<![\w$])(?:GLOBAL|PERSIST|PERSIST_ONLY|RESOURCE|ROLE|STATEMENT)(?![\w$])",
     re.IGNORECASE | re.ASCII,
 )
 
 
-def may_commit(statement: Any, *, backslash_escapes: bool | None = None) -> bool:
+def may_commit(statement: Statement, *, backslash_escapes: bool | None = None) -> bool:
     """Say whether a statement may commit what came before it in its transaction, or have what comes later committed.
 
     MySQL and MariaDB commit before and after DDL, LOCK TABLES, GRANT and their like ("Statements That Cause an Implicit
     Commit" in both manuals). The statements that are known not to are listed; what is not listed counts as one that
     does, CALL among them, because a procedure may contain a COMMIT, and so do several statements in one text.
 
-    :param statement: its text (bytes: as they are sent), with placeholders or values.
+    :param statement: its text, with placeholders or values. Bytes may be of any character set, so they are read in
+        several; where it is known, text is surer.
     :param backslash_escapes: whether a backslash escapes a quote in a string, as without sql_mode
         NO_BACKSLASH_ESCAPES. ``None``: not known, and the answer is yes where it matters.
     """
@@ -225,14 +280,14 @@ def may_commit(statement: Any, *, backslash_escapes: bool | None = None) -> bool
         if found not in expected:
             return True
     if first == "SET":
-        if _SETS_MORE.search(text) or not text.isascii():
+        if len(text) > _LONGEST_SET or not text.isascii() or _SETS_MORE.search(text):
             return True
     elif first not in _NEVER and first not in _NEVER_WITH:
         return True
     return ";" in text and not _is_one(statement, backslash_escapes)
 
 
-def _is_one(statement: Any, backslash_escapes: bool | None) -> bool:
+def _is_one(statement: Statement, backslash_escapes: bool | None) -> bool:
     """Say whether a text with a semicolon is certain to be one statement."""
     if ";" not in as_text(statement).rstrip(SPACE + ";"):
         return True
@@ -244,70 +299,82 @@ def _is_one(statement: Any, backslash_escapes: bool | None) -> bool:
 
 _WORDS = 10
 _LETTERS = 120
-_PIECES = 200
+_LOOKED_AT = 2_000
+"""Letters of a statement that its first words are taken from."""
 _LONGEST_NAME = 64
 _PIECE = re.compile(
     r"""
     (?P<space>[ \t\n\r\f\v]+)
-    | (?P<comment>/\*(?![!+M]) | \# | --(?=[ \t\n\r\f\v]))
-    | (?P<name>[A-Za-z_][\w$]*)
-    | (?P<value>[0-9][\w$.]* | (?:'[^'\\]*' | "[^"\\]*" | `[ -_a-~]*`)(?![\w$]))
-    | (?P<sign>(?!--|\*/)[-+*/<>=!%&|^~(),.:?@\[\]{}])
+    | (?P<comment>/\*(?![!+M]))
+    | (?P<name>[A-Za-z_]\w*)
+    | (?P<value>[0-9][\w.]* | (?:'[^'\\]*' | "[^"\\]*" | `[ -_a-~]*`)(?![\w$]))
+    | (?P<sign>(?!--|/\*|\*/)[-+*/<>=!%&|^~(),.:?@])
     """,
     re.VERBOSE | re.ASCII,
 )
-_BACKQUOTED = re.compile(r"`[\w$]+`", re.ASCII)
-_DIGITS = re.compile(r"[0-9]+")
+_BACKQUOTED = re.compile(r"`\w+`", re.ASCII)
+_FROM_A_DIGIT = re.compile(r"[0-9]\w*", re.ASCII)
 _NO_NAMES = _words("FALSE NULL TRUE UNKNOWN")
 _OF_ROWS = _words("DELETE INSERT REPLACE SELECT UPDATE VALUES WITH")
 """The first words of statements in which a word that is not quoted is a name."""
-_SECRETS = _words("IDENTIFIED PASSWORD")
 
 
-def shortened(statement: Any) -> str:
+def shortened(statement: Statement) -> str:
     """Return a statement's first words, without comments, with ``?`` in the place of each value.
 
     Nothing is shown that a server, in any mode and character set, or a reader might take for a part of a value: what
     is quoted, digits (in names too), what is not ASCII, and nothing at all behind a place where a value may end in more
     than one way, as with a backslash in it. So it may show less than there is.
     """
-    text = as_text(statement)
+    text = as_text(statement[:_LOOKED_AT])
     shown: list[str] = []
     position, first = 0, ""
-    while position < len(text) and len(shown) < _PIECES:
+    while position < len(text):
         found = _PIECE.match(text, position)
         if found is None:
+            shown.append("?" if text[position] in "'\"`" else "")
             break
         kind, piece, end = found.lastgroup, found[0], found.end()
+        if shown.count(" ") > _WORDS + 2:
+            break
         if kind == "name":
-            word_ = piece.upper()
-            first = first or word_
-            if word_ in _SECRETS and first not in _OF_ROWS:
+            upper = piece.upper()
+            first = first or upper
+            if "IDENTIFIED" in upper or (upper == "PASSWORD" and first not in _OF_ROWS):
                 break
-            piece = "?" if word_ in _NO_NAMES or len(piece) > _LONGEST_NAME else _DIGITS.sub("?", piece)
+            piece = "?" if upper in _NO_NAMES else _without_digits(piece)
         elif kind == "value":
-            piece = _DIGITS.sub("?", piece[1:-1]) if _BACKQUOTED.fullmatch(piece) and len(piece) < 67 else "?"
+            piece = _without_digits(piece[1:-1]) if _BACKQUOTED.fullmatch(piece) else "?"
         elif kind == "comment":
-            end = _end_of_plain_comment(text, piece, end)
+            end = _end_of_plain_comment(text, end)
             if end < 0:
                 break
             piece = " "
-        shown.append(piece)
-        if piece == "=" and first not in _OF_ROWS:  # SET name = word
+        elif kind == "space":
+            piece = " "
+        elif piece == "=" and first not in _OF_ROWS:  # SET name = word
+            shown.append("=?")
             break
+        shown.append(piece)
         position = end
     words = "".join(shown).split()
-    more = position < len(text) or len(words) > _WORDS
+    more = position < len(statement) or len(words) > _WORDS
     return " ".join((*words[:_WORDS], "...") if more else words)[:_LETTERS]
 
 
-def _end_of_plain_comment(text: str, opening: str, start: int) -> int:
-    """Return where a comment ends, -1 where readers might differ."""
-    end = text.find("*/" if opening == "/*" else "\n", start)
-    inside = text[start:end]
-    if end < 0 or (opening in inside if opening == "/*" else _QUOTES_OR_MORE.search(inside)):
+def _without_digits(name: str) -> str:
+    return _FROM_A_DIGIT.sub("?", name) if len(name) <= _LONGEST_NAME else "?"
+
+
+def _end_of_plain_comment(text: str, start: int) -> int:
+    """Return where a comment ends, -1 where a reader might find that it goes on."""
+    end = text.find("*/", start) + 2
+    if end < 2 or text.find("/*", start, end) >= 0:
         return -1
-    return end + (2 if opening == "/*" else 1)
+    again, next_one = text.find("*/", end), text.find("/*", end)
+    if again >= 0 and not 0 <= next_one < again:
+        return -1
+    return -1 if _NAME_CHARACTER.match(text, end) and word(text, end)[0] not in _OF_ROWS else end
 
 
-_QUOTES_OR_MORE = re.compile("['\"`\0\r]")
+_NAME_CHARACTER = re.compile(r"[\w$]")

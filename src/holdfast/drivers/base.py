@@ -172,6 +172,16 @@ class HeldConnection:
         """Say whether the server commits each statement, by the status flags of its last reply."""
         return False
 
+    def _holdfast_charset(self) -> str:
+        """Return the name of the character set in which statements are sent, as far as the driver knows it."""
+        return ""
+
+    def _holdfast_readable(self, statement: Any) -> Any:
+        """Return a statement in the form that tells most about it: bytes may be of any character set."""
+        if isinstance(statement, (bytes, bytearray)) and self._holdfast_charset().startswith("utf8"):
+            return statement.decode("utf-8", "replace")
+        return statement
+
     def _holdfast_backslash_escapes(self) -> bool | None:
         """Say whether a backslash in a string is an escape (not with sql_mode NO_BACKSLASH_ESCAPES), if it is known."""
         return None
@@ -243,7 +253,7 @@ class HeldConnection:
         if record is not None and size > record.largest:
             record.largest = size
         if wire.parents_part or (record is not None and not record.may_have_committed):
-            escapes = self._holdfast_backslash_escapes()
+            statement, escapes = self._holdfast_readable(statement), self._holdfast_backslash_escapes()
             commits = statement is None or may_commit(statement, backslash_escapes=escapes)
             if commits and wire.parents_part:
                 wire.fault = Cause.INHERITED
@@ -266,7 +276,7 @@ class HeldConnection:
             return False
         # In AUTOCOMMIT it would stay, also when the ROLLBACK has failed and the statement is told to have failed.
         return not self._holdfast_autocommits() or only_reads(
-            statement, backslash_escapes=self._holdfast_backslash_escapes()
+            self._holdfast_readable(statement), backslash_escapes=self._holdfast_backslash_escapes()
         )
 
     def _holdfast_pipelined(self, statement: Any) -> None:
@@ -284,7 +294,9 @@ class HeldConnection:
         reads, wire.reads = wire.reads, []
         if wire.reads_only:
             escapes = self._holdfast_backslash_escapes()
-            wire.reads_only = all(only_reads(read, backslash_escapes=escapes) for read in reads)
+            wire.reads_only = all(
+                only_reads(self._holdfast_readable(read), backslash_escapes=escapes) for read in reads
+            )
         return wire.reads_only
 
     def _holdfast_settle(self, *, statement_behind: bool = False) -> None:

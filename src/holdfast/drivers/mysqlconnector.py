@@ -95,6 +95,9 @@ class _Connector(HeldConnection):
     def _holdfast_autocommits(self) -> bool:
         return bool(self._holdfast_flags() & _AUTOCOMMIT)
 
+    def _holdfast_charset(self) -> str:
+        return str(self.charset)  # type: ignore[attr-defined]
+
     def _holdfast_backslash_escapes(self) -> bool | None:
         return not self._holdfast_flags() & _NO_BACKSLASH_ESCAPES
 
@@ -313,7 +316,8 @@ class MySQLConnection(_Connector):
         wire = self._holdfast
         if command == ServerCmd.STMT_PREPARE:
             escapes = self._holdfast_backslash_escapes()
-            wire.prepared_may_commit = wire.prepared_may_commit or may_commit(statement, backslash_escapes=escapes)
+            commits = may_commit(self._holdfast_readable(statement), backslash_escapes=escapes)
+            wire.prepared_may_commit = wire.prepared_may_commit or commits
             self._holdfast_begin(harmless=True)
             wire.clean = wire.reads_only = False
         else:

@@ -113,6 +113,9 @@ class MySQLdbConnection(HeldConnection):
     def _holdfast_autocommits(self) -> bool:
         return bool(self.get_autocommit())  # type: ignore[attr-defined]
 
+    def _holdfast_charset(self) -> str:
+        return str(self.character_set_name())  # type: ignore[attr-defined]
+
     def _holdfast_backslash_escapes(self) -> bool | None:
         # The library escapes as the session's sql_mode wants it.
         return bool(self.escape_string(b"\\") == b"\\\\")  # type: ignore[attr-defined]

@@ -89,6 +89,9 @@ class PyMySQLConnection(HeldConnection):
     def _holdfast_autocommits(self) -> bool:
         return bool(self.server_status & SERVER_STATUS.SERVER_STATUS_AUTOCOMMIT)  # type: ignore[attr-defined]
 
+    def _holdfast_charset(self) -> str:
+        return str(self.charset)  # type: ignore[attr-defined]
+
     def _holdfast_backslash_escapes(self) -> bool | None:
         return not self.server_status & SERVER_STATUS.SERVER_STATUS_NO_BACKSLASH_ESCAPES  # type: ignore[attr-defined]
 

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ..faults import said
+
 __all__ = ["Attempt", "Commit", "Pace"]
 
 _jitter = random.SystemRandom().random
@@ -52,7 +54,13 @@ class Attempt:
     """What was known of its COMMIT: one of :class:`Commit`."""
 
     def __str__(self) -> str:
-        what = getattr(self.exception, "orig", None) or self.exception
+        return self._described(getattr(self.exception, "orig", None) or self.exception)
+
+    def without_values(self) -> str:
+        """Return the same for a log or an error of holdfast's, where a server's words have no place."""
+        return self._described(said(self.exception))
+
+    def _described(self, what: object) -> str:
         return (
             f"attempt {self.number}, after {self.started:.2f} s and for {self.seconds:.2f} s: "
             f"{self.reason or type(self.exception).__name__}, COMMIT {self.commit}: {what}"

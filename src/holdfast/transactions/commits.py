@@ -36,7 +36,7 @@ from sqlalchemy.dialects.mysql import BINARY
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError, InvalidRequestError, TimeoutError
 
-from ..faults import error_number
+from ..faults import error_number, said
 from . import lost_sessions
 from .attempts import Pace
 from .lost_sessions import LostSession
@@ -234,7 +234,7 @@ def ask(engine: Engine, token: Token, lost: LostSession | None, pace: Pace) -> A
             with engine.connect() as connection:
                 answer = _ask(connection, token, lost)
         except (DBAPIError, TimeoutError) as error:
-            logger.info("Whether a COMMIT was done could not be asked: %s", str(getattr(error, "orig", error)))
+            logger.info("Whether a COMMIT was done could not be asked: %s", said(error))
             if not _passes(error):
                 return Answer.UNKNOWN
             answer = Answer.UNKNOWN

@@ -20,7 +20,8 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError, PendingRollbackError, StatementError, TimeoutError
 
 from .. import drivers
-from ..errors import CheckoutTimeout, CommitOutcomeUnknown, TooManyWaiting
+from ..errors import CheckoutTimeout, CommitOutcomeUnknown, HoldfastError, TooManyWaiting
+from ..faults import said
 from ..hold import describe, find
 from . import commits, lost_sessions
 from .attempts import Attempt, Commit, Pace
@@ -240,9 +241,7 @@ class _Run:
             except DBAPIError as error:
                 if error.orig is not None and why_again(error.orig, connected=False) is not None:
                     raise
-                logger.info(
-                    "%s: whether a lost session is over could not be asked: %s", describe(engine), str(error.orig)
-                )
+                logger.info("%s: whether a lost session is over could not be asked: %s", describe(engine), said(error))
             self.lost.pop()
 
     def _lost_sessions_are_over(self) -> bool:
@@ -304,7 +303,7 @@ class _Run:
             self._give_up(attempt)
         unit.count_repeated(attempt.reason)
         self.lost += unit.lost
-        logger.info("%s: a unit of work is begun again: %s", unit.where, str(attempt))
+        logger.info("%s: a unit of work is begun again: %s", unit.where, attempt.without_values())
         if self.on_retry is not None:
             self.on_retry(attempt)
         if not self.pace.pause(len(self.history)):
@@ -337,7 +336,7 @@ class _Run:
                 if over
                 else " Its session on the server may not be over: what the database shows now may change."
             )
-            + f" The driver said: {getattr(cause, 'orig', None) or cause}",
+            + f" The driver said: {said(cause)}",
             getattr(cause, "orig", None) or cause,
             token=token,
         )
@@ -349,8 +348,9 @@ def _tell(error: Exception, history: list[Attempt]) -> None:
     """Give an error the history of all attempts."""
     error.holdfast_attempts = tuple(history)  # type: ignore[attr-defined]
     if isinstance(error, StatementError):
+        ours = isinstance(error, HoldfastError)  # the driver's have the server's words anyway
         for attempt in history:
-            error.add_detail(f"holdfast: {attempt}")
+            error.add_detail(f"holdfast: {attempt.without_values() if ours else attempt}")
 
 
 def _unit_class(target: object) -> type[Unit]:
