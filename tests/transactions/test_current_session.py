@@ -102,7 +102,20 @@ def test_one_that_has_only_read_is_begun_anew(
 
 
 @pytest.mark.parametrize(
-    "value", ["O'Brien", "back\\slash", 'double"quote', "semi;colon", "/* no comment", "-- nor this", "é", "😀"]
+    "value",
+    [
+        "O'Brien",
+        "back\\slash",
+        'double"quote',
+        "semi;colon",
+        "/* no comment",
+        "-- nor this",
+        "é",
+        "😀",
+        "日\\'日;",
+        "\\\\",
+        "%s %(a)s",
+    ],
 )
 def test_what_was_looked_for_makes_no_difference(registry: scoped_session[Session], entries: Names, value: str) -> None:
     """Drivers put values into the text."""
