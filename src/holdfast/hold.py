@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import threading
 import time
 import weakref
 from collections.abc import Callable
@@ -311,7 +312,7 @@ class Hold:
             self._counters.checkouts += 1
             return
         wire.checkout = weakref.ref(proxy)
-        if wire.judged:
+        if wire.judged and wire.exclusive:
             _forget_user(wire)
         # A transaction that was left open (pool_reset_on_return=None) cannot be taken over by another connection.
         ended = wire.fresh or wire.clean or wire.pending
@@ -353,8 +354,10 @@ class Hold:
         wire.fresh = False
         wire.idle_since = now = self._clock()
         self._leaks.end(wire, now)
-        if wire.judged:
+        if wire.judged and wire.exclusive:
             _forget_user(wire)
+        if wire.users:
+            _let_nobody_use(wire)
         if wire.pending and wire.fault is None and not wire.in_flight and not wire.retired:
             return  # looked at when the ROLLBACK was sent, and again before use
         cause = liveness.check_on_return(dbapi_connection, wire)
@@ -573,6 +576,14 @@ def _note_begin(connection: Connection, *rest: Any) -> None:
     wire = drivers.wire_of(connection.connection.dbapi_connection)
     if wire is not None:
         wire.begun = True
+
+
+def _let_nobody_use(wire: Wire) -> None:
+    """End what a thread that is in the middle of a command does on a connection that another one returns."""
+    if wire.users.get(0) == threading.get_ident():  # an exception came between two lines
+        wire.users.clear()
+    elif wire.exclusive:
+        wire.fault = wire.fault or Cause.INTERRUPTED
 
 
 def _forget_user(wire: Wire) -> None:

@@ -215,3 +215,23 @@ def test_the_engine_goes_on_afterwards(server: Server, driver: str, held: Engine
         with engine.connect() as connection:
             assert connection.execute(text(f"SELECT {number}")).scalar() == number
     assert holdfast.of(engine).counters.connects == 1
+
+
+def test_a_unit_of_work_on_a_shared_connection_knows_what_became_of_its_commit(
+    server: Server, proxy: Proxy, table: str, held: EngineFactory
+) -> None:
+    """Other checkouts of the same connection come and go in the middle of it."""
+    engine = held(server.url("pymysql", host=proxy.host, port=proxy.port), poolclass=StaticPool)
+    calls: list[int] = []
+
+    def unit(connection: Connection) -> None:
+        calls.append(1)
+        connection.execute(text("INSERT INTO ledger VALUES (1, 1)"))
+        with engine.connect():
+            pass
+        connection.execute(text(f"INSERT INTO ledger VALUES ({len(calls) + 1}, 1)"))
+        proxy.cut_at("COMMIT", delivered=True)
+
+    with pytest.raises(holdfast.CommitOutcomeUnknown):
+        holdfast.run(engine, unit)
+    assert calls == [1]

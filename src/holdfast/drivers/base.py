@@ -51,6 +51,8 @@ _CLOSE_SECONDS = 0.2
 _OUT_OF_SYNC = 2014  # CR_COMMANDS_OUT_OF_SYNC
 _READS = 64
 """So many statements of a transaction are remembered before it is asked whether they only read."""
+_LONG = 100_000
+"""So long, in bytes or characters, are those that are remembered."""
 
 
 def server_error(number: object) -> bool:
@@ -237,7 +239,7 @@ class HeldConnection:
         if statement is None or not is_plain_read(statement):
             wire.reads_only = False
             return
-        wire.reads.append(statement)
+        wire.reads.append(statement if len(statement) <= _LONG else "")  # no longer one is known to only read
         if len(wire.reads) > _READS:
             self._holdfast_has_only_read()
 
