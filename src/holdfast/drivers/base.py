@@ -164,6 +164,9 @@ class HeldConnection:
     def _holdfast_left_to_parent(self) -> None:
         """Called in a child. Nothing may be sent or read."""
 
+    def _holdfast_let_go(self) -> None:
+        """Called when nobody has the object any more whose session was ended. Close what the driver leaves open."""
+
     def _holdfast_finish_unread(self) -> None:
         """Read what is left of the last command's reply, where the driver would not do it before the next command.
 
@@ -612,6 +615,8 @@ def _collected(self: Any) -> None:
     if stock is not None:
         stock(self)
     if wire is not None:
+        if wire.fault is not None:
+            self._holdfast_let_go()
         wire.ended()
 
 

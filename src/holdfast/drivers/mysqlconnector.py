@@ -192,6 +192,11 @@ class MySQLConnection(_Connector):
         sock = getattr(self._socket, "sock", None)  # type: ignore[attr-defined]
         return sock is not None and sock.fileno() >= 0
 
+    def _holdfast_let_go(self) -> None:
+        sock = getattr(self._socket, "sock", None)  # type: ignore[attr-defined]
+        if sock is not None:
+            sock.close()
+
     def _holdfast_has_unread_result(self) -> bool:
         return bool(self.unread_result or self._have_next_result)  # type: ignore[attr-defined]
 
