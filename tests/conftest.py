@@ -39,7 +39,8 @@ def pytest_report_header() -> list[str]:
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
     """The MariaDB that tests share. One that a test stops or restarts it makes itself."""
-    with Server(options={"innodb_lock_wait_timeout": 5}) as server:
+    # Besides the time for tests of locks: what some tests need and a server's own default may refuse.
+    with Server(options={"innodb_lock_wait_timeout": 5, "local_infile": 1, "max_allowed_packet": "16M"}) as server:
         yield server
 
 

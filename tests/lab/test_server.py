@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shlex
 import socket
 import ssl
 import subprocess
@@ -16,7 +17,7 @@ import pymysql
 import pytest
 from sqlalchemy import create_engine, text
 
-from holdfast.lab import Proxy, Server, ServerFailed, ServerNotFound, _executable, _ports, _tls
+from holdfast.lab import Proxy, Server, ServerFailed, ServerNotFound, _bootstrap, _executable, _ports, _tls
 from tests.lab.helpers import connect, environment, eventually, exists
 
 
@@ -138,14 +139,56 @@ def test_an_unpacked_tree_runs_from_where_it_is(
     installed = server._executable.path
     if installed != Path("/usr/sbin/mariadbd"):
         pytest.skip("needs Debian's layout to take a tree from")
-    for part in ("usr/sbin/mariadbd", "usr/share/mysql"):
-        (tmp_path / part).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / part).symlink_to(Path("/") / part)
+    for part in ("usr/sbin/mariadbd", "usr/share/mysql", "usr/share/mariadb"):  # the last is 11.x's
+        if Path("/", part).exists():
+            (tmp_path / part).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / part).symlink_to(Path("/", part))
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setattr(_executable, "_FOLDERS", ())
+    monkeypatch.delenv("HOLDFAST_LAB_MARIADBD", raising=False)
     monkeypatch.setenv("HOLDFAST_LAB_ROOT", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # its template is of no use to anybody else
     with Server() as other:
-        assert str(tmp_path / "usr/share/mysql") in str(other.execute("SELECT @@lc_messages_dir"))
+        assert str(tmp_path / "usr") in str(other.execute("SELECT @@basedir"))
+
+
+ODD_DEFAULTS = (
+    *("--default-storage-engine=Aria", "--transaction-isolation=READ-COMMITTED", "--character-set-server=latin1"),
+    *("--log-bin=odd", "--server-id=7", "--secure-file-priv={directory}"),
+)
+
+
+@pytest.mark.slow
+def test_what_decides_a_tests_result_is_the_same_with_every_servers_own_defaults(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, server: Server
+) -> None:
+    """A program in front of the server stands for one that was compiled with other defaults."""
+    installed = server._executable
+    (tmp_path / "share").mkdir()
+    (tmp_path / "share/mysql").symlink_to(_bootstrap._share_directory(installed))
+    defaults = shlex.join([*installed.options, *(option.format(directory=tmp_path) for option in ODD_DEFAULTS)])
+    program = tmp_path / "sbin/mariadbd"
+    program.parent.mkdir()
+    path = shlex.quote(str(installed.path))
+    program.write_text(
+        f'#!/bin/sh\nfirst=$1\nshift\ncase " $*" in *" --datadir="*) set -- {defaults} "$@" ;; esac\n'
+        f'LD_LIBRARY_PATH={shlex.quote(installed.library_path or "")} exec {path} "$first" "$@"\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with Server(executable=program) as odd:
+        variables = "@@default_storage_engine, @@character_set_server, @@log_bin, @@tx_isolation, @@server_id"
+        assert odd.execute(f"SELECT {variables}") == [("InnoDB", "utf8mb4", 0, "REPEATABLE-READ", 7)]
+
+
+def test_the_server_writes_files_in_its_own_directory_and_nowhere_else(server: Server, tmp_path: Path) -> None:
+    own, other = server.directory / "tmp" / "numbers", tmp_path / "numbers"
+    server.execute(f"SELECT 7 INTO OUTFILE '{own}'")
+    assert own.read_text() == "7\n"
+    own.unlink()
+    with pytest.raises(pymysql.err.MySQLError, match=r"1290.*secure-file-priv"):
+        server.execute(f"SELECT 7 INTO OUTFILE '{other}'")
+    assert not other.exists()
 
 
 @pytest.mark.slow
