@@ -5,20 +5,25 @@ from __future__ import annotations
 import dataclasses
 import os
 import shlex
+import shutil
 import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pymysql
 import pytest
+import sqlalchemy
+import typing_extensions
 from sqlalchemy import create_engine, text
 
+import holdfast
 from holdfast.lab import Proxy, Server, ServerFailed, ServerNotFound, _bootstrap, _executable, _ports, _tls
-from tests.lab.helpers import connect, environment, eventually, exists
+from tests.lab.helpers import connect, eventually, exists
 
 
 @pytest.fixture(scope="module")
@@ -219,29 +224,64 @@ def test_a_port_that_was_lost_to_someone_else_is_replaced_at_the_first_start(mon
 
 
 @pytest.mark.slow
-def test_an_ordinary_user_can_run_a_server() -> None:
+def test_an_ordinary_user_can_run_a_server(server: Server, readable_packages: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("the whole run is by an ordinary user")
     code = (
         "import os; from holdfast.lab import Server\n"
         "with Server() as server: print(server.execute('SELECT CURRENT_USER()'), os.stat(server.directory).st_uid)"
     )
-    env = environment(HOME="/nowhere")
-    env["PYTHONPATH"] += os.pathsep + str(Path(pymysql.__file__).parents[1])
-    env.pop("XDG_CACHE_HOME", None)
-    # This run's interpreter may lie in root's home directory.
-    for interpreter in (sys.executable, f"/usr/bin/python3.{sys.version_info[1]}"):
-        can_run = [interpreter, "-c", "import __future__"]
-        nobody = {"user": 65534, "group": 65534, "extra_groups": (), "cwd": "/", "env": env, "timeout": 60}
-        try:
-            if subprocess.run(can_run, capture_output=True, check=False, **nobody).returncode == 0:  # type: ignore[call-overload]
-                break
-        except OSError:
-            pass
+    environ = {key: value for key, value in os.environ.items() if not key.startswith(("XDG_", "PYTHON"))}
+    environ |= {"HOME": "/nowhere", "PYTHONPATH": str(readable_packages), "PYTHONDONTWRITEBYTECODE": "1"}
+    for interpreter in interpreters():
+        if as_nobody(environ, interpreter, "-c", "import sys; sys.exit(sys.version_info < (3, 10))").returncode == 0:
+            break
     else:
-        pytest.skip("an ordinary user may not run this Python")
-    done = subprocess.run([interpreter, "-c", code], capture_output=True, text=True, check=False, **nobody)  # type: ignore[call-overload]
+        pytest.skip("no Python here that an ordinary user may run")
+    if as_nobody(environ, "test", "-x", str(server._executable.path)).returncode:
+        pytest.skip("an ordinary user may not run this server")
+    done = as_nobody(environ, interpreter, "-c", code)
     assert (done.stdout, done.stderr) == ("[('root@localhost',)] 65534\n", "")
+
+
+def interpreters() -> list[str]:
+    """This run's Python, and where that lies in root's home directory, whatever the machine has for everybody."""
+    folders = ("/usr/bin", "/usr/local/bin")
+    others = [f"{folder}/python3{minor}" for folder in folders for minor in (f".{sys.version_info[1]}", "")]
+    return [sys.executable, os.path.realpath(sys.executable), *others]
+
+
+def as_nobody(environ: dict[str, str], *command: str) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            command,
+            user=65534,
+            group=65534,
+            extra_groups=(),
+            cwd="/",
+            env=environ,
+            timeout=100,
+            capture_output=True,
+            text=True,
+        )
+    except OSError as error:
+        return subprocess.CompletedProcess(command, 127, "", str(error))
+
+
+@pytest.fixture
+def readable_packages() -> Iterator[Path]:
+    """What the lab imports, where everybody may read it: the clone may lie in its owner's home directory."""
+    with tempfile.TemporaryDirectory(prefix="holdfast-packages-", dir="/tmp") as folder:
+        os.chmod(folder, 0o755)
+        for module in (holdfast, pymysql, sqlalchemy, typing_extensions):
+            source = Path(str(module.__file__))
+            if source.name == "__init__.py":
+                shutil.copytree(source.parent, Path(folder, source.parent.name))
+            else:
+                shutil.copy(source, folder)
+        for path in Path(folder).rglob("*"):  # whatever the clone's own modes and the umask are
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        yield Path(folder)
 
 
 def test_the_directory_is_for_its_owner_only(server: Server) -> None:
