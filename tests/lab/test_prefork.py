@@ -139,7 +139,7 @@ def test_workers_are_the_masters_children_and_as_many_as_were_asked_for(site: Pr
 def test_an_application_runs_in_its_directory_with_this_environments_packages(site: Prefork, directory: Path) -> None:
     answer = ask(site)
     assert answer["directory"] == str(directory)
-    assert answer["prefix"] == sys.prefix
+    assert os.path.realpath(answer["prefix"]) == os.path.realpath(sys.prefix)
 
 
 def test_uwsgi_forks_without_pythons_fork_hooks_and_gunicorn_with_them(site: Prefork) -> None:
@@ -319,6 +319,23 @@ def test_a_port_that_was_taken_while_it_was_stopped_is_an_error(kind: Kind, dire
     ):
         site.start()
     assert not site.running
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_environment_and_application_may_lie_in_a_folder_with_any_name(
+    kind: Kind, directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """uWSGI alone would not find a virtual environment there."""
+    folder = tmp_path / "Zoë's $HOME"
+    folder.mkdir()
+    (folder / "shop.py").write_bytes((directory / "shop.py").read_bytes())
+    (folder / "venv").symlink_to(sys.prefix)
+    monkeypatch.setattr(sys, "prefix", str(folder / "venv"))
+    with started(Prefork("shop:application", kind=kind, workers=1, directory=folder)) as site:
+        answer = ask(site)
+        assert answer["directory"] == str(folder)
+        assert os.path.realpath(answer["prefix"]) == os.path.realpath(sys.prefix)
 
 
 @pytest.mark.parametrize("kind", KINDS)
