@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import math
 import os
 import select
 import signal
 import socket
+import sys
+import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -273,6 +276,29 @@ def test_an_end_by_the_server_is_not_heard_through_a_blackhole(proxy: Proxy, ser
     proxy.restore()
     assert select.select([connection._sock], [], [], 5)[0] != []
     assert code(lambda: query(connection)) in (2006, 2013, 1927)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("healed")
+@pytest.mark.skipif(sys.platform != "linux", reason="needs IP_MINTTL")
+def test_lost_packets_are_not_acknowledged_and_come_again_after_restore(proxy: Proxy, client: Connect) -> None:
+    connection = client(read_timeout=60)
+    eventually(lambda: unacknowledged(connection._sock) == 0)
+    proxy.lose_packets()
+    connection._execute_command(3, "SELECT 7")
+    query(client())  # a new connection works
+    assert unacknowledged(connection._sock) > 0
+    assert "SELECT 7" not in proxy.statements
+    proxy.restore()
+    connection._read_query_result()
+    assert connection._result.rows == ((7,),)
+    assert unacknowledged(connection._sock) == 0
+
+
+def unacknowledged(sock: socket.socket) -> int:
+    """How many bytes were sent and have not been acknowledged."""
+    answer = fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4))
+    return int.from_bytes(answer, sys.byteorder)
 
 
 @pytest.mark.usefixtures("healed")

@@ -224,12 +224,16 @@ def test_a_port_that_was_lost_to_someone_else_is_replaced_at_the_first_start(mon
 
 
 @pytest.mark.slow
-def test_an_ordinary_user_can_run_a_server(server: Server, readable_packages: Path) -> None:
+def test_an_ordinary_user_can_run_a_server_and_break_its_connections(server: Server, readable_packages: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("the whole run is by an ordinary user")
     code = (
-        "import os; from holdfast.lab import Server\n"
-        "with Server() as server: print(server.execute('SELECT CURRENT_USER()'), os.stat(server.directory).st_uid)"
+        "import os, socket; from holdfast.lab import Proxy, Server\n"
+        "with Server() as server, Proxy.for_server(server) as proxy:\n"
+        "    print(server.execute('SELECT CURRENT_USER()'), os.stat(server.directory).st_uid)\n"
+        "    with socket.create_connection((proxy.host, proxy.port)) as client:\n"
+        "        print(client.recv(1) != b'')\n"
+        "        for fault in (proxy.lose_packets, proxy.freeze, proxy.reset): fault()\n"
     )
     environ = {key: value for key, value in os.environ.items() if not key.startswith(("XDG_", "PYTHON"))}
     environ |= {"HOME": "/nowhere", "PYTHONPATH": str(readable_packages), "PYTHONDONTWRITEBYTECODE": "1"}
@@ -241,7 +245,7 @@ def test_an_ordinary_user_can_run_a_server(server: Server, readable_packages: Pa
     if as_nobody(environ, "test", "-x", str(server._executable.path)).returncode:
         pytest.skip("an ordinary user may not run this server")
     done = as_nobody(environ, interpreter, "-c", code)
-    assert (done.stdout, done.stderr) == ("[('root@localhost',)] 65534\n", "")
+    assert (done.stdout, done.stderr) == ("[('root@localhost',)] 65534\nTrue\n", "")
 
 
 def interpreters() -> list[str]:
