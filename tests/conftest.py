@@ -6,6 +6,8 @@ import logging
 import os
 import select
 import signal
+import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from operator import attrgetter
@@ -22,6 +24,9 @@ MYSQLD = os.environ.pop("HOLDFAST_LAB_MYSQLD", None)
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background: programs the tests start inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+if len(os.fsencode(tempfile.gettempdir())) > 70:  # multiprocessing's sockets lie there, and a path of one has 107 bytes
+    os.environ["TMPDIR"] = tempfile.tempdir = "/tmp"
 
 DRIVERS = ("mysqldb", "pymysql", "mysqlconnector")
 
@@ -132,6 +137,14 @@ def connection_id(engine: Engine) -> int:
         return int(connection.execute(text("SELECT CONNECTION_ID()")).scalar_one())
 
 
+def eventually(condition: Callable[[], object], seconds: float = 60.0) -> None:
+    """Wait until something holds. The seconds are for a hang alone: a machine with other work to do takes its time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.005)
+
+
 def wait_until_ended(driver_connection: Any) -> None:
     """Wait until the end of a connection, held or not, has arrived at this side."""
     for path in ("fileno", "_sock.fileno", "_socket.sock.fileno"):
@@ -142,7 +155,7 @@ def wait_until_ended(driver_connection: Any) -> None:
             continue
     poller = select.poll()
     poller.register(descriptor, select.POLLRDHUP)  # not POLLIN: that may be a ROLLBACK's reply
-    assert poller.poll(10_000), "the connection goes on"
+    assert poller.poll(60_000), "the connection goes on"
 
 
 def waits(proxy: Proxy, unit: Callable[[], object], units: int = 8) -> tuple[float, Counter[str]]:
