@@ -8,7 +8,6 @@ from a server whose connection is in fact well. That holds for 1047 (Galera), 18
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,7 +24,7 @@ import holdfast
 from holdfast import Cause, faults
 from holdfast.faults import Effect, Row
 from holdfast.lab import Proxy, Server
-from tests.conftest import DRIVERS, EngineFactory, connection_id, wait_until_ended
+from tests.conftest import DRIVERS, EngineFactory, connection_id, eventually, wait_until_ended
 
 
 def row(number: int | None, part: str = "") -> Row:
@@ -34,13 +33,6 @@ def row(number: int | None, part: str = "") -> Row:
         row for row in faults.ROWS if (row.number == number if number is not None else part in " ".join(row.texts))
     )
     return found
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.005)
 
 
 @dataclass
@@ -82,7 +74,7 @@ def while_it_sleeps(scene: Scene, connection: Connection, act: Callable[[int], o
         return any(p.id == number and "SLEEP" in (p.info or "") for p in scene.server.processlist(user="app"))
 
     def run() -> None:
-        wait_for(asleep)
+        eventually(asleep)
         act(number)
 
     thread = threading.Thread(target=run)
@@ -180,7 +172,7 @@ def slower_than_the_read_timeout(scene: Scene, connection: Connection) -> None:
 def idle_too_long(scene: Scene, connection: Connection) -> None:
     number = number_of(connection)
     connection.execute(text("SET SESSION wait_timeout = 1"))
-    wait_for(lambda: all(process.id != number for process in scene.server.processlist()))
+    eventually(lambda: all(process.id != number for process in scene.server.processlist()))
     wait_until_ended(connection.connection.driver_connection)
     connection.execute(text("SELECT 1"))
 
