@@ -177,7 +177,7 @@ def failure(engine: Engine) -> DBAPIError:
     return caught.value
 
 
-@pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings(r"ignore:Exception ignored .*<socket\.:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(
     ("what", "hint"),
     [
