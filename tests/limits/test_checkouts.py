@@ -233,16 +233,17 @@ def test_a_used_up_allowance_of_the_hour_is_not_waited_for(server: Server, held:
     assert time.monotonic() - begun < 50, "not pool_timeout"
 
 
+@pytest.mark.slow
 def test_a_full_server_is_waited_for_and_its_error_raised_in_the_end(small: Host, held: EngineFactory) -> None:
     """The places are taken by somebody with whom nothing is shared."""
     other = create_engine(small.url("pymysql", held=False), pool_size=3)
-    engine = create_engine(small.url("pymysql", held=True, holdfast_budget="off"), pool_timeout=0.4)
+    engine = create_engine(small.url("pymysql", held=True, holdfast_budget="off"), pool_timeout=2)
     taken = [other.connect() for _ in range(3)]
     try:
         begun = time.monotonic()
         with pytest.raises(DBAPIError, match="1226"):
             engine.connect()
-        assert 0.3 <= time.monotonic() - begun < 20, "the default of pool_timeout is 30 s"
+        assert 1.9 <= time.monotonic() - begun < 20, "the default of pool_timeout is 30 s"
         patient = held(small.url("pymysql", held=False), holdfast_budget="off", pool_timeout=60)
 
         def give_back() -> None:
