@@ -66,7 +66,7 @@ def _run(console: Console, sections: tuple[Section, ...], quick: bool, folder: P
     text: list[str] = ["# Benchmarks", ""]
     bars: list[Bars] = []
     start = time.monotonic()
-    with Server() as server:
+    with Server(options={"max_connections": 151}) as server:  # forked workers have a hundred
         surroundings = look_around(server)
         for line in _head(surroundings):
             console.print(line, soft_wrap=True)

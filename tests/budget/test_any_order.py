@@ -119,7 +119,7 @@ class ManyProcesses(RuleBasedStateMachine):
 
     def serve_who_waits(self) -> None:
         while self.free() and any(not worker.stopped for worker in self.waiting):
-            ready = wait([worker._pipe for worker in self.waiting if not worker.stopped], 10)
+            ready = wait([worker._pipe for worker in self.waiting if not worker.stopped], 60)
             assert ready, f"{self.free()} free, and nobody takes it"
             [worker] = (worker for worker in self.waiting if worker._pipe is ready[0])
             index = worker.result()

@@ -150,7 +150,7 @@ class Worker:
         """Ask, without waiting for the answer."""
         self._pipe.send((name, arguments, options))
 
-    def result(self, seconds: float = 30) -> Any:
+    def result(self, seconds: float = 60) -> Any:
         assert self._pipe.poll(seconds), f"process {self.pid} does not answer"
         answer = self._pipe.recv()
         if isinstance(answer, Exception):
@@ -163,7 +163,7 @@ class Worker:
 
     def sees_waiting(self, number: int) -> None:
         """Return when so many processes are in line."""
-        end = time.monotonic() + 10
+        end = time.monotonic() + 60
         while (seen := self.do("snapshot").waiting) != number:
             assert time.monotonic() < end, f"{seen} in line, not {number}"
 

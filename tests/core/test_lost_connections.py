@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -13,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 import holdfast
 from holdfast import Cause
 from holdfast.lab import Proxy, Server
-from tests.conftest import EngineFactory, connection_id, read, wait_until_ended
+from tests.conftest import EngineFactory, connection_id, eventually, read, wait_until_ended
 
 Break = Callable[[Server, Proxy], None]
 
@@ -44,15 +43,8 @@ def close(server: Server, proxy: Proxy) -> None:
     proxy.drop()
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.01)
-
-
 def wait_until_gone(server: Server) -> None:
-    wait_for(lambda: not server.processlist(user="app"))
+    eventually(lambda: not server.processlist(user="app"))
 
 
 BREAKS = (kill, sleep_over_idle_limit, terminate_and_start, sigkill_and_start, reset, close)

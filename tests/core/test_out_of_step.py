@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, text
 import holdfast
 from holdfast import Cause
 from holdfast.lab import Server
-from tests.conftest import EngineFactory, connection_id, read
+from tests.conftest import EngineFactory, connection_id, eventually, read
 
 
 class SoftTimeLimit(Exception):
@@ -29,18 +29,25 @@ def visits(server: Server) -> Iterator[None]:
     server.execute("DROP TABLE visit", database="test")
 
 
-def interrupt_by_signal(connection: Connection) -> None:
+def interrupt_by_signal(connection: Connection, server: Server) -> None:
     """The driver waits for the reply to an UPDATE; a signal handler raises."""
 
     def handler(number: int, frame: object) -> None:
         raise SoftTimeLimit
 
+    main = threading.get_ident()
+
+    def interrupt() -> None:
+        eventually(lambda: any("UPDATE visit" in (process.info or "") for process in server.processlist()))
+        signal.pthread_kill(main, signal.SIGALRM)
+
     before = signal.signal(signal.SIGALRM, handler)
+    interrupting = threading.Thread(target=interrupt)
+    interrupting.start()
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.05)
-        connection.execute(text("UPDATE visit SET n = SLEEP(0.2)"))
+        connection.execute(text("UPDATE visit SET n = SLEEP(60)"))
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        interrupting.join()
         signal.signal(signal.SIGALRM, before)
 
 
@@ -95,7 +102,8 @@ def test_an_exception_while_a_statement_is_in_flight_costs_the_connection(
     engine = held(server.url(driver))
     victim = connection_id(engine)
     with pytest.raises(SoftTimeLimit), engine.connect() as connection:
-        interrupt_by_signal(connection)
+        interrupt_by_signal(connection, server)
+    server.kill_connection(victim)  # it would keep its locks until it wakes up
     told, real = told_id(engine)
     assert told == real
     assert connection_id(engine) != victim

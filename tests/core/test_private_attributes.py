@@ -185,6 +185,7 @@ def test_a_queue_pool_gets_and_returns_by_these_methods(monkeypatch: pytest.Monk
     assert (pool._overflow, pool._max_overflow, pool._pool.qsize()) == (0, 10, 1)
     pool._dec_overflow()
     assert pool._overflow == -1
+    pool.dispose()
 
 
 def test_a_proxy_that_the_garbage_collector_returned_is_gone_by_then(engine: Engine) -> None:

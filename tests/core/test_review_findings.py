@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import gc
+import os
 import signal
 import socket
+import sys
+import termios
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -19,7 +24,7 @@ import holdfast
 from holdfast import Cause
 from holdfast.lab import Proxy, Server
 from holdfast.statements import is_plain_read, may_follow_rollback
-from tests.conftest import EngineFactory, connection_id, read, wait_until_ended
+from tests.conftest import EngineFactory, connection_id, eventually, read, wait_until_ended
 
 
 class SoftTimeLimit(Exception):
@@ -68,7 +73,7 @@ def test_executemany_comes_right_behind_a_rollback(
 def test_a_lost_connection_with_an_isolation_level_to_put_back_costs_no_place_in_the_pool(
     server: Server, driver: str, held: EngineFactory, level: Any
 ) -> None:
-    engine = held(server.url(driver), pool_size=2, max_overflow=0, pool_timeout=2)
+    engine = held(server.url(driver), pool_size=2, max_overflow=0, pool_timeout=20)
     for _ in range(4):
         with engine.connect() as connection:
             mine = connection.execution_options(isolation_level=level)
@@ -83,7 +88,7 @@ def test_nor_does_one_whose_end_has_not_arrived_yet(
     server: Server, proxy: Proxy, driver: str, held: EngineFactory, level: Any
 ) -> None:
     url = server.url(driver, host=proxy.host, port=proxy.port)
-    engine = held(url, pool_size=1, max_overflow=0, pool_timeout=2)
+    engine = held(url, pool_size=1, max_overflow=0, pool_timeout=20)
     proxy.delay = 0.02
     for _ in range(2):
         with contextlib.suppress(DBAPIError), engine.connect() as connection:
@@ -100,7 +105,7 @@ def test_nor_does_one_whose_end_has_not_arrived_yet(
 def test_nor_does_one_that_ends_while_it_is_being_returned(
     server: Server, driver: str, held: EngineFactory, level: Any
 ) -> None:
-    engine = held(server.url(driver), pool_size=1, max_overflow=0, pool_timeout=2)
+    engine = held(server.url(driver), pool_size=1, max_overflow=0, pool_timeout=20)
     doomed: list[int] = []
 
     @event.listens_for(engine, "reset")  # after holdfast's, before the level is put back
@@ -128,13 +133,32 @@ def test_an_interrupted_send_is_never_continued_by_the_next_user(
     read(engine)
     if driver == "mysqldb":
         pytest.skip("the C library does not come back from a send before it is done")
+    main = threading.get_ident()
+
+    def interrupt(fd: int, before: int) -> None:
+        eventually(lambda: sent(fd) > before + 100_000)
+        signal.pthread_kill(main, signal.SIGALRM)
+
     with pytest.raises(SoftTimeLimit), engine.begin() as connection:  # noqa: PT012
+        connection.exec_driver_sql("SELECT 1")  # no reply is left behind the proxy
         proxy.freeze()
-        signal.setitimer(signal.ITIMER_REAL, 0.5)
+        wire: Any = connection.connection.dbapi_connection
+        interrupting = threading.Thread(target=interrupt, args=(wire._holdfast.fd, sent(wire._holdfast.fd)))
+        interrupting.start()
         connection.exec_driver_sql("SELECT '" + "x" * 12_000_000 + "'")
+    interrupting.join()
     proxy.restore()
     assert read(engine, 5) == 5
     assert holdfast.of(engine).counters.replaced == {Cause.INTERRUPTED: 1}
+
+
+def sent(fd: int) -> int:
+    """How many bytes were given to the system to send, whether the peer has them yet or not."""
+    with socket.socket(fileno=os.dup(fd)) as sock:
+        acknowledged = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 128)[120:]  # the last field: __u64
+        return int.from_bytes(acknowledged, sys.byteorder) + int.from_bytes(
+            fcntl.ioctl(fd, termios.TIOCOUTQ, bytes(4)), sys.byteorder
+        )
 
 
 def test_a_default_timeout_for_sockets_changes_nothing(server: Server, driver: str, held: EngineFactory) -> None:
@@ -252,7 +276,7 @@ def test_closing_does_not_wait_for_a_mute_peer(server: Server, proxy: Proxy, dri
         connection.close()
     began = time.monotonic()
     engine.dispose()
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10, "it would be for ever"
 
 
 def test_urls_that_stock_accepts_are_accepted(server: Server, held: EngineFactory) -> None:

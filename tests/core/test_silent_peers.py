@@ -15,9 +15,11 @@ from sqlalchemy.exc import DBAPIError
 import holdfast
 from holdfast import Cause
 from holdfast.lab import Proxy, Server
-from tests.conftest import EngineFactory, read
+from tests.conftest import EngineFactory, eventually, read
 
 PROBE = {"holdfast_probe_after_idle": 0.2, "holdfast_probe_timeout": 0.5}
+# Where a time has an upper bound here, that lies below what it would take if the setting were not obeyed: the default
+# of the probe is 5 s, that of TCP_USER_TIMEOUT 60 s, and without one it is minutes.
 
 
 def test_an_idle_connection_that_a_firewall_forgot_costs_one_bounded_probe(
@@ -29,7 +31,7 @@ def test_an_idle_connection_that_a_firewall_forgot_costs_one_bounded_probe(
     time.sleep(0.25)  # the idle time itself is what is tested
     began = time.monotonic()
     assert read(engine, 5) == 5
-    assert 0.4 < time.monotonic() - began < 1.0
+    assert 0.4 < time.monotonic() - began < 4.0
     counters = holdfast.of(engine).counters
     assert counters.replaced == {Cause.SILENT: 1}
     assert counters.probes == 1
@@ -44,11 +46,16 @@ def test_an_idle_connection_to_a_server_that_hangs_costs_one_bounded_probe(
     read(engine)
     proxy.blackhole()
     time.sleep(0.25)
-    healed = threading.Timer(0.6, proxy.restore)  # or the new connection would wait for its greeting
+
+    def heal() -> None:  # or the new connection would wait for its greeting
+        eventually(lambda: holdfast.of(engine).counters.replaced)
+        proxy.restore()
+
+    healed = threading.Thread(target=heal)
     healed.start()
     began = time.monotonic()
     assert read(engine, 5) == 5
-    assert time.monotonic() - began < 2.0
+    assert time.monotonic() - began < 4.0
     healed.join()
     assert holdfast.of(engine).counters.replaced == {Cause.SILENT: 1}
 
@@ -56,7 +63,8 @@ def test_an_idle_connection_to_a_server_that_hangs_costs_one_bounded_probe(
 def test_a_probe_that_is_answered_keeps_the_connection(
     server: Server, proxy: Proxy, driver: str, held: EngineFactory
 ) -> None:
-    engine = held(server.url(driver, host=proxy.host, port=proxy.port), **PROBE)
+    patient = {**PROBE, "holdfast_probe_timeout": 60}
+    engine = held(server.url(driver, host=proxy.host, port=proxy.port), **patient)
     read(engine)
     time.sleep(0.25)
     proxy.reset_counts()
@@ -76,7 +84,7 @@ def test_a_statement_to_a_vanished_peer_ends_after_the_tcp_timeout(
         began = time.monotonic()
         with pytest.raises(DBAPIError) as caught:
             connection.execute(text("SELECT 1"))
-        assert time.monotonic() - began < 4
+        assert time.monotonic() - began < 30
         assert caught.value.connection_invalidated
     assert read(engine, 5) == 5
 
@@ -89,14 +97,20 @@ def test_a_wait_for_a_reply_from_a_vanished_peer_ends_by_keepalive(
     )
     with engine.connect() as connection:
         connection.execute(text("SELECT 1"))
-        vanish = threading.Timer(0.2, proxy.lose_packets)
-        vanish.start()
+        number = connection.execute(text("SELECT CONNECTION_ID()")).scalar()
+
+        def vanish() -> None:
+            eventually(lambda: any(p.id == number and "SLEEP" in (p.info or "") for p in server.processlist()))
+            proxy.lose_packets()
+
+        vanishing = threading.Thread(target=vanish)
+        vanishing.start()
         began = time.monotonic()
         with pytest.raises(DBAPIError) as caught:
-            connection.execute(text("SELECT SLEEP(30)"))
-        assert time.monotonic() - began < 8
+            connection.execute(text("SELECT SLEEP(100)"))
+        assert time.monotonic() - began < 50
         assert caught.value.connection_invalidated
-        vanish.join()
+        vanishing.join()
 
 
 def test_a_slow_query_is_not_cut_off(server: Server, driver: str, held: EngineFactory) -> None:

@@ -266,8 +266,13 @@ VALUES = [
 def test_a_value_is_read_as_mariadb_reads_it(server: Server, tmp_path: Path, value: str) -> None:
     """The server's own parser prints what it read, with a blank behind it."""
     file = option_file(tmp_path, f"[mysqld]\nuser = {value}\n")
-    executable = server._command()[0]
-    done = subprocess.run([executable, f"--defaults-file={file}", "--print-defaults"], capture_output=True, timeout=30)
+    executable = server._executable
+    done = subprocess.run(
+        [str(executable.path), f"--defaults-file={file}", "--print-defaults"],
+        env=executable.environment(),
+        capture_output=True,
+        timeout=60,
+    )
     _, mark, theirs = done.stdout.decode().partition("\n--user=")
     assert mark, done
     assert option_files._option_groups(file)["mysqld"]["user"] == theirs.removesuffix("\n").removesuffix(" ")

@@ -177,7 +177,7 @@ def failure(engine: Engine) -> DBAPIError:
     return caught.value
 
 
-@pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings(r"ignore:Exception ignored .*<socket\.:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(
     ("what", "hint"),
     [
@@ -198,6 +198,7 @@ def test_what_cannot_be_connected_to_raises_the_drivers_error_with_a_hint_and_no
     what: str,
     hint: str,
     everything_logged: Callable[[], list[str]],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     secret = "Kx7qZv9w"
     server.execute("CREATE OR REPLACE USER 'narrow'@'%%' IDENTIFIED BY %s", (secret,))
@@ -226,6 +227,9 @@ def test_what_cannot_be_connected_to_raises_the_drivers_error_with_a_hint_and_no
     assert_kept_secret(secret, *said(ours), *everything_logged(), *shown_by(engine))
     assert holdfast.of(engine).counters.replaced == {}
     del ours, theirs
+    for handler in logging.getLogger().handlers:  # pytest has two; the pool's records in them have the errors
+        if isinstance(handler, type(caplog.handler)):
+            handler.clear()
     gc.collect()  # PyMySQL does not close a unix socket that it could not connect
 
 

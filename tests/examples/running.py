@@ -87,7 +87,7 @@ def served(command: list[str], directory: Path, env: Mapping[str, str]) -> Itera
     finally:
         process.send_signal(signal.SIGINT)
         try:
-            process.wait(10)
+            process.wait(_DEADLINE_SECONDS)
         finally:
             process.kill()
 

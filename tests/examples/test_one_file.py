@@ -15,7 +15,7 @@ from tests.examples.running import EXAMPLES, address, end_idle_connections, envi
 
 pytestmark = pytest.mark.slow
 
-UVICORN = f"{sys.executable} -m uvicorn --port 0 --app-dir {EXAMPLES} fastapi_site:app".split()
+UVICORN = [sys.executable, "-m", "uvicorn", "--port", "0", "--app-dir", str(EXAMPLES), "fastapi_site:app"]
 JSON = {"Content-Type": "application/json"}
 
 

@@ -47,7 +47,7 @@ class ChildFailed(AssertionError):
 
 def in_child(
     function: Callable[[], T],
-    seconds: float = 20.0,
+    seconds: float = 60.0,
     *,
     ending: Callable[[], object] | None = None,
     destructors_may_fail: bool = False,

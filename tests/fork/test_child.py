@@ -45,7 +45,7 @@ def refused(function: Callable[[], object], parent_pid: int) -> str:
 
 def listed(server: Server, ids: set[int]) -> set[int]:
     """Which of these sessions the server has, after a moment in which it may notice that some ended."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while True:
         left = {process.id for process in server.processlist()} & ids
         if not left or time.monotonic() > deadline:
@@ -123,7 +123,7 @@ def test_a_pool_whose_one_place_the_parent_holds_is_free_in_the_child(parent: Pa
             assert server_id(connection) != one.id
         return time.monotonic() - start
 
-    assert in_child(child) < 5
+    assert in_child(child) < 25, "the default of pool_timeout is 30 s"
     one.judge()
 
 
@@ -679,7 +679,7 @@ def test_a_program_that_is_started_does_not_get_the_connections(
         assert not listed(server, {one.id}), "the program keeps the parent's session open"
     finally:
         program.stdin.close()
-        program.wait(10)
+        program.wait(60)
         program.stdout.close()
 
 

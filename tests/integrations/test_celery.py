@@ -23,7 +23,7 @@ def test_results_are_stored_and_read_in_a_worker_whose_connection_is_killed(app:
     app.backend.session_manager.forked = True  # as in a worker process: the engine is kept, and has a pool
     app.backend.store_result("one", {"answer": 42}, "SUCCESS")
     watch.kill_idle()
-    assert app.AsyncResult("one").get(timeout=5) == {"answer": 42}
+    assert app.AsyncResult("one").get(timeout=60) == {"answer": 42}
     watch.kill_idle()
     app.backend.store_result("two", 7, "SUCCESS")
     watch.kill_idle()
@@ -35,7 +35,7 @@ def test_results_are_stored_and_read_in_a_worker_whose_connection_is_killed(app:
 
 def test_the_process_that_asks_has_a_held_engine_for_each_question(app: Celery, watch: Watch) -> None:
     app.backend.store_result("one", 1, "SUCCESS")
-    assert app.AsyncResult("one").get(timeout=5) == 1
+    assert app.AsyncResult("one").get(timeout=60) == 1
     assert watch.open == []
     watch.assert_held(len(watch.engines))
     assert len(watch.engines) >= 2

@@ -14,7 +14,7 @@ import holdfast.lab
 PACKAGE_ROOT = str(Path(holdfast.lab.__file__).parents[2])
 
 
-def eventually(condition: Callable[[], object], seconds: float = 10.0) -> None:
+def eventually(condition: Callable[[], object], seconds: float = 60.0) -> None:
     """Poll until `condition` is true; fail if it is not after `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -51,4 +51,4 @@ def connect(driver: str, host: str, port: int, **more: Any) -> Any:
         return MySQLdb.connect(**arguments)
     import mysql.connector
 
-    return mysql.connector.connect(**arguments)
+    return mysql.connector.connect(**{"use_pure": True, **arguments})  # where its C extension loads, that differs

@@ -83,10 +83,10 @@ def peer() -> Iterator[Peer]:
 @pytest.mark.slow
 def test_every_kind_of_answer_is_counted_exactly(site: Prefork) -> None:
     start = time.monotonic()
-    report = load(site.url, questions(right=200, wrong=7, error=5, gone=3, hang=2), clients=16, timeout=1.0)
+    report = load(site.url, questions(right=200, wrong=7, error=5, gone=3, hang=2), clients=16, timeout=5)
     assert (report.sent, report.right, report.wrong, report.errors, report.hangs) == (217, 200, 7, 8, 2), report
     assert report.statuses == Counter({200: 207, 500: 5})
-    assert 1.0 <= report.slowest <= report.seconds <= time.monotonic() - start
+    assert 5 <= report.slowest <= report.seconds <= time.monotonic() - start
     assert Counter(example.kind for example in report.examples) <= Counter(wrong=7, error=8, hang=2)
     assert len(report.examples) == 10
 
@@ -100,10 +100,10 @@ def test_a_request_that_hangs_does_not_stop_the_others(site: Prefork) -> None:
         return text == "0"
 
     start = time.monotonic()
-    report = load(site.url, [Question("/hang/0", ""), *[Question("/right/0", note)] * 50], clients=4, timeout=1.0)
+    report = load(site.url, [Question("/hang/0", ""), *[Question("/right/0", note)] * 50], clients=4, timeout=5)
     assert (report.right, report.hangs) == (50, 1), report
-    assert answered[-1] - start < 0.9
-    assert report.examples[0].reason == "no answer within 1 s"
+    assert answered[-1] - start < 5
+    assert report.examples[0].reason == "no answer within 5 s"
 
 
 def test_an_example_tells_the_question_and_the_beginning_of_the_answer(site: Prefork) -> None:
@@ -153,7 +153,7 @@ def test_a_refused_connection_is_an_error(peer: Peer) -> None:
 )
 def test_an_answer_that_does_not_come_whole_is_an_error(peer: Peer, parts: tuple[bytes, ...]) -> None:
     peer.answer(*parts)
-    report = load(peer.url, questions(right=1), timeout=5)
+    report = load(peer.url, questions(right=1), timeout=60)
     assert (report.sent, report.errors) == (1, 1), report
     assert report.examples[0].status is None
 
@@ -163,7 +163,7 @@ def test_an_answer_that_trickles_in_is_a_hang_when_its_time_is_over(peer: Peer) 
     peer.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n", *[b"0"] * 100, pause=0.05)
     report = load(peer.url, questions(right=1), timeout=0.4)
     assert (report.sent, report.hangs) == (1, 1), report
-    assert 0.4 <= report.slowest < 2
+    assert 0.4 <= report.slowest < 4, "all of it takes 5 s"
 
 
 def test_questions_may_be_a_generator_and_are_taken_as_clients_are_free(site: Prefork) -> None:

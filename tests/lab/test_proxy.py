@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import math
 import os
 import select
 import signal
 import socket
+import sys
+import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +19,7 @@ from typing import Any
 import pymysql
 import pytest
 
-from holdfast.lab import LabError, Proxy, Server
+from holdfast.lab import LabError, Measurement, Proxy, Server
 from tests.lab.helpers import connect, eventually
 
 
@@ -38,11 +41,11 @@ Connect = Callable[..., Any]
 
 @pytest.fixture
 def client(proxy: Proxy) -> Iterator[Connect]:
-    """Connects through the proxy; 0.2 s of silence are an error."""
+    """Connects through the proxy."""
     clients = []
 
     def connect_through(**more: Any) -> Any:
-        more = {"read_timeout": 0.2, "connect_timeout": 1, "autocommit": True, **more}
+        more = {"read_timeout": 60, "connect_timeout": 60, "autocommit": True, **more}
         clients.append(connect("pymysql", proxy.host, proxy.port, **more))
         return clients[-1]
 
@@ -116,6 +119,7 @@ def test_local_data_of_some_megabytes_are_one_command(proxy: Proxy, server: Serv
 def test_measure_counts_only_its_block(proxy: Proxy, client: Connect) -> None:
     connection = client()
     query(connection)
+    began = time.monotonic()
     with proxy.measure(units=4) as work:
         for number in range(4):
             query(connection, f"SELECT {number}")
@@ -125,7 +129,7 @@ def test_measure_counts_only_its_block(proxy: Proxy, client: Connect) -> None:
     assert work.statements == ["SELECT 0", "SELECT 1", "SELECT 2", "SELECT 3"]
     assert work.commands_per_unit == 2
     assert math.isnan(work.waits_per_unit)
-    assert 0 < work.seconds < 1
+    assert 0 < work.seconds < time.monotonic() - began
     with pytest.raises(ValueError, match="units"), proxy.measure(units=0):
         pass
 
@@ -162,25 +166,30 @@ def test_compression_passes_unread(proxy: Proxy) -> None:
 def test_delay_is_added_to_each_round_trip(proxy: Proxy, client: Connect) -> None:
     connection = client()
     proxy.delay = 0.005
-    with proxy.measure(units=20) as work:
-        for _ in range(20):
-            query(connection)
-    assert 0.2 < work.seconds < 0.35
-    assert 1 < work.waits_per_unit < 1.75
+    delayed = [measured(proxy, connection) for _ in range(50)]
     proxy.delay = 0
-    with proxy.measure(units=20) as work:
-        for _ in range(20):
-            query(connection)
-    assert work.seconds < 0.2
+    at_once = [measured(proxy, connection) for _ in range(50)]
+    # Other load on the machine makes one longer, nothing makes one shorter.
+    assert 0.01 < min(work.seconds for work in delayed) < 0.0175
+    assert 1 < min(work.waits_per_unit for work in delayed) < 1.75
+    assert min(work.seconds for work in at_once) < 0.01
+
+
+def measured(proxy: Proxy, connection: Any, sql: str = "SELECT 1") -> Measurement:
+    with proxy.measure() as work:
+        query(connection, sql)
+    return work
 
 
 @pytest.mark.slow
 def test_delay_does_not_limit_how_much_passes_and_keeps_the_order(proxy: Proxy, client: Connect) -> None:
-    connection = client(read_timeout=10)
+    connection = client()
+    much = "SELECT REPEAT('x', 10000000)"
+    assert len(query(connection, much)[0][0]) == 10_000_000
+    at_once = min(measured(proxy, connection, much).seconds for _ in range(4))
     proxy.delay = 0.05
-    with proxy.measure() as work:
-        assert len(query(connection, "SELECT REPEAT('x', 10000000)")[0][0]) == 10_000_000
-    assert work.seconds < 0.6
+    delayed = min(measured(proxy, connection, much).seconds for _ in range(4))
+    assert delayed < at_once + 0.5, "one delay for each part that is read would make two seconds"
     rows = query(connection, "SELECT seq, REPEAT('x', 500) FROM seq_1_to_20000")
     assert [row[0] for row in rows] == list(range(1, 20_001))
 
@@ -219,10 +228,10 @@ def healed(proxy: Proxy, client: Connect) -> Iterator[None]:
 @pytest.mark.usefixtures("healed")
 @pytest.mark.parametrize("fault", ["blackhole", "freeze"])
 def test_silence(proxy: Proxy, server: Server, client: Connect, fault: str) -> None:
-    connection = client()
+    connection = client(read_timeout=1)
     getattr(proxy, fault)()
     assert code(lambda: query(connection, "CREATE TABLE test.never (a INT)")) == 2013  # its read timeout
-    assert code(client) == 2013  # connected, and no greeting
+    assert code(lambda: client(connect_timeout=1)) == 2013  # connected, and no greeting
     assert ids(server) == [connection.thread_id()]
     assert server.execute("SHOW TABLES FROM test LIKE 'never'") == []
     server.kill_connections()
@@ -256,7 +265,7 @@ def test_blackhole_reads_what_clients_send_and_freeze_does_not(proxy: Proxy) -> 
 @pytest.mark.usefixtures("healed")
 @pytest.mark.parametrize("fault", ["blackhole", "freeze", "hold_replies"])
 def test_what_was_held_goes_on_after_restore(proxy: Proxy, client: Connect, fault: str) -> None:
-    connection = client(read_timeout=10)
+    connection = client()
     getattr(proxy, fault)()
     threading.Timer(0.05, proxy.restore).start()
     assert query(connection, "SELECT 7") == ((7,),)
@@ -271,8 +280,31 @@ def test_an_end_by_the_server_is_not_heard_through_a_blackhole(proxy: Proxy, ser
     eventually(lambda: ids(server) == [])
     assert select.select([connection._sock], [], [], 0.05)[0] == []
     proxy.restore()
-    assert select.select([connection._sock], [], [], 5)[0] != []
+    assert select.select([connection._sock], [], [], 60)[0] != []
     assert code(lambda: query(connection)) in (2006, 2013, 1927)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("healed")
+@pytest.mark.skipif(sys.platform != "linux", reason="needs IP_MINTTL")
+def test_lost_packets_are_not_acknowledged_and_come_again_after_restore(proxy: Proxy, client: Connect) -> None:
+    connection = client()
+    eventually(lambda: unacknowledged(connection._sock) == 0)
+    proxy.lose_packets()
+    connection._execute_command(3, "SELECT 7")
+    query(client())  # a new connection works
+    assert unacknowledged(connection._sock) > 0
+    assert "SELECT 7" not in proxy.statements
+    proxy.restore()
+    connection._read_query_result()
+    assert connection._result.rows == ((7,),)
+    assert unacknowledged(connection._sock) == 0
+
+
+def unacknowledged(sock: socket.socket) -> int:
+    """How many bytes were sent and have not been acknowledged."""
+    answer = fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4))
+    return int.from_bytes(answer, sys.byteorder)
 
 
 @pytest.mark.usefixtures("healed")
@@ -328,7 +360,7 @@ def test_refuse(proxy: Proxy, client: Connect) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("healed")
 def test_hold_replies(proxy: Proxy, server: Server, client: Connect, table: str) -> None:
-    connection = client()
+    connection = client(read_timeout=1)
     proxy.hold_replies()
     assert code(lambda: query(connection, f"INSERT INTO {table} VALUES (1, 1)")) == 2013
     eventually(lambda: server.execute(f"SELECT * FROM test.{table}") == [(1, 1)])
@@ -405,7 +437,7 @@ def test_a_server_that_kills_the_connection_is_heard(
     connection = client()
     proxy.delay = delay
     server.kill_connection(connection.thread_id())
-    assert select.select([connection._sock], [], [], 5)[0] != []
+    assert select.select([connection._sock], [], [], 60)[0] != []
     assert code(lambda: query(connection)) in (2006, 2013, 1927)
     eventually(lambda: proxy.open_connections == 0)
 

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shlex
+import shutil
 import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pymysql
 import pytest
+import sqlalchemy
+import typing_extensions
 from sqlalchemy import create_engine, text
 
-from holdfast.lab import Proxy, Server, ServerFailed, ServerNotFound, _executable, _ports, _tls
-from tests.lab.helpers import connect, environment, eventually, exists
+import holdfast
+from holdfast.lab import Proxy, Server, ServerFailed, ServerNotFound, _bootstrap, _executable, _ports, _tls
+from tests.lab.helpers import connect, eventually, exists
 
 
 @pytest.fixture(scope="module")
@@ -138,14 +144,56 @@ def test_an_unpacked_tree_runs_from_where_it_is(
     installed = server._executable.path
     if installed != Path("/usr/sbin/mariadbd"):
         pytest.skip("needs Debian's layout to take a tree from")
-    for part in ("usr/sbin/mariadbd", "usr/share/mysql"):
-        (tmp_path / part).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / part).symlink_to(Path("/") / part)
+    for part in ("usr/sbin/mariadbd", "usr/share/mysql", "usr/share/mariadb"):  # the last is 11.x's
+        if Path("/", part).exists():
+            (tmp_path / part).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / part).symlink_to(Path("/", part))
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setattr(_executable, "_FOLDERS", ())
+    monkeypatch.delenv("HOLDFAST_LAB_MARIADBD", raising=False)
     monkeypatch.setenv("HOLDFAST_LAB_ROOT", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # its template is of no use to anybody else
     with Server() as other:
-        assert str(tmp_path / "usr/share/mysql") in str(other.execute("SELECT @@lc_messages_dir"))
+        assert str(tmp_path / "usr") in str(other.execute("SELECT @@basedir"))
+
+
+ODD_DEFAULTS = (
+    *("--default-storage-engine=Aria", "--transaction-isolation=READ-COMMITTED", "--character-set-server=latin1"),
+    *("--log-bin=odd", "--server-id=7", "--secure-file-priv={directory}"),
+)
+
+
+@pytest.mark.slow
+def test_what_decides_a_tests_result_is_the_same_with_every_servers_own_defaults(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, server: Server
+) -> None:
+    """A program in front of the server stands for one that was compiled with other defaults."""
+    installed = server._executable
+    (tmp_path / "share").mkdir()
+    (tmp_path / "share/mysql").symlink_to(_bootstrap._share_directory(installed))
+    defaults = shlex.join([*installed.options, *(option.format(directory=tmp_path) for option in ODD_DEFAULTS)])
+    program = tmp_path / "sbin/mariadbd"
+    program.parent.mkdir()
+    path = shlex.quote(str(installed.path))
+    program.write_text(
+        f'#!/bin/sh\nfirst=$1\nshift\ncase " $*" in *" --datadir="*) set -- {defaults} "$@" ;; esac\n'
+        f'LD_LIBRARY_PATH={shlex.quote(installed.library_path or "")} exec {path} "$first" "$@"\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with Server(executable=program) as odd:
+        variables = "@@default_storage_engine, @@character_set_server, @@log_bin, @@tx_isolation, @@server_id"
+        assert odd.execute(f"SELECT {variables}") == [("InnoDB", "utf8mb4", 0, "REPEATABLE-READ", 7)]
+
+
+def test_the_server_writes_files_in_its_own_directory_and_nowhere_else(server: Server, tmp_path: Path) -> None:
+    own, other = server.directory / "tmp" / "numbers", tmp_path / "numbers"
+    server.execute(f"SELECT 7 INTO OUTFILE '{own}'")
+    assert own.read_text() == "7\n"
+    own.unlink()
+    with pytest.raises(pymysql.err.MySQLError, match=r"1290.*secure-file-priv"):
+        server.execute(f"SELECT 7 INTO OUTFILE '{other}'")
+    assert not other.exists()
 
 
 @pytest.mark.slow
@@ -176,29 +224,68 @@ def test_a_port_that_was_lost_to_someone_else_is_replaced_at_the_first_start(mon
 
 
 @pytest.mark.slow
-def test_an_ordinary_user_can_run_a_server() -> None:
+def test_an_ordinary_user_can_run_a_server_and_break_its_connections(server: Server, readable_packages: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("the whole run is by an ordinary user")
     code = (
-        "import os; from holdfast.lab import Server\n"
-        "with Server() as server: print(server.execute('SELECT CURRENT_USER()'), os.stat(server.directory).st_uid)"
+        "import os, socket; from holdfast.lab import Proxy, Server\n"
+        "with Server() as server, Proxy.for_server(server) as proxy:\n"
+        "    print(server.execute('SELECT CURRENT_USER()'), os.stat(server.directory).st_uid)\n"
+        "    with socket.create_connection((proxy.host, proxy.port)) as client:\n"
+        "        print(client.recv(1) != b'')\n"
+        "        for fault in (proxy.lose_packets, proxy.freeze, proxy.reset): fault()\n"
     )
-    env = environment(HOME="/nowhere")
-    env["PYTHONPATH"] += os.pathsep + str(Path(pymysql.__file__).parents[1])
-    env.pop("XDG_CACHE_HOME", None)
-    # This run's interpreter may lie in root's home directory.
-    for interpreter in (sys.executable, f"/usr/bin/python3.{sys.version_info[1]}"):
-        can_run = [interpreter, "-c", "import __future__"]
-        nobody = {"user": 65534, "group": 65534, "extra_groups": (), "cwd": "/", "env": env, "timeout": 60}
-        try:
-            if subprocess.run(can_run, capture_output=True, check=False, **nobody).returncode == 0:  # type: ignore[call-overload]
-                break
-        except OSError:
-            pass
+    environ = {key: value for key, value in os.environ.items() if not key.startswith(("XDG_", "PYTHON"))}
+    environ |= {"HOME": "/nowhere", "PYTHONPATH": str(readable_packages), "PYTHONDONTWRITEBYTECODE": "1"}
+    for interpreter in interpreters():
+        if as_nobody(environ, interpreter, "-c", "import sys; sys.exit(sys.version_info < (3, 10))").returncode == 0:
+            break
     else:
-        pytest.skip("an ordinary user may not run this Python")
-    done = subprocess.run([interpreter, "-c", code], capture_output=True, text=True, check=False, **nobody)  # type: ignore[call-overload]
-    assert (done.stdout, done.stderr) == ("[('root@localhost',)] 65534\n", "")
+        pytest.skip("no Python here that an ordinary user may run")
+    if as_nobody(environ, "test", "-x", str(server._executable.path)).returncode:
+        pytest.skip("an ordinary user may not run this server")
+    done = as_nobody(environ, interpreter, "-c", code)
+    assert (done.stdout, done.stderr) == ("[('root@localhost',)] 65534\nTrue\n", "")
+
+
+def interpreters() -> list[str]:
+    """This run's Python, and where that lies in root's home directory, whatever the machine has for everybody."""
+    folders = ("/usr/bin", "/usr/local/bin")
+    others = [f"{folder}/python3{minor}" for folder in folders for minor in (f".{sys.version_info[1]}", "")]
+    return [sys.executable, os.path.realpath(sys.executable), *others]
+
+
+def as_nobody(environ: dict[str, str], *command: str) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            command,
+            user=65534,
+            group=65534,
+            extra_groups=(),
+            cwd="/",
+            env=environ,
+            timeout=100,
+            capture_output=True,
+            text=True,
+        )
+    except OSError as error:
+        return subprocess.CompletedProcess(command, 127, "", str(error))
+
+
+@pytest.fixture
+def readable_packages() -> Iterator[Path]:
+    """What the lab imports, where everybody may read it: the clone may lie in its owner's home directory."""
+    with tempfile.TemporaryDirectory(prefix="holdfast-packages-", dir="/tmp") as folder:
+        os.chmod(folder, 0o755)
+        for module in (holdfast, pymysql, sqlalchemy, typing_extensions):
+            source = Path(str(module.__file__))
+            if source.name == "__init__.py":
+                shutil.copytree(source.parent, Path(folder, source.parent.name))
+            else:
+                shutil.copy(source, folder)
+        for path in Path(folder).rglob("*"):  # whatever the clone's own modes and the umask are
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        yield Path(folder)
 
 
 def test_the_directory_is_for_its_owner_only(server: Server) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from sqlalchemy import URL, create_engine
 from sqlalchemy.exc import SQLAlchemyError
 
+import holdfast
 from holdfast.lab import Proxy
 from holdfast.transactions import create_commit_table
 from tests.limits.crowd import Crowd
@@ -247,20 +248,18 @@ def against_tuned(
         return Compared(seen[0], seen[1], ratios)
 
 
-def newcomer(driver: str, seconds: float, *, idle: int = 4, limit: int = 5) -> float:
-    """Return how many requests a second one process gets served while the others hold all but one place, idle."""
+def newcomer(driver: str, requests: int, *, idle: int = 4, limit: int = 5) -> int:
+    """Return how many of one process's requests wait for a place while the others hold all but one place, idle."""
     with limited("account", limit) as host, ExitStack() as stack:
         crowd = stack.enter_context(Crowd(host.url(driver, held=True), processes=idle, threads=1))
         while len({outcome.pid for outcome in crowd.ask(host.numbers(4 * idle))}) < idle:
             pass
         engine = create_engine(host.url(driver, held=True))
         stack.callback(engine.dispose)
-        served, until = 0, time.monotonic() + seconds
-        while time.monotonic() < until:
+        for _ in range(requests):
             outcome = serve(engine, 1)
             assert not outcome.failed, outcome
-            served += 1
-        return served / seconds
+        return holdfast.of(engine).counters.waits
 
 
 # -- processes that are killed -------------------------------------------------------------------------------------
@@ -287,8 +286,12 @@ def killed(
     processes: int = 4,
     threads: int = 3,
     every: float = 0.2,
+    kills_at_least: int = 1,
 ) -> Killed:
-    """Kill a process every 200 ms and start another; at the end see how many connections a new one may open."""
+    """Kill a process every 200 ms and start another; at the end see how many connections a new one may open.
+
+    :param seconds: how long; longer on a machine so busy that there were fewer kills by then.
+    """
     with limited("account", limit) as host:
         watch, kills = Watch(host), 0
         options = POOL if held else tuned(limit, processes)
@@ -296,15 +299,18 @@ def killed(
             until = time.monotonic() + seconds
             next_kill = time.monotonic() + min(1.0, seconds / 4)
 
+            def going_on() -> bool:
+                return time.monotonic() < until or kills < kills_at_least
+
             def kill() -> None:
                 nonlocal kills, next_kill
-                if next_kill <= time.monotonic() < until:
+                if next_kill <= time.monotonic() and going_on():
                     crowd.kill(random.randrange(len(crowd.alive)))
                     crowd.add()
                     kills += 1
                     next_kill = time.monotonic() + every
 
-            numbers = host.numbers_while(lambda: time.monotonic() < until)
+            numbers = host.numbers_while(going_on)
             outcomes = crowd.ask(numbers, meanwhile=kill, may_lose=True) + crowd.finish()
         seen = watch.end(outcomes, crowd)
         places = _places(host.url(driver, held=held, holdfast_headroom="0"), limit)

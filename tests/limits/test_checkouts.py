@@ -18,7 +18,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 import holdfast
 from holdfast.errors import CheckoutTimeout, TooManyWaiting
 from holdfast.lab import Server
-from tests.conftest import DRIVERS, EngineFactory, read
+from tests.conftest import DRIVERS, EngineFactory, eventually, read
 from tests.limits.host import Host
 from tests.limits.request import kind_of
 
@@ -36,12 +36,12 @@ def held_by_reports(engine: Engine, statement: str | None = None) -> Iterator[No
             if statement is not None:
                 connection.execute(text(statement))
             ready.set()
-            done.wait(20)
+            done.wait(100)
 
     thread = threading.Thread(target=hold, name="reports")
     thread.start()
     try:
-        assert ready.wait(20)
+        assert ready.wait(60)
         yield
     finally:
         done.set()
@@ -56,7 +56,7 @@ def test_a_timeout_names_who_holds_the_connections(server: Server, driver: str, 
     assert isinstance(caught.value, CheckoutTimeout)
     said = str(caught.value)
     line = hold_line()
-    assert re.search(r"for 0\.\d s by thread 'reports'", said), said
+    assert re.search(r"for \d+(\.\d)? s by thread 'reports'", said), said
     assert f"{__file__}, line {line}, in hold" in said
     assert "SELECT ?, ? FROM information_schema.tables WHERE table_name = ?" in said
     assert "within 0.2 s (pool_timeout)" in said
@@ -89,36 +89,36 @@ def test_a_timeout_for_the_servers_limit_names_the_limit(small: Host) -> None:
     assert "max_user_connections allows 3 connections" in said
     assert "within 0.3 s (pool_timeout)" in said
     assert said.count("by this same thread") == 2
-    assert 0.3 <= took < 1.5
+    assert 0.3 <= took < 20, "the default of pool_timeout is 30 s"
 
 
 def test_more_than_max_waiting_fail_at_once(server: Server, held: EngineFactory) -> None:
-    engine = held(server.url(), **ONE, pool_timeout=10, holdfast_max_waiting=1)
+    engine = held(server.url(), **ONE, pool_timeout=100, holdfast_max_waiting=1)
     answers: list[int] = []
     with held_by_reports(engine):
         waiting = threading.Thread(target=lambda: answers.append(read(engine, 7)))
         waiting.start()
-        while not holdfast.of(engine).counters.waits:
-            time.sleep(0.005)
+        eventually(lambda: holdfast.of(engine).counters.waits)
         begun = time.monotonic()
         with pytest.raises(TooManyWaiting, match=r"(?s)holdfast_max_waiting=1.*by thread 'reports'") as caught:
             engine.connect()
-        assert time.monotonic() - begun < 1.0
+        assert time.monotonic() - begun < 50, "not pool_timeout"
         assert isinstance(caught.value, PoolTimeout)
     waiting.join()
     assert answers == [7], "the one that waited gets its connection"
     assert holdfast.of(engine).counters.turned_away == 1
 
 
+@pytest.mark.slow
 def test_a_connection_that_is_out_for_long_is_named_once_and_its_return_too(
     server: Server, held: EngineFactory, log: Log
 ) -> None:
-    engine = held(server.url(), pool_size=2, holdfast_leak_warning=0.1)
+    engine = held(server.url(), pool_size=2, holdfast_leak_warning=1)
     with held_by_reports(engine, "SELECT 4711"):
-        time.sleep(0.15)
+        time.sleep(1.05)  # the time itself is what is tested
         read(engine)
         read(engine)
-        leaks = [line for line in log() if "holdfast_leak_warning=0.1 s" in line]
+        leaks = [line for line in log() if "holdfast_leak_warning=1 s" in line]
         assert len(leaks) == 1, log()
         assert "by thread 'reports'" in leaks[0]
         assert f"{__file__}, line {hold_line()}" in leaks[0]
@@ -165,12 +165,12 @@ def test_what_waiting_cannot_cure_fails_at_once(
     server: Server, driver: str, held: EngineFactory, number: str, change: dict[str, str]
 ) -> None:
     server.execute("CREATE OR REPLACE USER narrow@'%' IDENTIFIED BY 'narrow'")
-    engine = held(server.url(driver, **change))  # type: ignore[arg-type]
+    engine = held(server.url(driver, **change), pool_timeout=100, holdfast_wait_for_server=100)  # type: ignore[arg-type]
     before = int(server.status("Aborted_connects"))
     begun = time.monotonic()
     with pytest.raises(DBAPIError) as caught:
         engine.connect()
-    assert time.monotonic() - begun < 1.0
+    assert time.monotonic() - begun < 50, "none of them is waited for"
     assert kind_of(caught.value) == number
     assert int(server.status("Aborted_connects")) == before + 1, "asked once"
     assert "wrong" not in str(caught.value)
@@ -193,18 +193,18 @@ def test_where_nothing_answers_is_waited_for_and_then_named(
     with pytest.raises(DBAPIError) as caught:
         engine.connect()
     took = time.monotonic() - begun
-    assert 0.5 <= took < 2.0
+    assert 0.5 <= took < 8, "the default is 10 s"
     assert kind_of(caught.value) in ("2002", "2003")
     assert f"{server.host}:{port}" in str(caught.value)
     assert "nothing answers there" in str(caught.value)
-    begun = time.monotonic()
+    unanswered = holdfast.of(engine).counters.unanswered
+    assert unanswered > 2
     with pytest.raises(DBAPIError):
         engine.connect()
-    assert time.monotonic() - begun < 0.5, "it has been waited for"
+    assert holdfast.of(engine).counters.unanswered == unanswered, "asked once: it has been waited for"
     warnings = [line for line in log() if "does not answer" in line]
     assert len(warnings) == 1
     assert "0.6 s (holdfast_wait_for_server)" in warnings[0]
-    assert holdfast.of(engine).counters.unanswered > 2
 
 
 def test_wait_for_server_off_fails_at_once(nowhere: tuple[Server, int], held: EngineFactory, log: Log) -> None:
@@ -213,7 +213,7 @@ def test_wait_for_server_off_fails_at_once(nowhere: tuple[Server, int], held: En
     begun = time.monotonic()
     with pytest.raises(DBAPIError):
         engine.connect()
-    assert time.monotonic() - begun < 1.0
+    assert time.monotonic() - begun < 8, "the default is 10 s"
     assert holdfast.of(engine).counters.unanswered == 0, "asked once"
     assert not log()
 
@@ -224,31 +224,36 @@ def test_a_used_up_allowance_of_the_hour_is_not_waited_for(server: Server, held:
     user = f"hourly_{name}"
     server.execute(f"CREATE USER IF NOT EXISTS {user}@'%' IDENTIFIED BY 'x' WITH MAX_CONNECTIONS_PER_HOUR 1")
     server.execute(f"GRANT ALL ON test.* TO {user}@'%'")
-    engine = held(server.url(name, user=user, password="x"), holdfast_budget="off")
+    engine = held(server.url(name, user=user, password="x"), holdfast_budget="off", pool_timeout=100)
     assert read(engine) == 1
     engine.dispose()
     begun = time.monotonic()
     with pytest.raises(DBAPIError, match="1226"):
         engine.connect()
-    assert time.monotonic() - begun < 1.0
+    assert time.monotonic() - begun < 50, "not pool_timeout"
 
 
-def test_a_full_server_is_waited_for_and_its_error_raised_in_the_end(small: Host) -> None:
+@pytest.mark.slow
+def test_a_full_server_is_waited_for_and_its_error_raised_in_the_end(small: Host, held: EngineFactory) -> None:
     """The places are taken by somebody with whom nothing is shared."""
     other = create_engine(small.url("pymysql", held=False), pool_size=3)
-    engine = create_engine(small.url("pymysql", held=True, holdfast_budget="off"), pool_timeout=0.4)
+    engine = create_engine(small.url("pymysql", held=True, holdfast_budget="off"), pool_timeout=2)
     taken = [other.connect() for _ in range(3)]
     try:
         begun = time.monotonic()
         with pytest.raises(DBAPIError, match="1226"):
             engine.connect()
-        assert 0.3 <= time.monotonic() - begun < 2.0
+        assert 1.9 <= time.monotonic() - begun < 20, "the default of pool_timeout is 30 s"
+        patient = held(small.url("pymysql", held=False), holdfast_budget="off", pool_timeout=60)
 
         def give_back() -> None:
+            eventually(lambda: holdfast.of(patient).counters.refused)
             taken.pop().invalidate()
 
-        threading.Timer(0.1, give_back).start()
-        assert read(engine, 9) == 9
+        giving = threading.Thread(target=give_back)
+        giving.start()
+        assert read(patient, 9) == 9
+        giving.join()
         assert holdfast.of(engine).counters.refused > 1
     finally:
         for connection in taken:

@@ -169,7 +169,7 @@ def test_a_kill_while_the_read_runs_is_not_noticed(scene: Scene) -> None:
         (victim,) = (process.id for process in scene.server.processlist() if process.state == waiting)
         scene.server.kill_connection(victim)
         blocking.exec_driver_sql("UNLOCK TABLES")
-        reader.join(10)
+        reader.join(60)
         assert found == ["succeeded"]
     holder.dispose()
     assert scene.changes() == {Cause.LOST_IN_USE: 1, "repeated": 1}

@@ -32,6 +32,8 @@ def command_line(executable: Executable, directory: Path, socket: str, host: str
         *server_options(executable),
         f"--datadir={directory / 'data'}",
         f"--tmpdir={directory / 'tmp'}",
+        # Where SELECT INTO OUTFILE and LOAD DATA INFILE may go. Some programs say nowhere by default, some everywhere.
+        f"--secure-file-priv={directory / 'tmp'}",
         f"--socket={socket}",
         f"--pid-file={directory / 'pid'}",
         f"--bind-address={host}",

@@ -84,9 +84,12 @@ def locate(app: str, directory: str | os.PathLike[str] | None) -> tuple[Path, st
 
 
 def command_line(
-    kind: Kind, program: Path, app: str, directory: Path, address: str, workers: int, options: Sequence[str]
+    kind: Kind, program: Path, app: str, directory: Path, address: str, workers: int, options: Sequence[str], home: Path
 ) -> list[str]:
-    """Return the command line of a server at `address` ("host:port"), the caller's `options` last."""
+    """Return the command line of a server at `address` ("host:port"), the caller's `options` last.
+
+    `home` is the server's own directory, in which it may be given files.
+    """
     if kind == "gunicorn":
         return [
             str(program), "--preload", f"--workers={workers}", f"--bind={address}", f"--chdir={directory}",
@@ -97,8 +100,17 @@ def command_line(
         f"--chdir={directory}", f"--module={app}",
     ]  # fmt: skip
     if sys.prefix != sys.base_prefix:  # uWSGI is no script of the virtual environment and would not look there
-        command.append(f"--virtualenv={sys.prefix}")
+        command.append(f"--virtualenv={_in_ascii(sys.prefix, home)}")
     return [*command, *options]
+
+
+def _in_ascii(folder: str, home: Path) -> str:
+    """Return a path that uWSGI finds: it takes each byte for a character, and "Zoë" is then another name."""
+    if folder.isascii():
+        return folder
+    link = home / "venv"
+    link.symlink_to(folder)
+    return str(link)
 
 
 def gunicorn_settings(directory: Path) -> str:

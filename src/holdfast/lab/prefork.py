@@ -224,8 +224,9 @@ class Prefork:
         self._process, self._logs = ServerProcess(home), (self.log, home / "log")
         if self.kind == "gunicorn":
             (home / "gunicorn.conf.py").write_text(_web.gunicorn_settings(home), encoding="utf-8")
+        address = f"{self.host}:{self.port}"
         command = _web.command_line(
-            self.kind, self._program, self.app, self.directory, f"{self.host}:{self.port}", self._wanted, self.options
+            self.kind, self._program, self.app, self.directory, address, self._wanted, self.options, home
         )
         self._group = self._process.start(command, _web.environment(self.environment), home / "log")
         if self._is_ready(self._process, before, deadline):

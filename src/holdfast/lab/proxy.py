@@ -213,10 +213,10 @@ class Proxy:
 
         Nothing they send is acknowledged and nothing reaches them; new connections work. `restore` ends it.
 
-        :raises LabError: on systems without socket filters (all but Linux).
+        :raises LabError: on other systems than Linux, where a socket cannot be told to.
         """
         if sys.platform != "linux":
-            raise LabError("Proxy.lose_packets() needs Linux's socket filters.")
+            raise LabError("Proxy.lose_packets() needs Linux's IP_MINTTL.")
         self._do(lambda relay: relay.each(Link.lose_packets))
 
     def freeze(self) -> None:

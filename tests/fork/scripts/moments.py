@@ -46,7 +46,7 @@ class Threads:
     def __init__(self, count: int, *, scoped: bool) -> None:
         self.session = scoped_session(sessionmaker(engine)) if scoped else None
         self.local = threading.local()
-        self.barrier = threading.Barrier(count + 1, timeout=20)
+        self.barrier = threading.Barrier(count + 1, timeout=60)
         self.go_on = threading.Event()
         self.wrong: list[str] = []
         self.threads = [threading.Thread(target=self._work) for _ in range(count)]
