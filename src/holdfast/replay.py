@@ -44,8 +44,8 @@ class Hold(Protocol):
 
     where: str
 
-    def keep_place(self, wire: Wire) -> None:
-        """Keep what allows a connection to be open for the one that takes its place."""
+    def keep_place(self, wire: Wire) -> object:
+        """Keep what allows a connection to be open for the one that takes its place: as long as the answer exists."""
 
     def lost_in_use(self) -> None:
         """Note that a connection was lost while it was used."""
@@ -157,8 +157,9 @@ def _replace(dead: Any, hold: Hold) -> Any:
     checkout = wire.checkout() if wire.checkout is not None else None
     if checkout is None or checkout.is_detached or drivers.unwrap(checkout.dbapi_connection) is not dead:
         return None
-    hold.keep_place(wire)
+    kept = hold.keep_place(wire)
     connection = pools.replace(checkout)
+    del kept
     own = drivers.wire_of(connection)
     if own is not None:
         own.sent = max(own.sent, 1)

@@ -23,7 +23,7 @@ MODULES = {path.relative_to(SOURCE).with_suffix("").as_posix(): path for path in
 DRIVERS = {"MySQLdb", "pymysql", "mysql"}
 
 LAYERS = (
-    {"_version", "errors"},
+    {"_version", "errors", "registry"},
     {"settings", "counters", "faults", "fork", "hosts", "holders", "limits", "reads"},
     {"drivers", "refusals", "budget"},
     {"liveness", "hints", "urls", "connecting", "guards", "leaks"},

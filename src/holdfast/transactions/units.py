@@ -236,8 +236,9 @@ class Unit:
         event.listen(connection, "before_cursor_execute", self._on_statement)
         event.listen(connection, "commit", self._on_commit)
         event.listen(connection, "rollback", self._on_rollback)
-        if not event.contains(connection.engine, "handle_error", _on_error):
-            event.listen(connection.engine, "handle_error", _on_error)
+        hold = find(connection.engine)
+        if hold is not None:
+            hold.also_tell_of_errors(_on_error)
         session = lost_sessions.get_ready(connection)
         if session is not None:
             self._sessions[connection] = session

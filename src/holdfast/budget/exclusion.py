@@ -1,0 +1,55 @@
+"""Keeping threads out of each other's way for a few instructions, and nothing else.
+
+A lock can do more harm than what it protects from. An exception from outside (a signal's handler, a task's time limit)
+may come at any instruction, also between the end of what is protected and the release. A signal's handler and a
+destructor run in the middle of whatever their thread is doing: what they ask for must not wait for that thread, which
+is themselves, and what they wait for must not need the lock, which others then never get. So here
+
+* the owning thread may enter again, and can tell that it does (:attr:`Exclusion.entered`);
+* nobody waits for long: who does not get in is told so, and does without;
+* what was taken is given back, wherever an exception comes.
+
+It must not be held while foreign code is called: listeners, logging handlers, drivers.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+__all__ = ["Exclusion"]
+
+T = TypeVar("T")
+
+
+class Exclusion:
+    """One thread at a time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+
+    @property
+    def entered(self) -> bool:
+        """Whether this thread is inside: it is then in a signal's handler or a destructor."""
+        return bool(self._lock._is_owned())  # type: ignore[attr-defined]
+
+    def run(self, do: Callable[[], T], otherwise: T, seconds: float) -> T:
+        """Call something while no other thread is inside.
+
+        :param otherwise: what to return when another one stays inside.
+        :param seconds: for how long it may.
+        """
+        lock, entered = self._lock, self.entered
+        try:
+            if not lock.acquire(timeout=seconds):
+                return otherwise
+            try:
+                return do()
+            finally:
+                lock.release()
+        finally:
+            # An exception may have come just before the release. What threading.Condition uses of a lock, as here, is
+            # there in each kind of RLock, also in those of gevent and eventlet.
+            if not entered and self.entered:
+                lock._release_save()  # type: ignore[attr-defined]
