@@ -54,6 +54,8 @@ _BEHIND = 0.03
 """Seconds after which a thread looks whether it is the one to stand in line now."""
 _ONLY_RETURNS = 0.5
 """Seconds after which a full pool is looked at again, should nothing have been returned."""
+_KEPT = "_holdfast_kept"
+"""The attribute of a driver's connection that has its slot between its being opened and its being held."""
 _TURN = 1.0
 """Seconds after which nobody waits any longer for a thread whose turn it is: it may be in a connect that nothing
 answers, in a signal's handler, or gone."""
@@ -68,12 +70,22 @@ def seconds(timeout: Any) -> float:
 
 
 class Kept:
-    """The slot of a connection that is about to be replaced. It is kept for as long as this object exists."""
+    """A slot on its way from one connection to another, or to the one that it was taken for. It is kept for as long as
+    this object exists, or until somebody takes it."""
 
-    __slots__ = ("__weakref__", "slot")
+    __slots__ = ("__weakref__", "slot", "spare")
 
-    def __init__(self, slot: Slot | None) -> None:
+    def __init__(self, slot: Slot | None = None, *, spare: bool) -> None:
         self.slot = slot
+        self.spare = spare
+        """The next connection that this thread opens may have it. If not, it is that of one that is open already."""
+
+    def give_back(self) -> None:
+        """Release it. Harmless when somebody has taken it."""
+        slot = self.slot
+        if slot is not None:
+            slot.give_back()
+        self.slot = None
 
 
 class _Outage:
@@ -172,7 +184,7 @@ class Connecting:
         while True:
             if wait.may_connect():
                 try:
-                    return self._open(wait, connect, args, kwargs)
+                    return self._give(wait, self._open(wait, connect, args, kwargs))
                 except Exception as error:
                     if not wait.is_worth_another_try(error):
                         raise
@@ -180,58 +192,70 @@ class Connecting:
 
     def _open(self, wait: Wait, connect: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         wait.granted = False  # not for whoever else may connect meanwhile, as in a signal's handler
-        connection: Any = None
         try:
             connection = connect(*args, **kwargs)
-            if wait.slot is not None:
-                try:  # the slot is the connection's from now on, and goes with it
-                    unwrap(connection)._holdfast_slot, wait.slot = wait.slot, None
-                except AttributeError:  # not a driver's that holdfast knows
-                    pass
-            outage = self._outages.pop(None, None) if self._outages else None
-            if outage is not None and not outage.unsaid:
-                logger.warning("%s: the server answers again, after %.1f s.", self.where, self.clock() - outage.since)
-            return connection
         except BaseException:
             wait.granted = True
-            if connection is not None:
-                self._discard(wait, connection)
+            raise
+        outage = self._outages.pop(None, None) if self._outages else None
+        if outage is not None and not outage.unsaid:
+            logger.warning("%s: the server answers again, after %.1f s.", self.where, self.clock() - outage.since)
+        return connection
+
+    def _give(self, wait: Wait, connection: Any) -> Any:
+        """Let a connection have the slot that was taken for it, until it is claimed: it goes with the connection.
+
+        For pools that do not wait themselves: the thread's way is over before they listen to the connection being made.
+        """
+        kept = Kept(spare=False)
+        try:
+            setattr(unwrap(connection), _KEPT, kept)
+            self._thread.kept = weakref.ref(kept)
+            kept.slot, wait.slot = wait.slot, None
+            return connection
+        except AttributeError:  # not a driver's that holdfast knows
+            return connection
+        except BaseException:
+            kept.give_back()
             raise
 
-    def _discard(self, wait: Wait, connection: Any) -> None:
-        """Close a connection that nobody will get, because an exception has come from outside."""
-        inner = unwrap(connection)
-        wait.slot = getattr(inner, "_holdfast_slot", wait.slot)
-        try:
-            inner.close()
-        except Exception:  # the first one counts
-            pass
-
     def claim(self, wire: Wire, connection: Any) -> None:
-        """Give a connection that has just been opened by this thread the slot that was taken for it."""
-        own = getattr(connection, "__dict__", {})
+        """Give a connection that has just been opened by this thread the slot that was taken for it.
+
+        :param connection: the driver's own object.
+        """
         wait = self._thread.wait()
-        if "_holdfast_slot" in own:
-            wire.slot = own["_holdfast_slot"]
-            own.pop("_holdfast_slot")
-        elif wait is not None:  # opened by a creator
-            wire.slot, wait.slot = wait.slot, None
+        kept = getattr(connection, "__dict__", {}).pop(_KEPT, None) or wait
+        if kept is not None:
+            wire.slot, kept.slot = kept.slot, None
+        if wait is not None:
+            wait.opened = wire
+
+    def give_up(self, connection: Any) -> None:
+        """Give back the slot of a connection that the pool will close, because it was not made ready.
+
+        :param connection: the driver's own object.
+        """
+        self.give_up_kept_slot()
+        wire = wire_of(connection)
+        if wire is not None and wire.slot is not None:
+            wire.slot.give_back()
 
     def keep_slot(self, wire: Wire) -> Kept:
         """Keep the slot of a connection that is about to be replaced, for the one that this thread opens next.
 
         :return: what keeps it, for as long as it exists.
         """
-        budget, slot = self.budget, wire.slot
-        kept = Kept(budget.second(slot) if budget is not None and slot is not None else None)
+        budget, slot, kept = self.budget, wire.slot, Kept(spare=True)
         self._thread.kept = weakref.ref(kept)
+        kept.slot = budget.second(slot) if budget is not None and slot is not None else None
         return kept
 
     def give_up_kept_slot(self) -> None:
-        """Note that this thread does not replace the connection after all."""
+        """Note that this thread does not replace, or has not got, a connection after all."""
         kept = self._thread.kept()
         if kept is not None:
-            kept.slot = None
+            kept.give_back()
 
     def is_nested(self) -> bool:
         """Say whether this thread is on its way to two connections: in a listener, a destructor or a handler."""
@@ -438,6 +462,8 @@ class Wait:
         self.deadline = self.began + timeout
         self.slot: Slot | None = None
         """What was taken for the connection, until it has one."""
+        self.opened: Wire | None = None
+        """The connection, until the thread has got it."""
         self.granted = False
         """The next connect of this thread is the one that was waited for."""
         self.refused: BaseException | None = None
@@ -460,7 +486,7 @@ class Wait:
         self.outer, thread.wait = thread.wait, self._own
         self.connecting._waits.add(self)
         kept = thread.kept()
-        if kept is not None:
+        if kept is not None and kept.spare:
             self.slot, kept.slot = kept.slot, None
 
     def may_connect(self) -> bool:
@@ -548,6 +574,20 @@ class Wait:
         if other is not None and other is not self and other._line is not None:
             return min(left, _BEHIND)
         return min(left, self._polling.pause())
+
+    def close_what_was_opened(self) -> None:
+        """Close the connection that this thread was opening when an exception came from outside.
+
+        Not left to the collector of garbage: drivers' connections refer to themselves.
+        """
+        wire, self.opened = self.opened, None
+        connection = wire.connection() if wire is not None and wire.connection is not None else None
+        if wire is None or connection is None or wire.fault is not None:
+            return
+        try:
+            connection.close()
+        except Exception:  # the exception that came first is the one to be told of
+            pass
 
     def _begin_to_wait(self) -> None:
         connecting = self.connecting

@@ -21,6 +21,7 @@ from .budget import Snapshot
 from .connecting import DEFAULT_TIMEOUT, Connecting
 from .counters import Cause, Counters
 from .drivers import Wire
+from .errors import raised_inside
 from .leaks import Leaks
 from .limits import Limits
 from .registry import Registry
@@ -263,7 +264,14 @@ class Hold:
     # -- listeners ---------------------------------------------------------------------------------------------
 
     def _on_connect(self, dbapi_connection: Any, record: Any) -> None:
-        fork.after_fork()  # where nothing else has noticed
+        try:
+            fork.after_fork()  # where nothing else has noticed
+            self._make_ready(dbapi_connection)
+        except BaseException:  # the pool closes it
+            self._connecting.give_up(drivers.unwrap(dbapi_connection))
+            raise
+
+    def _make_ready(self, dbapi_connection: Any) -> None:
         if self._inherited:
             logger.info(
                 "%s: %d connections of the parent process were left to it; process %d makes its own.",
@@ -419,6 +427,8 @@ class Hold:
         try:
             learned = limits.learn(dbapi_connection)
         except Exception as error:
+            if not self._is_about_limits(error):
+                raise
             if not connecting.unknown:
                 logger.info("%s: the server's limits could not be learned (%s).", self.where, error)
             connecting.unknown, connecting.stale = True, False
@@ -435,6 +445,12 @@ class Hold:
             )
         connecting.learned(learned)
         connecting.adopt(wire)
+
+    def _is_about_limits(self, error: Exception) -> bool:
+        """Say whether the server would not answer, or not in this way; or else something has come from outside."""
+        engine = self._engine() if self._engine is not None else None
+        errors = engine.dialect.loaded_dbapi.Error if engine is not None else ()
+        return isinstance(error, errors) or raised_inside(error, limits.learn)
 
     def _found_closed(self, idle: float) -> None:
         """Note that a connection was closed after it had been idle for so many seconds."""

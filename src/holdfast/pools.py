@@ -172,6 +172,7 @@ class _Way:
         self.record = record
         self.place = record is not None
         """A connection may be opened in a place of the pool's. (With a record it is the record's.)"""
+        self._wait = Wait(pool._holdfast, seconds(pool._timeout), pool=pool)
         self._looked_lost = 0
         pool._holdfast_ways.add(self)
 
@@ -181,14 +182,14 @@ class _Way:
         :return: a record with a connection, opened here or returned by somebody.
         :raises CheckoutTimeout: when neither was possible in time; the driver's error when it is not worth waiting.
         """
-        pool = self.pool
-        return pool._holdfast.accompany(Wait(pool._holdfast, seconds(pool._timeout), pool=pool), self._open_or_wait)
+        return self.pool._holdfast.accompany(self._wait, self._open_or_wait)
 
     def give_up(self) -> None:
         """Give back what it has. Harmless when it has nothing."""
         try:
             if self.record is not None and self.record.dbapi_connection is not None:
                 self.record.close()
+            self._wait.close_what_was_opened()
         finally:
             self.record = None
             if self.place:

@@ -32,6 +32,7 @@ class Exclusion:
     @property
     def entered(self) -> bool:
         """Whether this thread is inside: it is then in a signal's handler or a destructor."""
+        # What threading.Condition asks a lock, too: it is there in each kind of RLock, also in those of gevent.
         return bool(self._lock._is_owned())  # type: ignore[attr-defined]
 
     def run(self, do: Callable[[], T], otherwise: T, seconds: float) -> T:
@@ -40,16 +41,18 @@ class Exclusion:
         :param otherwise: what to return when another one stays inside.
         :param seconds: for how long it may.
         """
-        lock, entered = self._lock, self.entered
+        if self.entered:
+            return do()
         try:
-            if not lock.acquire(timeout=seconds):
-                return otherwise
             try:
+                if not self._lock.acquire(timeout=seconds):
+                    return otherwise
                 return do()
             finally:
-                lock.release()
+                self._leave()
         finally:
-            # An exception may have come just before the release. What threading.Condition uses of a lock, as here, is
-            # there in each kind of RLock, also in those of gevent and eventlet.
-            if not entered and self.entered:
-                lock._release_save()  # type: ignore[attr-defined]
+            self._leave()  # again: an exception from outside may have come just before
+
+    def _leave(self) -> None:
+        if self.entered:
+            self._lock.release()

@@ -256,10 +256,15 @@ class Budget:
 
         Both have to be released. ``None`` for a slot that is given up already.
         """
-        other = self._hold(Slot(self._holding, slot.index, slot.place.since))
-        if slot.place in self._holding.places:
-            return other
-        self.release(other)
+        other = Slot(self._holding, slot.index, slot.place.since)
+        try:
+            self._hold(other)
+            if slot.place in self._holding.places:
+                return other
+        except BaseException:
+            other.give_back()
+            raise
+        other.give_back()
         return None
 
     def waiting(self) -> AbstractContextManager[None]:
