@@ -141,7 +141,7 @@ class Connecting:
         """At most one."""
         self._waits: Registry[Wait] = Registry()
         """The threads that are on their way to a connection."""
-        self._in_pool: Registry[Wait] = Registry()
+        self.in_pool: Registry[Wait] = Registry()
         """Those of them that wait, and for which a connection that is returned to the pool will do."""
         self._turn: dict[None, weakref.ref[Wait]] = {}
         """Who of them asks for a slot, or for the limit, at the moment: one, so that they are served in order."""
@@ -262,11 +262,6 @@ class Connecting:
         wait = self._thread.wait()
         return wait is not None and wait.outer() is not None
 
-    @property
-    def waiting_in_pool(self) -> bool:
-        """Whether threads wait for which a connection that is returned to the pool will do."""
-        return bool(self._in_pool)
-
     # -- the budget --------------------------------------------------------------------------------------------
 
     def share(self, url: URL) -> None:
@@ -337,9 +332,10 @@ class Connecting:
 
     def ended(self, wire: Wire) -> None:
         """Note that a connection is closed."""
-        slot, wire.slot = wire.slot, None
-        if slot is not None and self.budget is not None:
-            self.budget.release(slot)
+        slot = wire.slot
+        if slot is not None:
+            slot.give_back()
+            wire.slot = None  # not before: an exception from outside may come in between, and then this is done again
 
     def of_an_idle_one(self, budget: Budget, wait: Wait) -> Slot | None:
         """Close a connection that another pool of this process keeps idle, and return its slot.
@@ -603,7 +599,7 @@ class Wait:
         self.waits = True
         connecting.counters.waits += 1
         if self.pool is not None:
-            connecting._in_pool.add(self)
+            connecting.in_pool.add(self)
 
     def _rank(self) -> int:
         """Join the queue, and say how many were there before."""
@@ -628,7 +624,7 @@ class Wait:
             thread.wait = self.outer
         self.granted = self.waits = False
         connecting._queue.pop(self.number, None)
-        connecting._in_pool.discard(self)
+        connecting.in_pool.discard(self)
         connecting._waits.discard(self)
         self.refused = None  # its traceback leads back here
         self._leave_line()

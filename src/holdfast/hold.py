@@ -411,7 +411,7 @@ class Hold:
             return True
         if wire.slot is None:  # it was open before there was a budget
             wire.slot = budget.adopt()
-        if budget.keeps(wire.slot, own_waiting=connecting.waiting_in_pool):
+        if budget.keeps(wire.slot, own_waiting=bool(connecting.in_pool.known)):
             return True
         self._counters.given_back += 1
         return False

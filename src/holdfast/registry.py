@@ -21,11 +21,12 @@ class Registry(Generic[T]):
     :param gone: called after one of them has ceased to exist: in a destructor, so at any place and in any thread.
     """
 
-    __slots__ = ("__weakref__", "_forget", "_known")
+    __slots__ = ("__weakref__", "_forget", "known")
 
     def __init__(self, gone: Callable[[], object] | None = None) -> None:
         known: set[weakref.ref[T]] = set()
-        self._known = known
+        self.known = known
+        """Weak references to them. For asking whether there are any, where that has to be quick."""
         self._forget: Callable[[weakref.ref[T]], object] = known.discard  # C code: nothing can interrupt it
         if gone is not None:
 
@@ -37,17 +38,13 @@ class Registry(Generic[T]):
 
     def add(self, one: T) -> None:
         """Remember an object. Harmless when it is known already."""
-        self._known.add(weakref.ref(one, self._forget))
+        self.known.add(weakref.ref(one, self._forget))
 
     def discard(self, one: T) -> None:
         """Forget an object. Harmless when it is not known."""
-        self._known.discard(weakref.ref(one))
+        self.known.discard(weakref.ref(one))
 
     def __iter__(self) -> Iterator[T]:
         """Look at those that exist now, in no order."""
-        found = (ref() for ref in list(self._known))
+        found = (ref() for ref in list(self.known))
         return iter([one for one in found if one is not None])
-
-    def __bool__(self) -> bool:
-        """Say whether any object is known."""
-        return bool(self._known)

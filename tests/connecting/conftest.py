@@ -6,11 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from holdfast.lab import Proxy
 from tests.limits.host import Host, limited
 
 
 @pytest.fixture(scope="module")
 def small() -> Iterator[Host]:
     """A server that allows the site's account three connections."""
-    with limited("account", 3) as host:
+    with limited("account", 3) as host, Proxy.for_server(host.server) as proxy:
+        host.proxy = proxy
         yield host

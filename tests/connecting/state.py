@@ -28,10 +28,10 @@ def problems(engine: Engine, out: int = 0) -> list[str]:
     if taken != out:
         found.append(f"{taken} places of the pool are taken, {out} connections are checked out")
     connecting: Any = holdfast.of(engine)._connecting
-    for name in ("_waits", "_in_pool", "_queue", "_turn"):
-        left = getattr(connecting, name)
+    for name in ("_waits", "in_pool", "_queue", "_turn"):
+        left = list(getattr(connecting, name))
         if left:
-            found.append(f"{name} is {left if isinstance(left, dict) else list(left)}")
+            found.append(f"{name} has {left}")
     if connecting._thread.wait() is not None:
         found.append("this thread is said to be on its way to a connection")
     kept = connecting._thread.kept()

@@ -28,6 +28,8 @@ class Exclusion:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
+        self.nested = False
+        """What is running was called in the middle of something that is inside, too."""
 
     @property
     def entered(self) -> bool:
@@ -42,11 +44,16 @@ class Exclusion:
         :param seconds: for how long it may.
         """
         if self.entered:
-            return do()
+            before, self.nested = self.nested, True
+            try:
+                return do()
+            finally:
+                self.nested = before
         try:
             try:
                 if not self._lock.acquire(timeout=seconds):
                     return otherwise
+                self.nested = False
                 return do()
             finally:
                 self._leave()

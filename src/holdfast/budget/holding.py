@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from .exclusion import Exclusion
 from .slots import SLOTS, SlotFile
 
 __all__ = ["UNPLACED", "Holding", "Slot"]
@@ -66,11 +67,14 @@ class Holding:
     """All slots of one process.
 
     :param file: the slot file.
+    :param exclusion: the budget's. Who comes in where somebody is already (:attr:`Exclusion.nested`) unlocks nothing,
+        and takes nothing that is locked: that one may be about to do so.
     :param surplus: called when something that is locked may not be needed any more: at any place, in any thread.
     """
 
-    def __init__(self, file: SlotFile, surplus: Callable[[], object]) -> None:
+    def __init__(self, file: SlotFile, exclusion: Exclusion, surplus: Callable[[], object]) -> None:
         self._file = file
+        self._exclusion = exclusion
         self._surplus = surplus
         self.places: set[Place] = set()
         """What is held. The budget compares their number with its share at every return of a connection."""
@@ -101,7 +105,12 @@ class Holding:
 
         :raises SlotFileError: when the file cannot be used.
         """
-        byte = self._file.first_free(SLOTS[:stop], self._needed() | self._locked)
+        area, needed = SLOTS[:stop], self._needed()
+        if not self._exclusion.nested:
+            surplus = [byte for byte in list(self._locked) if byte in area and byte not in needed]
+            if surplus:
+                return min(surplus) - SLOTS.start
+        byte = self._file.first_free(area, needed | self._locked)
         return None if byte is None else byte - SLOTS.start
 
     def move(self, slot: Slot, stop: int) -> None:
@@ -125,33 +134,32 @@ class Holding:
         self._locked.clear()
         places = list(self.places)
         for place in places:
-            if place.index != UNPLACED and not self._lock(place, place.index):
-                place.index = UNPLACED
+            if place.index != UNPLACED:
+                self._lock(place, place.index)
         for place in places:
             if place.index == UNPLACED:
                 self.lock_first_free(place, stop)
 
     def unlock_surplus(self) -> None:
         """Unlock what is locked for no place."""
+        if self._exclusion.nested:
+            return
+        locked = list(self._locked)  # first: what is taken meanwhile is not in it
         needed = self._needed()
-        for byte in list(self._locked):
+        for byte in locked:
             if byte not in needed:
                 self._file.unlock(range(byte, byte + 1))
                 self._locked.discard(byte)
-
-    def unlock_all(self) -> None:
-        """Unlock all slots, when none is held."""
-        self._file.unlock(SLOTS)
-        self._locked.clear()
 
     def _needed(self) -> set[int]:
         return {SLOTS.start + place.index for place in list(self.places)}
 
     def _lock(self, place: Place, index: int) -> bool:
+        place.index = index  # before it is looked at, so that who comes in meanwhile neither takes it nor unlocks it
         byte = SLOTS.start + index
-        if byte in self._locked:
+        if any(other.index == index for other in list(self.places) if other is not place):
+            place.index = UNPLACED
             return False
-        place.index = index  # first, so that who comes in meanwhile neither takes it nor unlocks it
         self._locked.add(byte)
         if self._file.lock(byte):
             return True

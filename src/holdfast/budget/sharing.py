@@ -364,16 +364,13 @@ class Budget:
         Who cannot get in leaves it to who is inside. That one looks after it has come out, so none is forgotten.
         """
         self._untidy = True
-        if self._exclusion.entered:
-            self._holding.unlock_surplus()
-            return
-        while self._untidy and self._exclusion.run(self._tidied, False, 0):
+        while self._untidy and not self._exclusion.entered and self._exclusion.run(self._tidied, False, 0):
             pass
 
     def _reset(self) -> None:
         self._exclusion = Exclusion()
         self._untidy = False
-        self._holding = Holding(self._file, self._tidy)
+        self._holding = Holding(self._file, self._exclusion, self._tidy)
         """What this process holds. A child's slots and its parent's have different ones."""
         self._whole = False
         """In the file that is open, everything is locked that is held."""
@@ -405,18 +402,23 @@ class Budget:
         self._untidy = False
         try:
             self._holding.unlock_surplus()
-            if not self._waiters:
-                if self._in_line:
-                    self._leave_line()
-                if not self._holding.places:
-                    self._leave_members()
-                    if self._was_used and not self.users:
-                        self._was_used = False
-                        self._file.close()
+            if not self._waiters and self._in_line:
+                self._leave_line()
+            if self._takes_no_part() and self._member is not None:
+                self._leave_members()
+            if self._takes_no_part() and self._was_used and not self.users.known:
+                self._whole = False
+                self._file.close()
+                self._was_used = not self._takes_no_part()  # since a moment ago, in a signal's handler
+                if self._was_used:
+                    self._attach()
         except BaseException:
             self._untidy = True
             raise
         return True
+
+    def _takes_no_part(self) -> bool:
+        return not self._holding.places and not self._waiters
 
     def _learn(self) -> None:
         hint = self._file.read_hint() if self._limit is None else None
@@ -425,7 +427,7 @@ class Budget:
 
     def _attach(self) -> None:
         """Open the file if it was not, or was replaced, and take there what is held."""
-        if self._whole and self._file.intact():
+        if self._exclusion.nested or (self._whole and self._file.intact()):
             return
         self._whole = False
         if not self._file.intact():
@@ -545,10 +547,10 @@ class Budget:
             byte = MEMBERS.start + (byte + 1 - MEMBERS.start) % len(MEMBERS)
 
     def _leave_members(self) -> None:
-        if self._member is not None:
-            self._file.unlock(MEMBERS)
-            self._holding.unlock_all()  # for the same reason as in _leave_line()
-            self._member = None
+        self._file.unlock(MEMBERS)
+        self._member = None
+        if not self._takes_no_part():  # since a moment ago, in a signal's handler
+            self._join_members()
 
     def _count_members(self) -> None:
         self._processes = self._file.count(MEMBERS) + (self._member is not None)
