@@ -130,6 +130,8 @@ class Connecting:
         """The engine's pools, also those that it has no longer: what they keep takes up slots."""
         self._asked_budget = False
         self._last_unanswered = 0.0
+        self._last_answer: tuple[float, Refusal | None, str] = -math.inf, None, ""
+        """When connecting failed last, what that means, and what was said."""
         self.holders: Callable[[], str] = str
         """Says who holds this process's connections, in words."""
         self.start_anew(counters)
@@ -415,9 +417,10 @@ class Connecting:
                 f"of this machine that share them, and none became free {within}. {own}"
             )
             advice = "Return connections sooner (end the session before slow work), or use fewer processes or threads"
-        unanswered = self._unanswered(wait)
-        if unanswered:
-            text += f"\n{unanswered}"
+        asked = self._asked_the_server(wait)
+        if asked:
+            account_full = account_full or self._last_answer[1] is Refusal.FULL
+            text += f"\n{asked}"
             advice = (
                 "Is the server there, and can it be reached from here? How long one attempt to connect may take is "
                 "the driver's connect_timeout; for how long it is tried again, holdfast_wait_for_server; how long a "
@@ -427,18 +430,16 @@ class Connecting:
         error.engine_key, error.account_full = self.engine_key, account_full
         return error
 
-    def _unanswered(self, own: Wait) -> str:
-        """Say in words who has asked the server for a connection and got none yet, if somebody has."""
-        now = self.clock()
-        asking = [(wait.asking_since, wait.number, wait) for wait in self._waits if wait is not own]
-        since = [(began, number, wait) for began, number, wait in asking if began is not None]
-        if not since or now - min(since)[0] < _WORTH_SAYING:
-            return ""
-        began, _, first = min(since)
-        who = thread_name(first.thread) + (f" and {len(since) - 1} others" if len(since) > 1 else "")
-        text = f"{self.where} was asked for a connection {now - began:.1f} s ago by {who}, and "
-        refused = first.refused
-        return text + ("has not answered." if refused is None else f"has given none; the last answer was: {refused}")
+    def _asked_the_server(self, own: Wait) -> str:
+        """Say in words what other threads have asked the server for meanwhile, and in vain; else nothing."""
+        now, (answered, _, answer) = self.clock(), self._last_answer
+        waits = [(wait.asking_since, wait.number, wait) for wait in self._waits if wait is not own]
+        asking = [(since, number, wait) for since, number, wait in waits if since is not None]
+        since, _, first = min(asking, default=(now, 0, None))
+        if first is not None and now - since >= _WORTH_SAYING:
+            text = f"{self.where} was asked for a connection {now - since:.1f} s ago by {thread_name(first.thread)}"
+            return f"{text}, and has not answered." if answered < since else f"{text}; its last answer was: {answer}"
+        return f"{self.where} gave other threads none; its last answer was: {answer}" if answered >= own.began else ""
 
 
 class Wait:
@@ -465,7 +466,7 @@ class Wait:
         self.refused: BaseException | None = None
         self.asking_since: float | None = None
         """When the server was asked for a connection that it has not given yet."""
-        self.asked = 0.0
+        self.asked = self.began
         """When this thread, whose turn it was, asked last."""
         self.waits = False
         """It has begun to wait."""
@@ -503,32 +504,38 @@ class Wait:
         connecting = self.connecting
         fork.after_fork()
         budget = connecting.open_budget()
-        # The first connection tells the limit. The others wait for it, if it comes.
-        if budget is None and (not connecting.learns_first() or now >= min(self.began + _TURN, self.deadline)):
-            return True
-        if not self._is_its_turn(now):
-            return False
         if budget is None:
-            return True
-        self.slot = budget.try_take() or connecting.of_an_idle_one(budget, self)
+            # The first connection tells the limit, and the others wait for it.
+            return not connecting.learns_first() or self._is_its_turn(now) or self._goes_by_itself(now)
+        last = now >= self.deadline
+        if not self._is_its_turn(now) and not last:
+            return False
+        self.slot = budget.try_take(last=last) or connecting.of_an_idle_one(budget, self)
         if self.slot is None:
-            if self._line is None:
+            if self._line is None and not last:
                 self._line = budget.waiting()
                 self._line.__enter__()
             return False
         self._leave_line()
         return True
 
+    def _goes_by_itself(self, now: float) -> bool:
+        """Say whether to connect at the end of this thread's time, while another thread is making the first connection:
+        when that had no time yet to be answered, or was answered and is not ready."""
+        if now < self.deadline:
+            return False
+        first = self.connecting._turn.get(None, _nobody)()
+        return now < self.began + _TURN or first is None or first.opened is not None
+
     def _is_its_turn(self, now: float) -> bool:
         """Take the turn, if it is nobody's. A thread that has it and asks again, in a handler, goes first."""
-        turn = self.connecting._turn
+        turn, before, self.asked = self.connecting._turn, self.asked, now
         other = turn.setdefault(None, self._own)()
-        if other is not self:
-            if other is not None and other.thread != self.thread and now < self.deadline and now - other.asked < _TURN:
-                return False
-            if other is None or now - other.asked >= _TURN:
-                turn[None] = self._own
-        self.asked = now
+        if other is None or now - other.asked >= _TURN:
+            turn[None] = self._own
+        elif other is not self and other.thread != self.thread:
+            self.asked = before
+            return False
         return True
 
     def is_worth_another_try(self, error: BaseException) -> bool:
@@ -539,6 +546,7 @@ class Wait:
         if refusal is None:
             return False
         now = connecting.clock()
+        connecting._last_answer = now, refusal, str(error)
         until = self.deadline if refusal is Refusal.FULL else min(self.deadline, connecting.gives_up_at(now))
         if now >= until:
             connecting.counters.checkout_timeouts += now >= self.deadline

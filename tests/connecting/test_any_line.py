@@ -1,20 +1,27 @@
-"""An exception from outside, at each line of a checkout: nothing is left taken, and the next one works at once."""
+"""What comes from outside at each line of a checkout: an exception leaves nothing taken, and a handler may do the same.
+
+Found with this: locks that stayed taken for ever, by a thread that had gone on or that waited for itself.
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import NullPool, QueuePool
 
 from holdfast.errors import CheckoutTimeout
 from tests._long import LONG
+from tests.conftest import read
 from tests.connecting.moments import KINDS, Moment, raising
-from tests.connecting.state import problems, works_at_once
+from tests.connecting.state import AT_ONCE, problems, works_at_once
 from tests.limits.host import Host
 
 STEP = 1 if LONG else 7
@@ -125,18 +132,28 @@ CASES: dict[str, Before] = {
     "asked for": asked_for,
     "another engine's": another_engines,
     "away": away,
+    "no pool": nothing,
 }
-SHORT = {"full": {"pool_timeout": 0.1}, "asked for": {"pool_timeout": 0.1}, "away": {"holdfast_wait_for_server": 0.1}}
-"""Where waiting is in vain."""
+OPTIONS: dict[str, dict[str, Any]] = {
+    "full": {"pool_timeout": 0.1},
+    "asked for": {"pool_timeout": 0.1},
+    "away": {"holdfast_wait_for_server": 0.1},
+    "no pool": {"poolclass": NullPool},
+}
+IN_VAIN = ("full", "asked for", "away")
+"""Cases in which a checkout waits for what does not come."""
 
 
 def engine_for(case: str, host: Host, driver: str) -> Engine:
-    options = {"pool_timeout": 20, **SHORT.get(case, {})}
-    return create_engine(host.url(driver, held=True, holdfast_headroom="0"), **options)
+    return create_engine(host.url(driver, held=True, holdfast_headroom="0"), **OPTIONS.get(case, {}))
 
 
-def interrupted(engine: Engine, moment: Moment) -> BaseException | None:
-    """Check out, read and return, interrupted at a moment; return what came of it."""
+def out_of(engine: Engine) -> int:
+    return engine.pool.checkedout() if isinstance(engine.pool, QueuePool) else 0
+
+
+def use(engine: Engine, moment: Moment) -> BaseException | None:
+    """Check out, read and return, and something happens at a moment; return what came of it."""
     try:
         with moment, engine.connect() as connection:
             connection.execute(text("SELECT 1"))
@@ -146,7 +163,7 @@ def interrupted(engine: Engine, moment: Moment) -> BaseException | None:
 
 
 def moments(case: str) -> Iterator[int]:
-    return iter(range(0, IN_A_LOOP if case in SHORT else MOST, STEP))
+    return iter(range(0, IN_A_LOOP if case in IN_VAIN else MOST, STEP))
 
 
 @pytest.fixture
@@ -168,9 +185,9 @@ def test_an_exception_at_any_line_of_a_checkout_leaves_nothing_behind(small: Hos
         engine = engine_for(case, small, driver)
         moment = Moment(number, raising(kind))
         with CASES[case](engine, small):
-            out = engine.pool.checkedout()  # type: ignore[attr-defined]
-            error = interrupted(engine, moment)
-            expected = (kind, OperationalError, CheckoutTimeout) if case in SHORT else kind
+            out = out_of(engine)
+            error = use(engine, moment)
+            expected = (kind, OperationalError, CheckoutTimeout) if case in IN_VAIN else kind
             if error is not None and not isinstance(error, expected):
                 found.append(f"{moment.place}: {error!r}")
             del error
@@ -182,4 +199,39 @@ def test_an_exception_at_any_line_of_a_checkout_leaves_nothing_behind(small: Hos
             break
     assert number > 50, "nothing was interrupted"
     assert number < MOST - STEP
+    assert not found, f"{len(found)}:\n" + "\n".join(found[:20])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("case", [case for case in CASES if case not in IN_VAIN])
+def test_a_signals_handler_can_use_the_engine_at_any_line_of_a_checkout(small: Host, driver: str, case: str) -> None:
+    found, number = [], 0
+    for number in moments(case):
+        engine = engine_for(case, small, driver)
+        read_in_handler: list[object] = []
+
+        def handler(engine: Engine = engine, got: list[object] = read_in_handler) -> None:
+            begun = time.monotonic()
+            try:
+                got.append(read(engine, 5))
+            except Exception as unexpected:
+                got.append(unexpected)
+            if time.monotonic() - begun > AT_ONCE:
+                got.append("slowly")
+
+        moment = Moment(number, handler)
+        with CASES[case](engine, small):
+            out = out_of(engine)
+            error = use(engine, moment)
+            if error is not None:
+                found.append(f"{moment.place}: {error!r}")
+            if moment.place and read_in_handler != [5]:
+                found.append(f"{moment.place}: the handler got {read_in_handler}")
+            found += [f"{moment.place}: {what}" for what in problems(engine, out)]
+        found += [f"{moment.place}: {what}" for what in works_at_once(engine)]
+        engine.dispose()
+        if not moment.place:
+            break
+    assert number > 50, "nothing happened"
     assert not found, f"{len(found)}:\n" + "\n".join(found[:20])

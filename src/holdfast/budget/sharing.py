@@ -214,12 +214,14 @@ class Budget:
         self.users.discard(user)
         self._tidy()
 
-    def try_take(self) -> Slot | None:
+    def try_take(self, *, last: bool = False) -> Slot | None:
         """Take a slot at once, or none: when none is free, or when others wait for one already.
 
         Never sleeps for longer than another thread needs that is inside. "Others" are other processes, and threads of
         this one; a thread is one of those that wait while it is inside :meth:`waiting`. While the limit is not known,
         any number of slots is free.
+
+        :param last: the caller will not come again. It is worth a longer wait for a thread that is inside.
         """
         after_fork()
         waiting = list(self._waiters.values())
@@ -227,7 +229,8 @@ class Budget:
             return None
         # A signal's handler, or a destructor, that came while this thread was inside does not stand in line: what it
         # would change there is just being changed.
-        return self._take(self._take_free if self._exclusion.entered else self._take_in_turn)
+        take = self._take_free if self._exclusion.entered else self._take_in_turn
+        return self._take(take, _AT_MOST if last else _SHORTLY)
 
     def take(self, deadline: float) -> Slot | None:
         """Take a slot, waiting in line for it until the deadline on the budget's clock; ``None`` when time is up."""
@@ -344,11 +347,11 @@ class Budget:
                 logger.warning("holdfast: connections are opened without counting them. %s", error)
         return result
 
-    def _take(self, take: Callable[[list[Slot]], Slot | None]) -> Slot | None:
+    def _take(self, take: Callable[[list[Slot]], Slot | None], seconds: float = _SHORTLY) -> Slot | None:
         """Take a slot; give it back should an exception from outside come, at whatever line."""
         taken: list[Slot] = []
         try:
-            return self._inside(lambda: self._counted(take, taken), None)
+            return self._inside(lambda: self._counted(take, taken), None, seconds)
         except BaseException:
             for slot in taken:
                 self.release(slot)
