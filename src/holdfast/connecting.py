@@ -134,6 +134,8 @@ class Connecting:
         """When connecting failed last, what that means, and what was said."""
         self.holders: Callable[[], str] = str
         """Says who holds this process's connections, in words."""
+        self.say: Callable[..., object] = logger.log
+        """Writes into the log what is found while a connection is made ready."""
         self.start_anew(counters)
 
     def start_anew(self, counters: Counters) -> None:
@@ -320,7 +322,7 @@ class Connecting:
             if self.settings.budget_directory is not None or self.settings.budget != "learned":
                 raise  # it was asked for
             self.key = None
-            logger.warning("%s: connections are not shared out between the processes. %s", self.where, error)
+            self.say(logging.WARNING, "%s: connections are not shared out between the processes. %s", self.where, error)
             return None
 
     def has_its_share(self) -> bool:

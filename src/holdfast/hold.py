@@ -8,6 +8,7 @@ import logging
 import os
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -84,8 +85,9 @@ class Hold:
         self._unknown_said = False
         self._connecting = Connecting(where, self.settings, self._counters, clock)
         self._leaks = Leaks(where, self.settings, self._counters, self._wires, clock)
-        self._connecting.holders = self._leaks.holders
+        self._connecting.holders, self._connecting.say = self._leaks.holders, self._say
         self._idle_limit_said = False
+        self._unsaid: deque[Any] = deque()
         self._told_of_errors: tuple[Callable[[ExceptionContext], object], ...] = ()
 
     @property
@@ -169,7 +171,8 @@ class Hold:
         if not drivers.hold_connection(dbapi_connection, wire):
             if not self._unknown_said:
                 self._unknown_said = True
-                logger.warning(
+                self._say(
+                    logging.WARNING,
                     "%s: a connection of class %s is not one that holdfast knows; it is used as in stock SQLAlchemy.",
                     self.where,
                     type(drivers.unwrap(dbapi_connection)).__qualname__,
@@ -273,7 +276,8 @@ class Hold:
 
     def _make_ready(self, dbapi_connection: Any) -> None:
         if self._inherited:
-            logger.info(
+            self._say(
+                logging.INFO,
                 "%s: %d connections of the parent process were left to it; process %d makes its own.",
                 self.where,
                 self._inherited,
@@ -290,6 +294,11 @@ class Hold:
                 self._connecting.claim(wire, drivers.unwrap(dbapi_connection))
                 self._learn_limits(dbapi_connection, wire)
                 wire.charset_is_set = self._charset_once and self._is_first()
+
+    def _say(self, level: int, message: str, *arguments: object) -> None:
+        """Write something into the log once the connection is made. SQLAlchemy holds a lock while it is made ready, and
+        a logging handler may need a connection, too."""
+        self._unsaid.append((level, message, *arguments))
 
     def _is_first(self) -> bool:
         """Say whether no listener of the application's can have made the connection, or changed it before this one."""
@@ -308,6 +317,8 @@ class Hold:
         if wire.fresh:
             self._counters.checkouts += 1
             self._leaks.begin(wire, now)
+            while self._unsaid:
+                logger.log(*self._unsaid.popleft())
             return
         cause = liveness.check_before_use(dbapi_connection, wire, self.settings, now, self._suspicion)
         if cause is None:
@@ -430,11 +441,12 @@ class Hold:
             if not self._is_about_limits(error):
                 raise
             if not connecting.unknown:
-                logger.info("%s: the server's limits could not be learned (%s).", self.where, error)
+                self._say(logging.INFO, "%s: the server's limits could not be learned (%s).", self.where, error)
             connecting.unknown, connecting.stale = True, False
             return
         if connecting.limits != learned:
-            logger.info(
+            self._say(
+                logging.INFO,
                 "%s: %s %s allows %d connections (%s) and closes idle ones after %d s (wait_timeout).",
                 self.where,
                 learned.flavour,

@@ -280,8 +280,9 @@ def let_nest(engine: Engine) -> None:
     SQLAlchemy lets one thread make the first one, with a mutex for which the handler would wait for ever: its own
     thread has it.
     """
-    listeners: Any = engine.pool.dispatch.connect.for_modify(engine.pool.dispatch)
-    listeners._exec_once_mutex = threading.RLock()
+    dispatch = engine.pool.dispatch
+    for listeners in (dispatch.connect, dispatch.first_connect):
+        listeners.for_modify(dispatch)._exec_once_mutex = threading.RLock()  # type: ignore[attr-defined]
 
 
 def is_first_listener(engine: Engine, listener: Callable[..., Any]) -> bool:
