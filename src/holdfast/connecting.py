@@ -19,6 +19,7 @@ import threading
 import time
 import uuid
 import weakref
+from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -134,8 +135,7 @@ class Connecting:
         """When connecting failed last, what that means, and what was said."""
         self.holders: Callable[[], str] = str
         """Says who holds this process's connections, in words."""
-        self.say: Callable[..., object] = logger.log
-        """Writes into the log what is found while a connection is made ready."""
+        self._unsaid: deque[Any] = deque()
         self.start_anew(counters)
 
     def start_anew(self, counters: Counters) -> None:
@@ -285,7 +285,9 @@ class Connecting:
                 self._use_budget(number)
             elif self.key is not None and self._found(Budget.exists):
                 self._use_budget(None)
-            self._asked_budget = True  # not when it was refused: then the next checkout is, too
+            # Not when it was refused: then the next checkout is, too. And not before the limit is known: another
+            # engine, or another process, may have learned it while this one is refused a connection.
+            self._asked_budget = not self.learns_first()
         return self.budget
 
     def learns_first(self) -> bool:
@@ -361,6 +363,20 @@ class Connecting:
             if connections and pools[number].holdfast_close_one(before):
                 return wait.slot or budget.try_take()
         return None
+
+    def say(self, level: int, message: str, *arguments: object) -> None:
+        """Write something into the log once a connection is made (:meth:`say_now`). SQLAlchemy holds a lock while it is
+        made ready, and a logging handler may need a connection, too."""
+        self._unsaid.append((level, message, *arguments))
+
+    def say_now(self) -> None:
+        """Write what is to be said."""
+        while self._unsaid:
+            try:
+                said = self._unsaid.popleft()
+            except IndexError:  # another thread was faster
+                return
+            logger.log(*said)
 
     # -- messages ----------------------------------------------------------------------------------------------
 

@@ -8,7 +8,6 @@ import logging
 import os
 import time
 import weakref
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -85,9 +84,8 @@ class Hold:
         self._unknown_said = False
         self._connecting = Connecting(where, self.settings, self._counters, clock)
         self._leaks = Leaks(where, self.settings, self._counters, self._wires, clock)
-        self._connecting.holders, self._connecting.say = self._leaks.holders, self._say
+        self._connecting.holders = self._leaks.holders
         self._idle_limit_said = False
-        self._unsaid: deque[Any] = deque()
         self._told_of_errors: tuple[Callable[[ExceptionContext], object], ...] = ()
 
     @property
@@ -171,7 +169,7 @@ class Hold:
         if not drivers.hold_connection(dbapi_connection, wire):
             if not self._unknown_said:
                 self._unknown_said = True
-                self._say(
+                self._connecting.say(
                     logging.WARNING,
                     "%s: a connection of class %s is not one that holdfast knows; it is used as in stock SQLAlchemy.",
                     self.where,
@@ -276,7 +274,7 @@ class Hold:
 
     def _make_ready(self, dbapi_connection: Any) -> None:
         if self._inherited:
-            self._say(
+            self._connecting.say(
                 logging.INFO,
                 "%s: %d connections of the parent process were left to it; process %d makes its own.",
                 self.where,
@@ -295,11 +293,6 @@ class Hold:
                 self._learn_limits(dbapi_connection, wire)
                 wire.charset_is_set = self._charset_once and self._is_first()
 
-    def _say(self, level: int, message: str, *arguments: object) -> None:
-        """Write something into the log once the connection is made. SQLAlchemy holds a lock while it is made ready, and
-        a logging handler may need a connection, too."""
-        self._unsaid.append((level, message, *arguments))
-
     def _is_first(self) -> bool:
         """Say whether no listener of the application's can have made the connection, or changed it before this one."""
         engine = self._engine() if self._engine is not None else None
@@ -317,8 +310,7 @@ class Hold:
         if wire.fresh:
             self._counters.checkouts += 1
             self._leaks.begin(wire, now)
-            while self._unsaid:
-                logger.log(*self._unsaid.popleft())
+            self._connecting.say_now()
             return
         cause = liveness.check_before_use(dbapi_connection, wire, self.settings, now, self._suspicion)
         if cause is None:
@@ -441,11 +433,13 @@ class Hold:
             if not self._is_about_limits(error):
                 raise
             if not connecting.unknown:
-                self._say(logging.INFO, "%s: the server's limits could not be learned (%s).", self.where, error)
+                self._connecting.say(
+                    logging.INFO, "%s: the server's limits could not be learned (%s).", self.where, error
+                )
             connecting.unknown, connecting.stale = True, False
             return
         if connecting.limits != learned:
-            self._say(
+            self._connecting.say(
                 logging.INFO,
                 "%s: %s %s allows %d connections (%s) and closes idle ones after %d s (wait_timeout).",
                 self.where,
