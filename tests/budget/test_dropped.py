@@ -32,8 +32,8 @@ def file(budget: Budget) -> Path:
 class Connection:
     """Ends by giving back its slot, and is part of a cycle, as the drivers' are."""
 
-    def __init__(self, budget: Budget) -> None:
-        self.budget, self.slot, self.itself = budget, budget.try_take(), self
+    def __init__(self, budget: Budget, slot: Slot | None) -> None:
+        self.budget, self.slot, self.itself = budget, slot, self
 
     def __del__(self) -> None:
         if self.slot is not None:
@@ -44,7 +44,8 @@ def test_a_slot_that_is_collected_with_its_connection_is_given_back_once(budget:
     kept: list[Slot | None] = []
     for _ in range(20):
         kept = [budget.try_take(), budget.try_take()]
-        connection = Connection(budget)
+        # The slot is there first, and so is its destructor called first.
+        connection = Connection(budget, budget.try_take())
         assert budget.snapshot().held == 3
         del connection
         gc.collect()
