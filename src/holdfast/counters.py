@@ -68,7 +68,8 @@ class Counters:
     unanswered: int = 0
     """Attempts to connect that nothing answered (2002, 2003, ...), and that were repeated."""
     given_back: int = 0
-    """Connections that were closed when they were returned, because other processes share the limit."""
+    """Connections that were closed when they were returned, because other processes share the limit, or while they were
+    idle, because another engine of this process needed their slot."""
     checkout_timeouts: int = 0
     """Checkouts that waited for ``pool_timeout`` in vain."""
     turned_away: int = 0
@@ -104,6 +105,7 @@ class Counters:
 
     def as_dict(self) -> Mapping[str, int]:
         """Return the totals as one flat mapping, causes as ``replaced: <cause>``, reasons as ``repeated: <reason>``."""
-        flat = {name: value for name, value in vars(self).items() if not isinstance(value, dict)}
-        flat |= {f"replaced: {cause}": count for cause, count in self.replaced.items()}
-        return flat | {f"repeated: {reason}": count for reason, count in self.units_repeated.items()}
+        now = self.snapshot()  # another thread may be counting something for the first time
+        flat = {name: value for name, value in vars(now).items() if not isinstance(value, dict)}
+        flat |= {f"replaced: {cause}": count for cause, count in now.replaced.items()}
+        return flat | {f"repeated: {reason}": count for reason, count in now.units_repeated.items()}

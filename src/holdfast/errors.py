@@ -17,6 +17,7 @@ application as the driver's and SQLAlchemy's own exceptions, type unchanged.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import exc
@@ -50,10 +51,20 @@ class DriverNotInstalled(HoldfastError, ModuleNotFoundError):
 
 
 class CheckoutTimeout(HoldfastError, exc.TimeoutError):
-    """Raised when no connection became free within ``pool_timeout``; its text names who holds them."""
+    """Raised when no connection became free within ``pool_timeout``; its text names who holds them.
 
-    account_is_full: bool = False
-    """Whether other processes had the connections that the account may have, and not this engine's own pool."""
+    The attributes are for programs; the text says the same in words.
+    """
+
+    engine_key: str | None = None
+    """Which engine it was: the ``engine_key`` of :func:`holdfast.of` that engine. ``None`` when nobody has said so.
+
+    Each engine has a key of its own, in the parent process and its children the same, which stays equal when the error
+    is pickled. Two engines with one URL have two keys.
+    """
+    account_full: bool = False
+    """Whether all connections that the server allows the account were taken, and no setting of the pool's was in the
+    way: another try may succeed when somebody returns one."""
 
 
 class TooManyWaiting(CheckoutTimeout):
@@ -81,3 +92,18 @@ class CommitOutcomeUnknown(HoldfastError, exc.DBAPIError):
 
     def __reduce__(self) -> Any:
         return type(self), (self.args[0], self.orig, self.token), {"detail": self.detail}
+
+
+def raised_inside(error: BaseException, function: Callable[..., object]) -> bool:
+    """Say whether an error was raised by a function's own code, or by something written in C that it has called itself.
+
+    For telling what the system refuses (an ``OSError``) from what a signal's handler raises: that may come in the
+    middle of anything and may be any error, such as ``TimeoutError``, which is an ``OSError``, too.
+
+    :param error: as it was caught, by the function itself or by one that has called it.
+    :param function: one written in Python.
+    """
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    return traceback is not None and traceback.tb_frame.f_code is getattr(function, "__code__", None)

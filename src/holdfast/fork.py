@@ -22,8 +22,12 @@ import os
 import socket
 import sys
 import threading
-import weakref
-from typing import Protocol
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from .errors import raised_inside
+from .registry import Registry
 
 __all__ = ["Forked", "after_fork", "replace_by_dead", "unwatch", "watch"]
 
@@ -36,18 +40,32 @@ class Forked(Protocol):
     def leave_to_parent(self) -> None:
         """Put dead sockets in the place of the inherited ones. Nothing may be closed or dropped yet."""
 
-    def start_anew(self) -> None:
-        """Make ready for this process's own connections. Nothing that belongs to the parent can be reached now."""
+    def start_anew(self) -> Callable[[], object] | None:
+        """Make ready for this process's own connections. Nothing that belongs to the parent can be reached now.
+
+        :return: what is to be called when all others are ready, too: whatever calls code of the application's.
+        """
 
 
-_watched: weakref.WeakSet[Forked] = weakref.WeakSet()
+_watched: Registry[Forked] = Registry()
 _process: int | None = os.getpid()
 """The process for which everything has been seen to."""
 _forking = 0
 same_pid = False
 """This is a child that has its parent's process id: every connection that is known is the parent's."""
-_lock = threading.RLock()
-_busy = False
+_LONGEST = 5.0
+"""Seconds for which a thread waits for another one that sees to everything. What it uses is looked at all the same."""
+
+
+class _Turn:
+    """One thread's attempt to see to everything."""
+
+    def __init__(self) -> None:
+        self.thread = threading.get_ident()
+
+
+_turns: dict[int, _Turn] = {}
+"""For a process, whose turn it is. No lock: an exception from outside may come anywhere, and would leave it taken."""
 
 
 def watch(something: Forked) -> None:
@@ -68,25 +86,69 @@ def after_fork() -> None:
     """Leave everything of the parent's to the parent, if this is a child that has not done so yet.
 
     Idempotent and cheap; called by everything that may be the first to notice.
+
+    :raises: what an object raises that is told of the fork, or a listener of the application's: after all was done.
     """
-    global _process, _busy
-    if _process == os.getpid():
-        return
-    with _lock:  # two threads of a child may notice at once; the second waits until all is done
-        if _process == os.getpid() or _busy:  # busy: called by the destructor of something that is being let go of
-            return
-        _busy = True
-        watched = list(_watched)
-        steps = [one.leave_to_parent for one in watched] + [one.start_anew for one in watched]
-        try:
-            for step in steps:
+    if _process != os.getpid():
+        _see_to_it(os.getpid())
+
+
+def _see_to_it(process: int) -> None:
+    """Do it, or wait until another thread has: two threads of a child may notice at once."""
+    turns, own, patience = _turns, _Turn(), time.monotonic() + _LONGEST
+    while _process != process:
+        turn = turns.setdefault(process, own)
+        if turn is own:
+            try:
                 try:
-                    step()
-                except Exception:
-                    logger.exception("holdfast: after a fork, this failed for a database engine.")
-            _process = os.getpid()  # not when a signal's handler has raised: then it is done again
-        finally:
-            _busy = False
+                    _leave_all_to_parent(process)
+                finally:
+                    _give_up(turns, process, own)
+            finally:
+                _give_up(turns, process, own)  # again: an exception from outside may have come just before
+            return
+        # This thread's own: it was called by the destructor of something that is being let go of, or by a handler.
+        if turn.thread == own.thread or time.monotonic() > patience:
+            return
+        time.sleep(0.001)
+
+
+def _give_up(turns: dict[int, _Turn], process: int, turn: _Turn) -> None:
+    if turns.get(process) is turn:
+        turns.pop(process, None)
+
+
+def _leave_all_to_parent(process: int) -> None:
+    global _process, same_pid
+    watched = list(_watched)
+    failed: list[BaseException] = []
+    last: list[Callable[[], object]] = []
+    for one in watched:
+        _step(one.leave_to_parent, failed, times=2)
+    for one in watched:
+        then = _step(one.start_anew, failed, times=2)
+        if then is not None:
+            last.append(then)
+    _process, same_pid = process, False  # not after a KeyboardInterrupt or the like: then all is done again
+    for then in last:  # code of the application's, which may use its engines by now
+        _step(then, failed)
+    for error in failed:
+        logger.error("holdfast: after a fork, this failed for a database engine.", exc_info=error)
+    if failed:
+        raise failed[0]
+
+
+def _step(step: Callable[[], Any], failed: list[BaseException], times: int = 1) -> Any:
+    """Do one thing. What it raises must not keep the others from being done.
+
+    :param times: how often at the most: what was interrupted by a signal's handler has to be done again.
+    """
+    for _ in range(times):
+        try:
+            return step()
+        except Exception as error:
+            failed.append(error)
+    return None
 
 
 def replace_by_dead(fd: int) -> bool:
@@ -100,7 +162,9 @@ def replace_by_dead(fd: int) -> bool:
     """
     try:
         os.dup2(_dead_socket(), fd, inheritable=False)
-    except OSError:
+    except OSError as error:
+        if not raised_inside(error, replace_by_dead):
+            raise
         return False
     return True
 
@@ -116,7 +180,9 @@ def _dead_socket() -> int:
         kind = getattr(socket, "SOCK_SEQPACKET", socket.SOCK_STREAM)
         try:
             one, other = socket.socketpair(getattr(socket, "AF_UNIX", socket.AF_INET), kind)
-        except (OSError, ValueError):  # macOS knows the name and has no such socket
+        except (OSError, ValueError) as error:  # macOS knows the name and has no such socket
+            if isinstance(error, OSError) and error.errno is None:
+                raise  # not the system's: a signal's handler may raise anything, TimeoutError as well
             one, other = socket.socketpair()
         other.close()
         _dead = one.fileno(), os.fstat(one.fileno()).st_ino
@@ -127,7 +193,9 @@ def _dead_socket() -> int:
 def _is(fd: int, inode: int) -> bool:
     try:
         return os.fstat(fd).st_ino == inode
-    except OSError:
+    except OSError as error:
+        if not raised_inside(error, _is):
+            raise
         return False
 
 
@@ -137,14 +205,11 @@ def _before_fork() -> None:
 
 
 def _at_fork() -> None:
-    global _process, _lock, _busy, same_pid
-    _lock, _busy = threading.RLock(), False  # another thread of the parent's may have been in there
+    global _process, _turns, same_pid
+    _turns = {}  # another thread of the parent's may have been at it
     if _forking == os.getpid():  # a new process in a new namespace of process ids, where it may have the parent's
         _process, same_pid = None, True
-    try:
-        after_fork()
-    finally:
-        same_pid = False
+    after_fork()
 
 
 def _chain_uwsgi() -> None:

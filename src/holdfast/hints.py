@@ -13,6 +13,11 @@ from .refusals import classify, names_no_host
 
 __all__ = ["explain_connect_error"]
 
+_SILENT = (
+    "something accepts connections there, and then says nothing or hangs up. Is the server overloaded or stopped, or "
+    "is there something in between that swallows packets? How long an attempt may take is the driver's connect_timeout."
+)
+
 _HINTS: dict[int, str] = {
     1045: (
         "the server refused the account or its password. In a URL, each of @ : / ? # % in a password must be written "
@@ -35,6 +40,9 @@ _HINTS: dict[int, str] = {
     ),
     2002: "nothing answers there. Is the server running, and are host, port or unix_socket right?",
     2003: "nothing answers there. Is the server running, and are host and port right?",
+    2013: _SILENT,
+    2055: _SILENT,
+    3024: _SILENT,  # mysql-connector's number for a timeout of its own; there is no query yet that could have one
     2005: "this host name cannot be resolved. Is it spelt right? An unescaped @ in a password ends up here, too.",
 }
 

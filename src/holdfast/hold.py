@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import os
 import threading
@@ -25,6 +26,7 @@ from .counters import Cause, Counters
 from .drivers import HeldConnection, Wire
 from .leaks import Leaks
 from .limits import Limits
+from .registry import Registry
 from .settings import Settings
 
 __all__ = ["Hold", "of"]
@@ -36,6 +38,15 @@ _EXCLUSIVE_POOLS = (QueuePool, NullPool, AssertionPool)
 use by a second checkout; there every ROLLBACK is waited for."""
 
 _holds: weakref.WeakKeyDictionary[Any, Hold] = weakref.WeakKeyDictionary()
+
+
+class _Replaced(DisconnectionError):
+    """Tells the pool to replace a connection. It exists for as long as the pool is at it, and keeps its slot for so
+    long."""
+
+    def __init__(self, message: str, kept: object) -> None:
+        super().__init__(message)
+        self.kept = kept
 
 
 class Hold:
@@ -64,7 +75,9 @@ class Hold:
         self._clock = clock
         self._suspicion = liveness.Suspicion()
         self._engine: weakref.ref[Engine] | None = None
-        self._wires: weakref.WeakSet[Wire] = weakref.WeakSet()
+        self._wires: Registry[Wire] = Registry()
+        self._leaving: dict[int, Wire] = {}
+        """In a child: connections that are being left to the parent."""
         self._inherited = 0
         self._known = False  # in this process or a parent of it, the first connection was made and handed out
         self._charset_once = False
@@ -72,12 +85,17 @@ class Hold:
         self._resets = False
         self._replays = False
         self._stranger_said = False
-        self._put_back: Callable[[], None] = _nothing
         self._connecting = Connecting(where, self.settings, self._counters, time.monotonic)
         self._leaks = Leaks(where, self.settings, self._counters, self._wires, clock)
         self._connecting.holders = self._leaks.holders
         self._idle_limit_said = False
         self._middleboxes: dict[str, str] = {}  # what is in between, by the version text of the greeting
+        self._told_of_errors: tuple[Callable[[ExceptionContext], object], ...] = ()
+
+    @property
+    def engine_key(self) -> str:
+        """Names the engine in a :class:`holdfast.CheckoutTimeout`. In a forked child it is the same."""
+        return self._connecting.engine_key
 
     @property
     def limits(self) -> Limits | None:
@@ -107,7 +125,7 @@ class Hold:
         if not self.active:
             return f"<holdfast: {self.where} is not held: {self.reason}>"
         c = self._counters
-        replaced = ", ".join(f"{count} {cause}" for cause, count in c.replaced.items()) or "none"
+        replaced = ", ".join(f"{count} {cause}" for cause, count in c.snapshot().replaced.items()) or "none"
         between = self.middlebox if self.settings.pipeline == "auto" else ""
         return (
             f"<holdfast: {self.where} is held; {c.checkouts} checkouts, {c.connects} connects, replaced: {replaced}; "
@@ -152,8 +170,10 @@ class Hold:
             # Below any do_connect listener of the application's, which sees and decides everything.
             connect = dialect.connect if driver is None else drivers.connecting(driver, dialect.connect)
             dialect.connect = self._connecting.patient(connect, self._pool_timeout)
-        self._put_back = _putting_back(dialect, before)
-        pools.wait_patiently(engine, self._connecting, self._keeps)
+        # On the dialect: whatever this object has of it would keep the engine alive for ever.
+        dialect.holdfast_put_back = _putting_back(dialect, before)
+        pools.wait_patiently(engine, self._connecting, self._keeps, self._engine)
+        pools.on_dispose(engine, self._on_dispose)
         fork.watch(self)
 
     def _hold(self, dbapi_connection: Any) -> Wire | None:
@@ -167,8 +187,7 @@ class Hold:
             pipeline=exclusive and settings.pipeline is not False,
         )
         if not drivers.hold_connection(dbapi_connection, wire):
-            self._connecting.claim(wire)  # what was taken for it is given back
-            self._connecting.ended(wire)
+            self._connecting.give_up_kept_slot()
             self._step_aside(type(drivers.unwrap(dbapi_connection)))
             return None
         wire.opened = self._clock()
@@ -188,7 +207,8 @@ class Hold:
         if self._counters.connects:
             if not self._stranger_said:
                 self._stranger_said = True
-                logger.warning(
+                self._connecting.say(
+                    logging.WARNING,
                     "%s: a connection of class %s is of no driver that holdfast knows. It is used as in stock "
                     "SQLAlchemy; this engine's other connections are held.",
                     self.where,
@@ -200,27 +220,28 @@ class Hold:
         self.active = False
         self.reason = f"its connections are of class {name}, which is of no driver that holdfast knows"
         self._connecting.aside = self._connecting.unknown = True
-        self._put_back()
+        engine: Any = self._engine() if self._engine is not None else None
+        if engine is not None:
+            engine.dialect.holdfast_put_back()
         fork.unwatch(self)
-        logger.warning("%s is not held: %s. The engine works as in stock SQLAlchemy.", self.where, self.reason)
+        self._connecting.say(
+            logging.WARNING, "%s is not held: %s. The engine works as in stock SQLAlchemy.", self.where, self.reason
+        )
 
     # -- in a forked child -------------------------------------------------------------------------------------
 
     def leave_to_parent(self) -> None:
         """Called by :mod:`holdfast.fork`."""
-        wires = [
-            wire
-            for wire in self._wires
-            if (fork.same_pid or wire.pid != os.getpid()) and wire.fault is not Cause.INHERITED  # a grandparent's
-        ]
-        for wire in wires:
-            wire.fault = Cause.INHERITED  # whatever happens next, none is used
-        for wire in wires:
+        for wire in self._wires:
+            if (fork.same_pid or wire.pid != os.getpid()) and wire.fault is not Cause.INHERITED:  # a grandparent's
+                self._leaving[id(wire)] = wire  # until all is done, should an exception from outside come
+                wire.fault = Cause.INHERITED  # whatever happens next, it is not used
+        for wire in list(self._leaving.values()):
             wire.leave_to_parent()
-        self._inherited = len(wires)
 
-    def start_anew(self) -> None:
+    def start_anew(self) -> Callable[[], object] | None:
         """Called by :mod:`holdfast.fork`."""
+        self._inherited = len(self._leaving)
         self._known = self._known or self._counters.checkouts > 0
         self._counters = Counters()
         self._leaks.counters = self._counters
@@ -229,10 +250,21 @@ class Hold:
             self._counters.replaced[Cause.INHERITED] = self._inherited
         self._suspicion = liveness.Suspicion()
         engine = self._engine() if self._engine is not None else None
-        if engine is not None:
-            pools.renew(engine)
-            if not self._known:
-                pools.initialise_again(engine)
+        self._leaving.clear()
+        if engine is None:
+            return None
+        pools.renew(engine)
+        if not self._known:
+            pools.initialise_again(engine)
+        return functools.partial(pools.tell_disposed, engine)
+
+    def _on_dispose(self, engine: Engine) -> None:
+        fork.after_fork()
+        own = self._engine() if self._engine is not None else None  # not a copy with other execution options
+        if own is not None:
+            pools.let_nest(own)
+            if self._connecting.budget is not None:
+                pools.drop_idle(self._connecting.pools, but=own.pool)
 
     def reconnect(self, inherited: HeldConnection) -> Any:
         """Called when a statement is about to be run on an inherited connection that is checked out."""
@@ -268,10 +300,10 @@ class Hold:
         """Called when a connection is found dead before the first statement of its checkout."""
         return replay.before_first(dead, cause, self)
 
-    def keep_place(self, wire: Wire) -> None:
+    def keep_place(self, wire: Wire) -> object:
         """Called by :mod:`holdfast.replay` before a connection is replaced."""
         wire.holder = None
-        self._connecting.keep_slot(wire)
+        return self._connecting.keep_slot(wire)
 
     def lost_in_use(self) -> None:
         """Note that a connection was lost while it was used: its mates are looked at before their next use."""
@@ -283,9 +315,17 @@ class Hold:
     def _on_connect(self, dbapi_connection: Any, record: Any) -> None:
         if not self.active:
             return
-        fork.after_fork()  # where nothing else has noticed
+        try:
+            fork.after_fork()  # where nothing else has noticed
+            self._make_ready(dbapi_connection)
+        except BaseException:  # the pool closes it
+            self._connecting.give_up(drivers.unwrap(dbapi_connection))
+            raise
+
+    def _make_ready(self, dbapi_connection: Any) -> None:
         if self._inherited:
-            logger.info(
+            self._connecting.say(
+                logging.INFO,
                 "%s: %d connections of the parent process were left to it; process %d makes its own.",
                 self.where,
                 self._inherited,
@@ -293,23 +333,26 @@ class Hold:
             )
             self._inherited = 0
         if drivers.wire_of(dbapi_connection) is None:
+            if not self._known and not self._counters.checkouts and self._connecting.is_nested():
+                engine = self._engine() if self._engine is not None else None
+                if engine is not None:  # this thread is in the middle of its first connection, and needs this one first
+                    pools.initialise_again(engine)
             wire = self._hold(dbapi_connection)
             if wire is not None:
-                self._connecting.claim(wire)
+                self._connecting.claim(wire, drivers.unwrap(dbapi_connection))
                 self._learn_limits(dbapi_connection, wire)
                 wire.charset_is_set = self._charset_once and self._is_first()
 
     def _is_first(self) -> bool:
         """Say whether no listener of the application's can have made the connection, or changed it before this one."""
         engine = self._engine() if self._engine is not None else None
-        if engine is None or len(list(engine.dialect.dispatch.do_connect)) > 0:
-            return False
-        return next(iter(engine.pool.dispatch.connect), None) == self._on_connect
+        return engine is not None and pools.is_first_listener(engine, self._on_connect)
 
     def _on_checkout(self, dbapi_connection: Any, record: Any, proxy: Any) -> None:
         wire = getattr(dbapi_connection, "_holdfast", None)  # wire_of(), spelt out: this runs for every request
         if type(wire) is not Wire:
             self._counters.checkouts += 1
+            self._connecting.say_now()
             return
         wire.checkout = weakref.ref(proxy)
         if wire.judged and wire.exclusive:
@@ -322,6 +365,7 @@ class Hold:
             wire.set_up = set_up.note(drivers.unwrap(dbapi_connection), record.info)
             self._counters.checkouts += 1
             self._leaks.begin(wire, now)
+            self._connecting.say_now()
             return
         cause = liveness.check_before_use(dbapi_connection, wire, self.settings, now, self._suspicion)
         if cause is None:
@@ -332,7 +376,7 @@ class Hold:
             return
         if cause is Cause.INHERITED:
             raise DisconnectionError(f"holdfast: {cause}")
-        self._connecting.keep_slot(wire)
+        kept = self._connecting.keep_slot(wire)
         self._counters.count_replaced(cause)
         if cause is Cause.CLOSED:
             self._found_closed(now - wire.idle_since)
@@ -344,7 +388,7 @@ class Hold:
             cause,
             now - wire.idle_since,
         )
-        raise DisconnectionError(f"holdfast: {cause}")
+        raise _Replaced(f"holdfast: {cause}", kept)
 
     def _on_reset(self, dbapi_connection: Any, record: Any, state: Any) -> None:
         # The first thing that happens when a connection is returned: what follows need not meet a dead connection.
@@ -387,7 +431,21 @@ class Hold:
             holders.place(),
         )
 
+    def also_tell_of_errors(self, listener: Callable[[ExceptionContext], object]) -> None:
+        """Call something at each error, after what is done here. Harmless when it is called already.
+
+        Not by listening to the engine: to add a listener while another thread's error is being handled makes that one
+        a RuntimeError, because SQLAlchemy is going through the row of them.
+        """
+        if listener not in self._told_of_errors:
+            self._told_of_errors = (*self._told_of_errors, listener)
+
     def _on_error(self, context: ExceptionContext) -> None:
+        self._judge(context)
+        for listener in self._told_of_errors:
+            listener(context)
+
+    def _judge(self, context: ExceptionContext) -> None:
         if not self.active:
             return
         error = context.original_exception
@@ -426,8 +484,8 @@ class Hold:
 
     def _pool_timeout(self) -> float:
         engine = self._engine() if self._engine is not None else None
-        seconds = pools.timeout(engine) if engine is not None else None
-        return DEFAULT_TIMEOUT if seconds is None else seconds
+        timeout = pools.timeout(engine) if engine is not None else None
+        return DEFAULT_TIMEOUT if timeout is None else timeout
 
     def _keeps(self, dbapi_connection: Any) -> bool:
         """Say whether a connection that is put back into the pool may stay open. Asked where there is a budget."""
@@ -440,7 +498,7 @@ class Hold:
             return True
         if wire.slot is None:  # it was open before there was a budget
             wire.slot = budget.adopt()
-        if budget.keeps(wire.slot, own_waiting=connecting.waiting_in_pool > 0):
+        if budget.keeps(wire.slot, own_waiting=bool(connecting.in_pool.known)):
             return True
         self._counters.given_back += 1
         return False
@@ -474,7 +532,9 @@ class Hold:
             if wire.fault is not None or wire.hung_up() or faults.classify(error) is not None:
                 return  # lost, or not ready: the next connection is asked
             if not connecting.unknown:
-                logger.info("%s: the server's limits could not be learned (%s).", self.where, faults.said(error))
+                connecting.say(
+                    logging.INFO, "%s: the server's limits could not be learned (%s).", self.where, faults.said(error)
+                )
             connecting.unknown, connecting.stale = True, False
             seen = middleboxes.Seen(greeting=greeting, host=host)
             self._note_middlebox(
@@ -482,7 +542,8 @@ class Hold:
             )
             return
         if connecting.limits != learned:
-            logger.info(
+            connecting.say(
+                logging.INFO,
                 "%s: %s %s allows %d connections (%s) and closes idle ones after %d s (wait_timeout).",
                 self.where,
                 learned.flavour,
@@ -499,7 +560,8 @@ class Hold:
         new = middlebox and middlebox not in tuple(self._middleboxes.values())
         self._middleboxes[greeting.version] = middlebox
         if new and self.settings.pipeline == "auto" and self._exclusive:
-            logger.info(
+            self._connecting.say(
+                logging.INFO,
                 "%s: no statement is sent ahead of an answer: %s. holdfast_pipeline=true has it done all the same.",
                 self.where,
                 middlebox,
@@ -608,10 +670,6 @@ def _is_driver_error(context: ExceptionContext, wire: Wire | None) -> bool:
     if wire is not None and wire.connection is not None and (held := wire.connection()) is not None:
         own = held._holdfast_errors
     return isinstance(error, context.dialect.loaded_dbapi.Error) or (own is not None and isinstance(error, own))
-
-
-def _nothing() -> None:
-    pass
 
 
 def _putting_back(dialect: Any, before: dict[str, Any]) -> Callable[[], None]:

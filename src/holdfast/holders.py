@@ -13,7 +13,7 @@ from types import CodeType, FrameType
 
 from .statements import shortened
 
-__all__ = ["Holder", "listed", "place"]
+__all__ = ["Holder", "listed", "place", "thread_name"]
 
 _LIBRARIES = frozenset({"sqlalchemy", "holdfast", "flask_sqlalchemy", "contextlib", "weakref", "sqlmodel", "pandas"})
 _BELOW = 6
@@ -53,7 +53,7 @@ class Holder:
         :param now: monotonic time in seconds.
         :param statement: the last statement sent; its values are not shown.
         """
-        text = f"for {now - self.since:.1f} s by {_thread(self.thread)}"
+        text = f"for {now - self.since:.1f} s by {thread_name(self.thread)}"
         if self.code is not None:
             text += f", checked out at {self.code.co_filename}, line {self.line}, in {self.code.co_name}"
         return f"{text}; last statement: {shortened(statement)}" if statement else f"{text}; nothing sent yet"
@@ -84,7 +84,11 @@ def _application(frame: FrameType | None) -> FrameType | None:
     return None
 
 
-def _thread(number: int) -> str:
+def thread_name(number: int) -> str:
+    """Name a thread in words.
+
+    :param number: as ``threading.get_ident()`` gives it.
+    """
     if number == threading.get_ident():
         return "this same thread"
     for thread in threading.enumerate():

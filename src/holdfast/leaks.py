@@ -8,13 +8,14 @@ once for each place in the application.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from . import holders
 from .clock import monotonic_also_asleep
 from .counters import Counters
 from .drivers import Wire
 from .holders import Holder
+from .registry import Registry
 from .settings import Settings
 
 __all__ = ["Leaks"]
@@ -34,7 +35,7 @@ class Leaks:
         where: str,
         settings: Settings,
         counters: Counters,
-        wires: Iterable[Wire],
+        wires: Registry[Wire],
         clock: Callable[[], float] = monotonic_also_asleep,
     ) -> None:
         self.where = where
@@ -43,7 +44,7 @@ class Leaks:
         self._wires = wires
         self._clock = clock
         self._next_look = 0.0
-        self._forgetful: set[object] = set()
+        self._forgetful: dict[object, object] = {}
 
     def begin(self, wire: Wire, now: float) -> None:
         """Note that a connection is handed out.
@@ -69,13 +70,13 @@ class Leaks:
     def holders(self) -> str:
         """Say who holds this process's connections, longest first, a line each."""
         now = self._clock()
-        held = [(wire.holder, wire.statement) for wire in list(self._wires) if wire.fault is None]
+        held = [(wire.holder, wire.statement) for wire in self._wires if wire.fault is None]
         found = [(holder, statement) for holder, statement in held if holder is not None]
         found.sort(key=lambda pair: pair[0].since)
         return holders.listed(holder.described(now, statement) for holder, statement in found)
 
     def _look(self, now: float, threshold: float) -> None:
-        for wire in list(self._wires):
+        for wire in self._wires:
             holder = wire.holder
             if holder is not None and not holder.named and holder.overdue(now, threshold):
                 self._warn("is out of the pool", holder, now, wire)
@@ -100,9 +101,10 @@ class Leaks:
     def _was_collected(self, holder: Holder | None, now: float, wire: Wire) -> None:
         self.counters.collected += 1
         place = None if holder is None else (holder.code, holder.line)
-        if self._threshold is None or place in self._forgetful:
+        mine = object()
+        # A place that forgets one connection forgets them all.
+        if self._threshold is None or self._forgetful.setdefault(place, mine) is not mine:
             return
-        self._forgetful.add(place)  # a place that forgets one connection forgets them all
         logger.warning(
             "%s: a connection was never returned; the garbage collector returned it. It was held %s.",
             self.where,

@@ -8,10 +8,15 @@ In a child, the pool's locks may have been held by another thread of the parent'
 that are the parent's. So the engine gets a new pool, and the old one, to which inherited checkouts still point, is made
 to keep nothing.
 
+A pool also gives up what it keeps idle: for another engine of this process that needs the slot, and when nobody can
+use it any more.
+
 The one module that uses what SQLAlchemy does not document: ``Pool._reset_on_return``, ``QueuePool._pool``,
-``_overflow_lock``, ``_overflow`` and its methods ``_do_get``, ``_do_return_conn``, ``_inc_overflow``,
-``_dec_overflow``, ``_ConnectionFairy._pool``, ``_ConnectionRecord.get_connection()``, and the closure of
-``create_engine``'s first_connect. ``tests/core/test_private_attributes.py`` fails when they change.
+``_overflow_lock``, ``_overflow`` and its methods ``_do_get``, ``_do_return_conn``, ``_create_connection``,
+``_inc_overflow``, ``_dec_overflow``, ``Queue.queue``, ``_ConnectionFairy._pool``,
+``_ConnectionRecord.get_connection()``, the closure of ``create_engine``'s first_connect, the mutex of a pool's first
+connect event, ``Engine._has_events`` and ``Engine.dispatch``. ``tests/core/test_private_attributes.py`` fails when they
+change.
 """
 
 from __future__ import annotations
@@ -20,18 +25,34 @@ import threading
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool import QueuePool
 from sqlalchemy.pool.base import ResetStyle
 from sqlalchemy.util.queue import Empty, Full, Queue
 
-from .connecting import Connecting, Wait
+from .connecting import Connecting, Wait, seconds
+from .registry import Registry
 
-__all__ = ["initialise_again", "reconnect", "renew", "replace", "reset_style", "timeout", "wait_patiently"]
+__all__ = [
+    "drop_idle",
+    "initialise_again",
+    "is_first_listener",
+    "let_nest",
+    "on_dispose",
+    "reconnect",
+    "renew",
+    "replace",
+    "reset_style",
+    "tell_disposed",
+    "timeout",
+    "wait_patiently",
+]
 
 
 _SOON = 0.02
-"""Seconds for which a process that has its share of connections waits for one of its own before it asks for more."""
+"""Seconds for which a process that has its share of connections waits for one of its own before it asks for more, and
+after which a place that nobody seems to have is looked for a second time."""
 
 
 class _PatientPool(QueuePool):
@@ -39,81 +60,218 @@ class _PatientPool(QueuePool):
 
     _holdfast: ClassVar[Connecting]
     _holdfast_keeps: Callable[[Any], bool]  # a static method
+    _holdfast_engine: Callable[[], Engine | None]  # a static method
+    _holdfast_recreated = False
+    """The engine may have another pool by now."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._holdfast_begin()
+
+    def _holdfast_begin(self) -> None:
+        self._holdfast_records: Registry[Any] = Registry()
+        """All that have a place in the pool."""
+        self._holdfast_ways: Registry[_Way] = Registry()
+        """Checkouts that may have a place in the pool and no record."""
+        self._holdfast_before = self.size() + self._overflow
+        """How many records there were before."""
+        self._holdfast.pools.add(self)
+
+    def recreate(self) -> Any:
+        self._holdfast_recreated = True
+        return super().recreate()
 
     def _do_get(self) -> Any:
         if self._holdfast.aside:
             return super()._do_get()
-        record: Any
+        record: Any = None
+        way: _Way | None = None
         try:
-            record = self._pool.get(False)
-        except Empty:
-            record = self._holdfast_returned_soon() if self._holdfast.has_its_share() else None
-        if record is not None and record.dbapi_connection is not None:
-            return record
-        with self._holdfast.wait(self._timeout, in_pool=True) as wait:
-            return self._holdfast_open_or_wait(wait, record)
+            try:
+                record = self._pool.get(False)
+            except Empty:
+                pass
+            if record is not None and record.dbapi_connection is not None:
+                return record
+            if record is None and self._holdfast.has_its_share() and self.checkedout():
+                record = self._holdfast_returned_soon()
+                if record is not None and record.dbapi_connection is not None:
+                    return record
+            way, record = _Way(self, record), None
+            return way.go()
+        except BaseException:  # it may have come from outside, at any line
+            if record is not None:
+                super()._do_return_conn(record)
+            if way is not None:
+                way.give_up()
+            raise
 
     def _holdfast_returned_soon(self) -> Any:
         try:
-            return self._pool.get(True, min(_SOON, self._timeout))
+            return self._pool.get(True, min(_SOON, seconds(self._timeout)))
         except Empty:
             return None
 
-    def _holdfast_open_or_wait(self, wait: Wait, record: Any) -> Any:
-        while True:
-            if record is None and not self._inc_overflow():
-                seconds = wait.pause(
-                    f"QueuePool limit of size {self.size()} overflow {self.overflow()} reached, connection timed out"
-                )
-            else:
-                opened = self._holdfast_open(wait, record)
-                if opened is not None:
-                    return opened
-                seconds = wait.pause()
-            try:
-                record = self._pool.get(True, seconds)
-            except Empty:
-                record = None
-            if record is not None and record.dbapi_connection is not None:
-                return record
+    def _create_connection(self) -> Any:
+        record = super()._create_connection()
+        self._holdfast_records.add(record)
+        return record
 
-    def _holdfast_open(self, wait: Wait, record: Any) -> Any:
-        """Open a connection in a place of the pool's, if it may be now; give the place up if not."""
-        opened = None
+    def _do_return_conn(self, record: Any) -> None:
         try:
-            if wait.may_connect():
-                if record is None:
-                    opened = self._create_connection()
-                else:
-                    record.get_connection()
-                    opened = record
+            connection = record.dbapi_connection
+            if connection is None:
+                self._holdfast.give_up_kept_slot()
+            elif self._holdfast.budget is not None and (
+                (self._holdfast_recreated and self._holdfast_is_replaced()) or not self._holdfast_keeps(connection)
+            ):
+                record.close()
+        finally:
+            super()._do_return_conn(record)
+
+    def _holdfast_is_replaced(self) -> bool:
+        engine = self._holdfast_engine()
+        return engine is None or engine.pool is not self
+
+    def _holdfast_lost_places(self) -> int:
+        """Count the places that nobody has: an exception from outside came between a record and its pool."""
+        records = self._holdfast_before + sum(1 for _ in self._holdfast_records)
+        ways = sum(way.place and way.record is None for way in self._holdfast_ways)
+        return self.size() + self._overflow - records - ways
+
+    def _holdfast_find_places(self, number: int) -> None:
+        with self._overflow_lock:
+            self._overflow -= number
+
+    # -- what is idle, for other pools that share a budget (holdfast.budget.Idle) ------------------------------
+
+    def holdfast_idle(self) -> int:
+        queue: Any = self._pool
+        return sum(record.dbapi_connection is not None for record in list(queue.queue))
+
+    def holdfast_close_one(self, before: Callable[[object], object]) -> bool:
+        taken: list[Any] = []
+        """What belongs back into the pool: without a connection, each still has its place there."""
+        try:
+            while self.holdfast_idle():
+                taken.append(self._pool.get(False))
+                if taken[-1].dbapi_connection is not None:
+                    before(taken[-1].dbapi_connection)
+                    taken[-1].close()
+                    self._holdfast.counters.given_back += 1
+                    return True
+        except Empty:  # somebody was faster
+            pass
+        finally:
+            while taken:
+                super()._do_return_conn(taken.pop())
+        return False
+
+
+class _Way:
+    """A checkout that found no idle connection: what it has of its pool, and how it goes on."""
+
+    def __init__(self, pool: _PatientPool, record: Any) -> None:
+        """:param record: one without a connection, which has a place in the pool, or ``None``."""
+        self.pool = pool
+        self.record = record
+        self.place = record is not None
+        """A connection may be opened in a place of the pool's. (With a record it is the record's.)"""
+        self._wait = Wait(pool._holdfast, seconds(pool._timeout), pool=pool)
+        self._looked_lost = 0
+        pool._holdfast_ways.add(self)
+
+    def go(self) -> Any:
+        """Wait, and open a connection.
+
+        :return: a record with a connection, opened here or returned by somebody.
+        :raises CheckoutTimeout: when neither was possible in time; the driver's error when it is not worth waiting.
+        """
+        return self.pool._holdfast.accompany(self._wait, self._open_or_wait)
+
+    def give_up(self) -> None:
+        """Give back what it has. Harmless when it has nothing."""
+        try:
+            if self.record is not None and self.record.dbapi_connection is not None:
+                self.record.close()
+            self._wait.close_what_was_opened()
+        finally:
+            self.record = None
+            if self.place:
+                self.place = not self.pool._dec_overflow()
+
+    def _open_or_wait(self, wait: Wait) -> Any:
+        pool = self.pool
+        while True:
+            if not self.place:
+                self.place = pool._inc_overflow()  # in one line: nothing comes in between
+            if not self.place:
+                seconds_left = wait.pause(
+                    f"QueuePool limit of size {pool.size()} overflow {pool.overflow()} reached, connection timed out"
+                )
+                if self._finds_a_lost_place():
+                    continue
+                if self._looked_lost:
+                    seconds_left = min(seconds_left, _SOON)
+            else:
+                if self._opens(wait):
+                    return self.record
+                self.give_up()
+                seconds_left = wait.pause()
+            try:
+                self.record, self.place = pool._pool.get(True, seconds_left), True
+            except Empty:
+                continue
+            if self.record.dbapi_connection is not None:
+                return self.record
+
+    def _opens(self, wait: Wait) -> bool:
+        try:
+            if not wait.may_connect():
+                return False
+            if self.record is None:
+                self.record = self.pool._create_connection()
+            else:
+                self.record.get_connection()
+            return True
         except Exception as error:
             if not wait.is_worth_another_try(error):
                 raise
-        finally:
-            if opened is None:
-                self._dec_overflow()
-        return opened
+            return False
 
-    def _do_return_conn(self, record: Any) -> None:
-        connection = record.dbapi_connection
-        if self._holdfast.budget is not None and connection is not None and not self._holdfast_keeps(connection):
-            record.close()
-        super()._do_return_conn(record)
+    def _finds_a_lost_place(self) -> bool:
+        """Look for places that nobody has, when there is none: twice, for one may just be changing hands."""
+        lost = self.pool._holdfast_lost_places()
+        found, self._looked_lost = min(lost, self._looked_lost), max(lost, 0)
+        if found > 0:
+            self._looked_lost = 0
+            self.pool._holdfast_find_places(found)
+        return found > 0
 
 
-def wait_patiently(engine: Engine, connecting: Connecting, keeps: Callable[[Any], bool]) -> None:
+def wait_patiently(
+    engine: Engine, connecting: Connecting, keeps: Callable[[Any], bool], of: Callable[[], Engine | None]
+) -> None:
     """Make the checkouts of an engine's ``QueuePool`` wait, and its returned connections be given back.
 
     A pool of another kind, and one with a ``_do_get`` of its own, is left as it is.
 
     :param keeps: says whether a driver's connection that was returned may stay open.
+    :param of: returns the engine, if it still exists.
     """
+    let_nest(engine)
     cls = type(engine.pool)
     if not issubclass(cls, QueuePool) or cls._do_get is not QueuePool._do_get or cls._is_asyncio:
         return
-    own = {"_holdfast": connecting, "_holdfast_keeps": staticmethod(keeps), "__module__": cls.__module__}
-    engine.pool.__class__ = type(cls.__name__, (_PatientPool, cls), own)  # recreate() keeps the class
+    own = {
+        "_holdfast": connecting,
+        "_holdfast_keeps": staticmethod(keeps),
+        "_holdfast_engine": staticmethod(of),
+        "__module__": cls.__module__,
+    }
+    pool: Any = engine.pool
+    pool.__class__ = type(cls.__name__, (_PatientPool, cls), own)  # recreate() keeps the class
+    pool._holdfast_begin()
 
 
 def reset_style(engine: Engine) -> ResetStyle | None:
@@ -122,8 +280,50 @@ def reset_style(engine: Engine) -> ResetStyle | None:
 
 
 def timeout(engine: Engine) -> float | None:
-    """Return a pool's ``pool_timeout`` in seconds, or ``None`` where it has none."""
-    return engine.pool.timeout() if isinstance(engine.pool, QueuePool) else None
+    """Return a pool's ``pool_timeout`` in seconds, or ``None`` where a pool has no such thing."""
+    return seconds(engine.pool.timeout()) if isinstance(engine.pool, QueuePool) else None
+
+
+def let_nest(engine: Engine) -> None:
+    """Let a thread that is making its pool's first connection make another one, in a signal's handler or a listener.
+
+    SQLAlchemy lets one thread make the first one, with a mutex for which the handler would wait for ever: its own
+    thread has it.
+    """
+    dispatch = engine.pool.dispatch
+    for listeners in (dispatch.connect, dispatch.first_connect):
+        listeners.for_modify(dispatch)._exec_once_mutex = threading.RLock()  # type: ignore[attr-defined]
+
+
+def is_first_listener(engine: Engine, listener: Callable[..., Any]) -> bool:
+    """Say whether nobody listens to an engine's connecting before this listener to its pool's ``connect``."""
+    # Copies that are made in one step: another thread may be adding a listener.
+    return not list(engine.dialect.dispatch.do_connect) and list(engine.pool.dispatch.connect)[:1] == [listener]
+
+
+def on_dispose(engine: Engine, listener: Callable[[Engine], object]) -> None:
+    """Listen to an engine's ``dispose()``.
+
+    SQLAlchemy takes any listener to an engine for a reason to call all of them at each statement; not this one.
+    """
+    listens = engine._has_events
+    event.listen(engine, "engine_disposed", listener)
+    engine._has_events = listens
+
+
+def drop_idle(known: Registry[Any], but: object) -> None:
+    """Drop what pools keep that their engine has no longer, so that it is not kept until the garbage collector comes.
+
+    :param known: pools of one engine.
+    :param but: the pool that the engine has.
+    """
+    for pool in known:
+        while pool is not but and pool.holdfast_idle():
+            try:
+                pool._pool.get(False)
+            except Empty:
+                break
+            pool._dec_overflow()
 
 
 class _KeepsNothing(Queue[Any]):
@@ -136,13 +336,20 @@ class _KeepsNothing(Queue[Any]):
 def renew(engine: Engine) -> None:
     """Give an engine a new, empty pool, without waiting for a lock and without closing anything properly.
 
-    Its connections must have been left to the parent before: here the idle ones are dropped.
+    Its connections must have been left to the parent before: here the idle ones are dropped. As ``dispose()`` does,
+    but for the listeners (:func:`tell_disposed`).
     """
     old = engine.pool
     if isinstance(old, QueuePool):
         old._overflow_lock = threading.Lock()
         old._pool = _KeepsNothing(old._pool.maxsize, old._pool.use_lifo)  # the new pool takes both from there
-    engine.dispose(close=False)
+    engine.pool = old.recreate()
+    let_nest(engine)
+
+
+def tell_disposed(engine: Engine) -> None:
+    """Tell those who listen to ``engine_disposed`` of the new pool."""
+    engine.dispatch.engine_disposed(engine)
 
 
 def initialise_again(engine: Engine) -> None:
@@ -150,7 +357,7 @@ def initialise_again(engine: Engine) -> None:
 
     SQLAlchemy asks the first connection for the server's version and more, and remembers that it has begun to.
     """
-    for listener in engine.pool.dispatch.connect:
+    for listener in list(engine.pool.dispatch.connect):
         code = getattr(listener, "__code__", None)
         cells = dict(zip(code.co_freevars, listener.__closure__ or (), strict=True)) if code else {}
         if "once" in cells and getattr(cells["fn"].cell_contents, "__name__", "") == "first_connect":

@@ -47,8 +47,8 @@ class Hold(Protocol):
 
     where: str
 
-    def keep_place(self, wire: Wire) -> None:
-        """Keep what allows a connection to be open for the one that takes its place."""
+    def keep_place(self, wire: Wire) -> object:
+        """Keep what allows a connection to be open for the one that takes its place: as long as the answer exists."""
 
     def lost_in_use(self) -> None:
         """Note that a connection was lost while it was used."""
@@ -197,8 +197,10 @@ def _replace(dead: HeldConnection, hold: Hold) -> HeldConnection | None:
         return None
 
     def replace(checkout: Any) -> Any:
-        hold.keep_place(wire)
-        return pools.replace(checkout)
+        kept = hold.keep_place(wire)
+        connection = pools.replace(checkout)
+        del kept
+        return connection
 
     connection = replaced(dead, checkout, replace)
     own = drivers.wire_of(connection)

@@ -51,8 +51,12 @@ class _Kernel(SlotFile):
         self.now = 0.0
         self.answered = 0
         self.over: BaseException | None = None
+        self.gone = False
+        """Nobody looks any more: the run is over, and the slots of its process are dropped."""
 
     def ask(self, *call: Any) -> Any:
+        if self.gone:
+            return None
         if self.over is None:
             for answer in self._answers:
                 self.answered += 1
@@ -107,7 +111,7 @@ class Process:
             self.taken,
             budget._position,
             budget._member,
-            sorted((slot.index, now - slot.since >= LEASE) for slot in budget._slots),
+            sorted((place.index, now - place.since >= LEASE) for place in budget._holding.places),
             budget._position is not None and now - budget._in_line_since >= PATIENCE,
             budget._position is not None and budget._left and (budget._left, now - budget._left_since >= STALL),
             budget._share,
@@ -198,10 +202,11 @@ class World:
                 self.programs[number](process)
                 process.remember("end")
                 call: Call = ("ended",)
+                process.kernel.gone = True
             except _Asks as asks:
-                call = asks.call
+                process.kernel.gone, call = True, asks.call
             except _Same as same:
-                history = same.history
+                process.kernel.gone, history = True, same.history
                 continue
             held = tuple(slot.index for slot in process.held)
             return history, call, held

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from holdfast.budget.holding import Holding
 from holdfast.budget.sharing import Budget
 from tests._long import LONG
 from tests.budget.schedules import Process, Program, World
@@ -76,7 +77,12 @@ def test_a_broken_protocol_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     found = World(once, once, limit=1, headroom=0).explore()
     assert any("has ended" in problem for problem in found.problems), found.problems
     monkeypatch.undo()
-    monkeypatch.setattr(Budget, "_lock_slot", lambda self, index: True)
+
+    def locks_nothing(self: Holding, place: Any, index: int) -> bool:
+        place.index = index
+        return True
+
+    monkeypatch.setattr(Holding, "_lock", locks_nothing)
     found = World(once, once, limit=1, headroom=0).explore()
     assert any("believes" in problem for problem in found.problems), found.problems
     monkeypatch.undo()

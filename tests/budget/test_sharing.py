@@ -267,10 +267,12 @@ def test_a_child_starts_with_nothing_even_while_another_thread_holds_the_lock(bu
     slot = taken(budget)
     held, leave = threading.Event(), threading.Event()
 
+    def inside() -> bool:
+        held.set()
+        return leave.wait(10)
+
     def hold() -> None:
-        with budget._lock:
-            held.set()
-            leave.wait(60)
+        budget._exclusion.run(inside, False, 1)
 
     thread = threading.Thread(target=hold)
     thread.start()

@@ -23,7 +23,7 @@ MODULES = {path.relative_to(SOURCE).with_suffix("").as_posix(): path for path in
 DRIVERS = {"MySQLdb", "pymysql", "mysql"}
 
 LAYERS = (
-    {"_version", "clock", "errors", "lexer", "middleboxes"},
+    {"_version", "clock", "errors", "lexer", "middleboxes", "registry"},
     {"statements"},
     {"settings", "counters", "faults", "fork", "hosts", "holders", "limits"},
     {"drivers", "refusals", "budget"},

@@ -2,12 +2,13 @@
 
 A server allows an account a number of connections, and no process of a prefork server knows what the others have
 open. So each open connection holds a *slot*: a byte of a small file, locked through the kernel, which frees it
-the moment its process dies. :mod:`~holdfast.budget.slots` is that file; :mod:`~holdfast.budget.sharing` decides who
-takes a slot, who waits, and who gives one back.
+the moment its process dies. :mod:`~holdfast.budget.slots` is that file, :mod:`~holdfast.budget.holding` what this
+process has of it; :mod:`~holdfast.budget.sharing` decides who takes a slot, who waits, and who gives one back.
 """
 
 from __future__ import annotations
 
-from .sharing import Budget, Slot, Snapshot
+from .holding import Slot
+from .sharing import Budget, Idle, Snapshot, User
 
-__all__ = ["Budget", "Slot", "Snapshot"]
+__all__ = ["Budget", "Idle", "Slot", "Snapshot", "User"]

@@ -13,7 +13,9 @@ newcomer is served soon even when the others sit on everything.
   not entitled to a spare one), and the next one does.
 * The last slots, the *headroom*, are *spare*: left to the account's owner, who may want to look at the server by hand.
   An idle process runs no code and cannot give anything back, so a process that holds nothing may take a spare slot
-  after :data:`PATIENCE` in line. It gives that back after each use, and need not be as patient the next time.
+  after :data:`PATIENCE` in line; and so may, after :data:`ALONE`, one that holds some and shares with nobody, where
+  only the connections that its own threads wait with can be in the way. Both give it back after each use, and need
+  not be as patient the next time.
 """
 
 from __future__ import annotations
@@ -24,23 +26,29 @@ import os
 import random
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol, TypeVar
 
 from ..errors import BudgetUnavailable
 from ..fork import after_fork, watch
-from .slots import LINE, MEMBERS, SLOTS, SlotFile, default_directory
+from ..registry import Registry
+from .exclusion import Exclusion
+from .holding import UNPLACED, Holding, Slot
+from .slots import LINE, MEMBERS, SLOTS, SlotFile, SlotFileError, default_directory
 
-__all__ = ["Budget", "Slot", "Snapshot"]
+__all__ = ["UNPLACED", "Budget", "Idle", "Snapshot", "User"]
 
 logger = logging.getLogger("holdfast")
 
+T = TypeVar("T")
+
 PATIENCE = 0.25
 """Seconds in line after which a process that holds nothing may take a spare slot."""
+ALONE = 0.5
+"""Seconds in line after which a process that holds some may take a spare slot if it shares with nobody."""
 NEED = 10.0
 """Seconds for which a process that has had to use a spare slot need not wait for it again."""
 LEASE = 0.1
@@ -51,33 +59,28 @@ FRESH = 0.05
 """Seconds for which the share is believed before the members are counted again."""
 OWED, BORROWING = LINE[: len(LINE) // 2], LINE[len(LINE) // 2 :]
 """The two kinds of places in line: of processes below their share, and behind them of those that want to borrow."""
-UNPLACED = len(SLOTS)
-"""The index of a slot that has no byte in the file: its connection was there before there was a free slot for it."""
+_SHORTLY, _AT_MOST = 0.05, 1.0
+"""Seconds for which a thread waits for another one that is inside the budget: where it comes again, and where not."""
 
 
-class Slot:
-    """The right to have one connection open. Made by :class:`Budget` alone.
+class Idle(Protocol):
+    """Something that keeps connections that nobody uses at the moment, such as a pool."""
 
-    One that is dropped without having been released (by an exception that came from outside, as a task's time limit
-    does) is given back when it is collected.
-    """
+    def holdfast_idle(self) -> int:
+        """Say how many there are."""
 
-    __slots__ = ("__weakref__", "home", "index", "since")
+    def holdfast_close_one(self, before: Callable[[object], object]) -> bool:
+        """Close one of them, if there is one.
 
-    def __init__(self, index: int, since: float, home: deque[int]) -> None:
-        self.index = index
-        """Which of the slots; :data:`UNPLACED` for none."""
-        self.since = since
-        """When it was taken, on the budget's clock."""
-        self.home: deque[int] | None = home
-        """Where to leave the index of a slot that is collected; ``None`` once it was released."""
+        :param before: called with it before it is closed.
+        """
 
-    def __del__(self) -> None:
-        if self.home is not None:
-            self.home.append(self.index)  # no more: this may run while the budget's lock is held
 
-    def __repr__(self) -> str:
-        return f"<Slot {'unplaced' if self.index == UNPLACED else self.index}>"
+class User(Protocol):
+    """Something that opens connections for the slots of a budget, such as an engine."""
+
+    pools: Registry[Idle]
+    """Where it keeps those that nobody uses at the moment."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,11 @@ class Budget:
         self._headroom = 0
         self._usable = len(SLOTS)
         self._blind = False
+        self._complaints: deque[BaseException] = deque()
+        """What is to be logged, but not in the exclusion."""
+        self.users: Registry[User] = Registry(self._tidy)
+        """Those that open connections here. Without any, and without a slot that is held, the file is closed."""
+        self._was_used = False
         self._reset()
         watch(self)
 
@@ -153,12 +161,15 @@ class Budget:
                 place = None
         budget = cls._shared.get((key, place)) or cls._shared.setdefault((key, place), cls(SlotFile(key, place)))
         after_fork()
-        with budget._lock:
-            try:
-                budget._attach()
-                budget._count_members()
-            except OSError as error:
-                raise BudgetUnavailable(f"holdfast cannot lock slots in {budget._file.path}: {error}") from error
+
+        def look() -> None:
+            budget._attach()
+            budget._count_members()
+
+        try:
+            budget._inside(look, None, _AT_MOST)
+        except SlotFileError as error:
+            raise BudgetUnavailable(f"holdfast cannot lock slots in {budget._file.path}: {error}") from error
         return budget
 
     @classmethod
@@ -176,32 +187,50 @@ class Budget:
         if limit < 1 or headroom < 0:
             raise ValueError(f"a limit of {limit} with a headroom of {headroom} is not possible")
         after_fork()
-        with self._lock:
-            self._set(min(limit, len(SLOTS)), headroom)
+        self._set(min(limit, len(SLOTS)), headroom)
+
+        def write() -> None:
             with contextlib.suppress(*_UNUSABLE):
                 self._attach()
                 self._file.write_hint(self._limit or limit, headroom)
+
+        self._inside(write, None, _AT_MOST)
 
     @property
     def limit(self) -> int | None:
         """How many connections the server allows: as was said here, else as another process has written it down."""
         if self._limit is None:
             after_fork()
-            with self._lock:
-                self._learn()
+            self._inside(self._learn, None)
         return self._limit
 
-    def try_take(self) -> Slot | None:
+    def use(self, user: User) -> None:
+        """Note that somebody opens connections here, for as long as it exists."""
+        self.users.add(user)
+        self._was_used = True
+
+    def leave(self, user: User) -> None:
+        """Note that somebody will open no more connections here."""
+        self.users.discard(user)
+        self._tidy()
+
+    def try_take(self, *, last: bool = False) -> Slot | None:
         """Take a slot at once, or none: when none is free, or when others wait for one already.
 
-        Never sleeps. "Others" are other processes, and threads of this one; a thread is one of those that wait while
-        it is inside :meth:`waiting`. While the limit is not known, any number of slots is free.
+        Never sleeps for longer than another thread needs that is inside. "Others" are other processes, and threads of
+        this one; a thread is one of those that wait while it is inside :meth:`waiting`. While the limit is not known,
+        any number of slots is free.
+
+        :param last: the caller will not come again. It is worth a longer wait for a thread that is inside.
         """
         after_fork()
-        with self._lock:
-            if self._waiters and threading.get_ident() not in self._waiters:
-                return None
-            return self._counted(self._take_in_turn)
+        waiting = list(self._waiters.values())
+        if waiting and threading.get_ident() not in waiting:
+            return None
+        # A signal's handler, or a destructor, that came while this thread was inside does not stand in line: what it
+        # would change there is just being changed.
+        take = self._take_free if self._exclusion.entered else self._take_in_turn
+        return self._take(take, _AT_MOST if last else _SHORTLY)
 
     def take(self, deadline: float) -> Slot | None:
         """Take a slot, waiting in line for it until the deadline on the budget's clock; ``None`` when time is up."""
@@ -222,8 +251,24 @@ class Budget:
     def adopt(self) -> Slot:
         """Take a slot for a connection that is open already: a free one without regard to the line, or an unplaced."""
         after_fork()
-        with self._lock:
-            return self._counted(lambda: self._take_free(self._limit or len(SLOTS))) or self._new(UNPLACED)
+        slot = self._take(lambda taken: self._take_below(self._limit or len(SLOTS), taken))
+        return slot or self._hold(Slot(self._holding, UNPLACED, self._clock()))
+
+    def second(self, slot: Slot) -> Slot | None:
+        """Return another right to the same slot, for the connection that will take the place of the one that has it.
+
+        Both have to be released. ``None`` for a slot that is given up already.
+        """
+        other = Slot(self._holding, slot.index, slot.place.since)
+        try:
+            self._hold(other)
+            if slot.place in self._holding.places:
+                return other
+        except BaseException:
+            other.give_back()
+            raise
+        other.give_back()
+        return None
 
     def waiting(self) -> AbstractContextManager[None]:
         """Keep this process's place in line, for a thread that calls :meth:`try_take` again and again.
@@ -240,25 +285,28 @@ class Budget:
         """
         # No check for a fork here: it costs a system call, and what a child asks of its parent's slot is harmless.
         if (
-            self._count <= self._share
-            and slot.index < self._usable
+            len(self._holding.places) <= self._share
+            and slot.place.index < self._usable
             and (own_waiting or not self._waiters)
             and self._clock() < self._stale
         ):
             return True
-        return self._reconsider(slot, own_waiting)
+        after_fork()
+        if self._waiters and not own_waiting:
+            return False
+        return self._inside(lambda: self._reconsider(slot, own_waiting), True)
 
     def holds_its_share(self) -> bool:
         """Say whether this process holds what it may keep, by the last count of processes. Makes no system call."""
-        return 0 < self._share <= self._count
+        return 0 < self._share <= len(self._holding.places)
 
     def release(self, slot: Slot) -> None:
-        """Give a slot back. Harmless when that was done before, or in a process that does not own it."""
+        """Give a slot back. Harmless when that was done before, or in a process that does not own it.
+
+        Never waits: while another thread is inside the budget, that one gives it back.
+        """
         after_fork()
-        with self._lock:
-            if slot.home is self._home:
-                self._forget(slot)
-                self._leave_members()
+        slot.give_back()
 
     def start_anew(self) -> None:
         """Hold nothing, as a forked child does."""
@@ -271,41 +319,70 @@ class Budget:
     def snapshot(self) -> Snapshot:
         """Look at the whole budget, by counting locks: some system calls for each process and slot."""
         after_fork()
-        with self._lock:
-            taken = waiting = 0
-            with contextlib.suppress(*_UNUSABLE):
-                self._attach()
-                self._learn()
-                self._collect()
-                self._count_members()
-                taken, waiting = self._file.count(SLOTS), self._file.count(LINE)
-            known = self._limit is not None
-            return Snapshot(
-                limit=self._limit,
-                headroom=self._headroom,
-                usable=self._usable if known else None,
-                held=self._count,
-                taken=taken + self._count,
-                processes=self._processes,
-                share=self._share if known else None,
-                waiting=waiting + (self._position is not None),
-            )
+        others, waiting = self._inside(self._count_others, (0, 0), _AT_MOST)
+        known, held = self._limit is not None, len(self._holding.places)
+        return Snapshot(
+            limit=self._limit,
+            headroom=self._headroom,
+            usable=self._usable if known else None,
+            held=held,
+            taken=others + held,
+            processes=self._processes,
+            share=self._share if known else None,
+            waiting=waiting + (self._position is not None),
+        )
 
-    # Everything below is called with the lock held.
+    # -- inside and outside ------------------------------------------------------------------------------------
+
+    def _inside(self, do: Callable[[], T], otherwise: T, seconds: float = _SHORTLY) -> T:
+        """Call something in the exclusion; on the way out, do what was left to who is inside."""
+        try:
+            result = self._exclusion.run(do, otherwise, seconds)
+        finally:
+            if self._untidy:
+                self._tidy()
+        if self._complaints and not self._exclusion.entered:
+            complaints, self._complaints = self._complaints, deque()
+            for error in complaints:
+                logger.warning("holdfast: connections are opened without counting them. %s", error)
+        return result
+
+    def _take(self, take: Callable[[list[Slot]], Slot | None], seconds: float = _SHORTLY) -> Slot | None:
+        """Take a slot; give it back should an exception from outside come, at whatever line."""
+        taken: list[Slot] = []
+        try:
+            return self._inside(lambda: self._counted(take, taken), None, seconds)
+        except BaseException:
+            for slot in taken:
+                self.release(slot)
+            raise
+
+    def _hold(self, slot: Slot) -> Slot:
+        self._holding.places.add(slot.place)
+        return slot
+
+    def _tidy(self) -> None:
+        """Give up, in the file, what is given up here. Called at any place, in any thread; never waits.
+
+        Who cannot get in leaves it to who is inside. That one looks after it has come out, so none is forgotten.
+        """
+        self._untidy = True
+        while self._untidy and not self._exclusion.entered and self._exclusion.run(self._tidied, False, 0):
+            pass
 
     def _reset(self) -> None:
-        self._lock = threading.RLock()  # a destructor or a signal's handler may use the database inside
-        self._home: deque[int] = deque()
-        """What slots that were collected leave behind. It also tells this process's slots from its parent's."""
-        self._slots: weakref.WeakSet[Slot] = weakref.WeakSet()
-        self._count = 0
-        """How many slots are held."""
-        self._bytes: set[int] = set()
-        """The bytes of :data:`SLOTS` that are locked for them."""
+        self._exclusion = Exclusion()
+        self._untidy = False
+        self._holding = Holding(self._file, self._exclusion, self._tidy)
+        """What this process holds. A child's slots and its parent's have different ones."""
+        self._whole = False
+        """In the file that is open, everything is locked that is held."""
         self._member: int | None = None
         self._position: int | None = None
-        self._waiters: dict[int, int] = {}
-        """How often each thread is waiting."""
+        self._in_line = False
+        """There may be something locked in the line."""
+        self._waiters: dict[object, int] = {}
+        """Who waits, and in which thread."""
         self._in_line_since = 0.0
         self._in_need_until = 0.0
         self._left: tuple[int, int] | None = None
@@ -316,10 +393,35 @@ class Budget:
         self._stale = 0.0
 
     def _set(self, limit: int, headroom: int) -> None:
-        self._limit = limit
-        self._headroom = min(headroom, limit - 1)
-        self._usable = limit - self._headroom
-        self._stale = 0.0
+        headroom = min(headroom, limit - 1)
+        self._limit, self._headroom, self._usable, self._stale = limit, headroom, limit - headroom, 0.0
+
+    # -- everything below is called in the exclusion -----------------------------------------------------------
+    #
+    # An exception may come from outside at any line, and so may a handler or a destructor that comes in here, too.
+    # So whatever is locked is written down before, and what is written down may be wrong in one direction only.
+
+    def _tidied(self) -> bool:
+        self._untidy = False
+        try:
+            self._holding.unlock_surplus()
+            if not self._waiters and self._in_line:
+                self._leave_line()
+            if self._takes_no_part() and self._member is not None:
+                self._leave_members()
+            if self._takes_no_part() and self._was_used and not self.users.known:
+                self._whole = False
+                self._file.close()
+                self._was_used = not self._takes_no_part()  # since a moment ago, in a signal's handler
+                if self._was_used:
+                    self._attach()
+        except BaseException:
+            self._untidy = True
+            raise
+        return True
+
+    def _takes_no_part(self) -> bool:
+        return not self._holding.places and not self._waiters
 
     def _learn(self) -> None:
         hint = self._file.read_hint() if self._limit is None else None
@@ -327,121 +429,84 @@ class Budget:
             self._set(*hint)
 
     def _attach(self) -> None:
-        """Open the file if it was not, or was replaced."""
+        """Open the file if it was not, or was replaced, and take there what is held."""
+        if self._exclusion.nested or (self._whole and self._file.intact()):
+            return
+        self._whole = False
         if not self._file.intact():
-            self._open()
-
-    def _open(self) -> None:
-        """Open the file, and take there what is held."""
-        self._file.open()
-        self._bytes.clear()
-        self._collect()
-        slots = list(self._slots)
-        for slot in slots:
-            if slot.index != UNPLACED and not self._lock_slot(slot.index):
-                slot.index = UNPLACED
-        for slot in slots:
-            if slot.index == UNPLACED:
-                slot.index = self._lock_first_free(self._usable)
+            self._file.open()
+        self._holding.lock_again(self._usable)
+        self._position = None  # who waits joins the new line with the next try
         if self._member is not None:
             self._member = None
             self._join_members()
-        self._position = None  # who waits joins the new line with the next try
-        for slot in slots:
-            if slot.home is None:  # it was released while we were at it
-                self._unlock_slot(slot.index)
+        self._holding.unlock_surplus()
         if self._limit is not None:
             self._file.write_hint(self._limit, self._headroom)
+        self._whole = True
 
-    def _counted(self, take: Callable[[], Slot | None]) -> Slot | None:
+    def _counted(self, take: Callable[[list[Slot]], Slot | None], taken: list[Slot]) -> Slot | None:
         """Take a slot; an unplaced one where the file cannot be used."""
         try:
             self._attach()
-            slot = take()
+            slot = take(taken)
         except _UNUSABLE as error:
-            blind, self._blind = self._blind, True
-            if not blind:
-                logger.warning("holdfast: connections are opened without counting them. %s", error)
-            return self._new(UNPLACED)
+            if not self._blind:
+                self._blind = True
+                self._complaints.append(error)
+            for slot in taken:
+                self._holding.places.discard(slot.place)
+            taken.append(Slot(self._holding, UNPLACED, self._clock()))
+            return self._hold(taken[-1])
         self._blind = False
         return slot
 
-    def _lock_slot(self, index: int) -> bool:
-        byte = SLOTS.start + index
-        if byte in self._bytes or not self._file.lock(byte):
-            return False
-        self._bytes.add(byte)
-        return True
-
-    def _lock_first_free(self, stop: int) -> int:
-        """Lock the first free slot below an index and return its index, or :data:`UNPLACED`."""
-        while True:
-            byte = self._file.first_free(SLOTS[:stop], self._bytes)
-            if byte is None:
-                return UNPLACED
-            if self._lock_slot(byte - SLOTS.start):
-                return byte - SLOTS.start
-
-    def _new(self, index: int) -> Slot:
-        slot = Slot(index, self._clock(), self._home)
-        self._slots.add(slot)
-        self._count += 1
-        return slot
-
-    def _take_free(self, stop: int) -> Slot | None:
-        self._collect()
-        slot = self._new(UNPLACED)  # first, so that an exception from outside leaves behind what is collected
-        slot.index = self._lock_first_free(stop)
-        if slot.index == UNPLACED:
-            self._forget(slot)
+    def _take_below(self, stop: int, taken: list[Slot]) -> Slot | None:
+        # First it is somebody's, then it is held, then it is locked: nothing is ever locked that nobody gives up.
+        taken.append(Slot(self._holding, UNPLACED, self._clock()))
+        slot = self._hold(taken[-1])
+        if not self._holding.lock_first_free(slot.place, stop):
+            self._holding.places.discard(slot.place)
             return None
         self._join_members()
         return slot
 
-    def _free(self, index: int) -> None:
-        self._count -= 1
-        self._unlock_slot(index)
+    def _take_free(self, taken: list[Slot]) -> Slot | None:
+        return self._take_below(self._may_take_below(self._clock()), taken)
 
-    def _forget(self, slot: Slot) -> None:
-        slot.home = None
-        self._free(slot.index)
-
-    def _unlock_slot(self, index: int) -> None:
-        byte = SLOTS.start + index
-        if byte in self._bytes:
-            self._bytes.remove(byte)
-            self._file.unlock(range(byte, byte + 1))
-
-    def _collect(self) -> None:
-        """Free the slots that were dropped without a release."""
-        while self._home:
-            self._free(self._home.popleft())
-
-    def _take_in_turn(self) -> Slot | None:
+    def _take_in_turn(self, taken: list[Slot]) -> Slot | None:
         self._learn()
         if self._waiters and self._position is None:
             self._join_line()
-        stop, now = self._usable, self._clock()
-        out_of_patience = self._position is not None and now - self._in_line_since >= PATIENCE
-        if not self._count and (out_of_patience or now < self._in_need_until):
-            stop = self._limit or stop
+        now = self._clock()
+        stop = self._may_take_below(now)
         if self._position is None:
             if self._others_wait():
                 return None
         elif not self._is_our_turn(stop, now):
             return None
-        slot = self._take_free(stop)
+        slot = self._take_below(stop, taken)
         if slot is not None:
             self._in_need_until = now + NEED if slot.index >= self._usable else 0.0
-        if slot is not None and sum(self._waiters.values()) > 1:
+        if slot is not None and len(self._waiters) > 1:
             self._join_line()
         return slot
+
+    def _may_take_below(self, now: float) -> int:
+        """Say whether it may be a normal slot only, or a spare one: the index of the first that it may not be."""
+        holds_some = bool(self._holding.places)
+        waited = now - self._in_line_since if self._position is not None else 0.0
+        if waited < (ALONE if holds_some else PATIENCE) and now >= self._in_need_until:
+            return self._usable
+        if holds_some and self._file.find(MEMBERS) is not None:
+            return self._usable
+        return self._limit or self._usable
 
     def _is_our_turn(self, stop: int, now: float) -> bool:
         in_front = self._file.find(range(LINE.start, self._position or LINE.start))
         if in_front is None:
             return True
-        free = self._file.first_free(SLOTS[:stop], self._bytes)
+        free = self._holding.first_free(stop)
         left = None if free is None else (in_front.start, free)
         if left is None or left != self._left:
             self._left, self._left_since = left, now
@@ -455,93 +520,82 @@ class Budget:
         """Take the last place of those of our kind, and give up the one that was held before."""
         self._join_members()
         self._count_members()
-        kind = OWED if self._count < self._share else BORROWING
+        kind = OWED if len(self._holding.places) < self._share else BORROWING
         before = self._position
+        self._in_line = True
         while True:
             position = kind.start
             while (other := self._file.find(range(position, kind.stop))) is not None:
                 position = other.stop
             if self._file.lock(position):
                 break
-        if before not in (None, position):
+        if before is not None and before != position:
             self._file.unlock(range(before, before + 1))
         self._position, self._in_line_since, self._left = position, self._clock(), None
 
     def _leave_line(self) -> None:
         # All of it: an exception from outside may have come between locking a place and writing that down.
         self._file.unlock(LINE)
-        self._position = None
+        self._position, self._in_line = None, False
 
     def _join_members(self) -> None:
         if self._member is not None:
             return
         byte = MEMBERS.start + os.getpid() % len(MEMBERS)
-        while not self._file.lock(byte):  # another process has this id, in another namespace of process ids
+        while True:
+            self._member, self._stale = byte, 0.0
+            if self._file.lock(byte):
+                return
+            # Another process has this id, in another namespace of process ids.
             byte = MEMBERS.start + (byte + 1 - MEMBERS.start) % len(MEMBERS)
-        self._member, self._stale = byte, 0.0
 
     def _leave_members(self) -> None:
-        if self._member is not None and not self._count and not self._waiters:
-            self._file.unlock(MEMBERS)
-            self._file.unlock(SLOTS)  # all of it, for the same reason as in _leave_line()
-            self._bytes.clear()
-            self._member = None
+        self._file.unlock(MEMBERS)
+        self._member = None
+        if not self._takes_no_part():  # since a moment ago, in a signal's handler
+            self._join_members()
 
     def _count_members(self) -> None:
         self._processes = self._file.count(MEMBERS) + (self._member is not None)
         self._share = self._usable // max(self._processes, 1)
         self._stale = self._clock() + FRESH
 
-    def _move(self, slot: Slot) -> None:
-        """Move a spare or unplaced slot to a normal one, if one has become free."""
-        index = self._lock_first_free(self._usable)
-        if index != UNPLACED:
-            self._unlock_slot(slot.index)
-            slot.index = index
+    def _count_others(self) -> tuple[int, int]:
+        """Count the slots that other processes hold, and those in line."""
+        with contextlib.suppress(*_UNUSABLE):
+            self._attach()
+            self._learn()
+            self._holding.unlock_surplus()
+            self._count_members()
+            return self._file.count(SLOTS), self._file.count(LINE)
+        return 0, 0
 
     def _reconsider(self, slot: Slot, own_waiting: bool) -> bool:
-        after_fork()
-        with self._lock:
-            now = self._clock()
-            try:
-                self._collect()
-                if self._waiters and not own_waiting:
-                    return False
-                if now >= self._stale:
-                    self._attach()
-                    self._learn()
-                    self._count_members()
-                if slot.index >= self._usable:
-                    if not own_waiting or self._others_wait():
-                        return False
-                    self._move(slot)
-                    return True
-                if self._count <= self._share:
-                    return True
-                if self._others_wait():
-                    return own_waiting and now - slot.since < LEASE
-                return own_waiting or self._file.first_free(SLOTS[: self._usable], self._bytes) is not None
-            except _UNUSABLE:
-                return True
-
-    def _start_waiting(self, thread: int) -> None:
-        after_fork()
-        with self._lock:
-            self._waiters[thread] = self._waiters.get(thread, 0) + 1
-            with contextlib.suppress(*_UNUSABLE):
+        now = self._clock()
+        try:
+            self._holding.unlock_surplus()
+            if now >= self._stale:
                 self._attach()
-                if self._position is None:
-                    self._join_line()
+                self._learn()
+                self._count_members()
+            if slot.index >= self._usable:
+                if not own_waiting or self._others_wait():
+                    return False
+                self._holding.move(slot, self._usable)
+                return True
+            if len(self._holding.places) <= self._share:
+                return True
+            if self._others_wait():
+                return own_waiting and now - slot.place.since < LEASE
+            return own_waiting or self._holding.first_free(self._usable) is not None
+        except _UNUSABLE:
+            return True
 
-    def _stop_waiting(self, thread: int) -> None:
-        after_fork()
-        with self._lock:
-            left = self._waiters.pop(thread, 0) - 1
-            if left > 0:
-                self._waiters[thread] = left
-            if not self._waiters:
-                self._leave_line()
-                self._leave_members()
+    def _line_up(self) -> None:
+        with contextlib.suppress(*_UNUSABLE):
+            self._attach()
+            if self._position is None:
+                self._join_line()
 
 
 class _Waiting:
@@ -549,19 +603,33 @@ class _Waiting:
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
-        self._thread = 0
+        self._waiters = budget._waiters
+        self._token = object()
+        self._over = False
 
     def __enter__(self) -> None:
-        self._thread = threading.get_ident()
+        after_fork()
+        budget = self._budget
+        self._waiters = budget._waiters
         try:
-            self._budget._start_waiting(self._thread)
+            self._waiters[self._token] = threading.get_ident()
+            if not budget._exclusion.entered:
+                budget._inside(budget._line_up, None)
         except BaseException:
-            self._budget._stop_waiting(self._thread)
+            self.__exit__()
             raise
 
     def __exit__(self, *exception: object) -> None:
-        self._budget._stop_waiting(self._thread)
+        if not self._over:
+            self._waiters.pop(self._token, None)
+            self._budget._tidy()
+            self._over = True
+
+    def __del__(self) -> None:
+        """Leave the line, should an exception from outside have come in the place of :meth:`__exit__`."""
+        if not getattr(self, "_over", True):
+            self.__exit__()
 
 
-_UNUSABLE = (BudgetUnavailable, OSError)
+_UNUSABLE = (BudgetUnavailable, SlotFileError)
 """What the file raises when it cannot be used."""

@@ -34,16 +34,19 @@ import struct
 import sys
 import tempfile
 import zlib
-from collections.abc import Container
+from collections.abc import Callable, Container
+from typing import TypeVar
 
-from ..errors import BudgetUnavailable
+from ..errors import BudgetUnavailable, raised_inside
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["LINE", "MEMBERS", "SLOTS", "SlotFile", "can_share", "default_directory"]
+__all__ = ["LINE", "MEMBERS", "SLOTS", "SlotFile", "SlotFileError", "can_share", "default_directory"]
+
+T = TypeVar("T")
 
 SLOTS = range(1 << 20, 1 << 21)
 MEMBERS = range(1 << 24, 1 << 25)
@@ -108,37 +111,42 @@ class SlotFile:
             )
         directory = self.directory or default_directory()
         path = os.path.join(directory, self.name)
+        opened: list[int] = []
+        if not self._is_open():
+            self._fd = -1  # the number may be another's by now, or the one that comes next
         try:
-            folder = _open_directory(directory)
             try:
-                fd, identity = _open_file(self.name, folder)
+                _open_directory(directory, opened)
+                identity = _open_file(self.name, opened)
+                # Before any lock is taken: should both be the same file, this frees the new one's too.
+                self.close()
+                self.path, self._fd, self._identity = path, opened[-1], identity
             finally:
-                os.close(folder)
+                self._close_others(opened)
         except _Unsafe as unsafe:
             raise _unavailable(path, str(unsafe)) from None
-        except OSError as error:
-            raise _unavailable(path, error.strerror or str(error)) from error
-        if fd != self._fd:  # or somebody has closed ours, and this is the same number
-            self._close()  # before any lock is taken: should both be the same file, this frees the new one's too
-        self.path, self._fd, self._identity = path, fd, identity
+        except SlotFileError as error:
+            raise _unavailable(path, str(error)) from error
+        finally:
+            self._close_others(opened)  # again: an exception from outside may have come just before
 
     def intact(self) -> bool:
         """Whether the descriptor is still the file's, and the file is still the one under its name."""
         try:
-            own, there = os.fstat(self._fd), os.stat(self.path, follow_symlinks=False)
-        except OSError:
+            there = _ask(lambda: os.stat(self.path, follow_symlinks=False))
+        except SlotFileError:
             return False
-        return self._identity == (own.st_dev, own.st_ino) == (there.st_dev, there.st_ino)
+        return self._is_open() and self._identity == (there.st_dev, there.st_ino)
 
     def lock(self, byte: int) -> bool:
         """Lock one byte, if no other process has it. One that this process has itself counts as locked.
 
-        :raises OSError: when the descriptor is gone or the system has no more locks.
+        :raises SlotFileError: when the descriptor is gone or the system has no more locks.
         """
         try:
-            fcntl.fcntl(self._fd, fcntl.F_SETLK, _flock(fcntl.F_WRLCK, byte, 1))
-        except OSError as error:
-            if error.errno in (errno.EAGAIN, errno.EACCES):
+            _ask(lambda: fcntl.fcntl(self._fd, fcntl.F_SETLK, _flock(fcntl.F_WRLCK, byte, 1)))
+        except SlotFileError as error:
+            if error.number in (errno.EAGAIN, errno.EACCES):
                 return False
             raise
         return True
@@ -146,8 +154,8 @@ class SlotFile:
     def unlock(self, area: range) -> None:
         """Free what this process has of an area. Harmless when that is nothing, or the descriptor is gone."""
         try:
-            fcntl.fcntl(self._fd, fcntl.F_SETLK, _flock(fcntl.F_UNLCK, area.start, len(area)))
-        except OSError:
+            _ask(lambda: fcntl.fcntl(self._fd, fcntl.F_SETLK, _flock(fcntl.F_UNLCK, area.start, len(area))))
+        except SlotFileError:
             pass
 
     def find(self, area: range) -> range | None:
@@ -155,11 +163,11 @@ class SlotFile:
 
         The answer is the whole of one lock, which may reach beyond the area.
 
-        :raises OSError: when the descriptor is gone.
+        :raises SlotFileError: when the descriptor is gone.
         """
         if not area:
             return None
-        answer = fcntl.fcntl(self._fd, fcntl.F_GETLK, _flock(fcntl.F_WRLCK, area.start, len(area)))
+        answer = _ask(lambda: fcntl.fcntl(self._fd, fcntl.F_GETLK, _flock(fcntl.F_WRLCK, area.start, len(area))))
         kind, start, length = _read_flock(answer)
         if kind == fcntl.F_UNLCK:
             return None
@@ -193,8 +201,8 @@ class SlotFile:
     def read_hint(self) -> tuple[int, int] | None:
         """Read the limit and the headroom that some process has written, or ``None``."""
         try:
-            header = _HEADER.match(os.pread(self._fd, 256, 0))
-        except OSError:
+            header = _HEADER.match(_ask(lambda: os.pread(self._fd, 256, 0)))
+        except SlotFileError:
             return None
         if header is None or _checksum(header[1], header[2]) != header[3]:
             return None
@@ -207,18 +215,54 @@ class SlotFile:
         numbers = b"%d" % limit, b"%d" % headroom
         header = b"holdfast slots 1 limit=%s headroom=%s %s\n" % (*numbers, _checksum(*numbers))
         try:
-            os.pwrite(self._fd, header + _EXPLANATION, 0)
-        except OSError:
+            _ask(lambda: os.pwrite(self._fd, header + _EXPLANATION, 0))
+        except SlotFileError:
             pass
 
-    def _close(self) -> None:
-        """Close the descriptor, unless its number is somebody else's by now."""
+    def close(self) -> None:
+        """Close the descriptor. All locks of this process are gone then."""
+        is_open = self._is_open()
+        fd, self._fd = self._fd, -1
+        if is_open:
+            os.close(fd)
+
+    def _is_open(self) -> bool:
+        """Say whether the descriptor is ours: not closed by somebody, and its number another's by now."""
         try:
-            own = os.fstat(self._fd)
-            if self._identity == (own.st_dev, own.st_ino):
-                os.close(self._fd)
-        except OSError:
-            pass
+            own = _ask(lambda: os.fstat(self._fd))
+        except SlotFileError:
+            return False
+        return self._identity == (own.st_dev, own.st_ino)
+
+    def _close_others(self, opened: list[int]) -> None:
+        while opened:
+            if opened[-1] == self._fd:
+                opened.pop()
+            else:
+                os.close(opened.pop())  # never twice: by then the number may be another's
+
+
+class SlotFileError(Exception):
+    """The system does not do what the file needs: its descriptor is gone, or there are no more locks."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(error.strerror or str(error))
+        self.number = error.errno
+        """What the system calls it (``errno``)."""
+
+
+def _ask(system: Callable[[], T]) -> T:
+    """Call the system.
+
+    :raises SlotFileError: for what it refuses. A signal's handler may raise anything, in the middle of anything. What
+        it raises is passed on, also when it is an ``OSError``, as ``TimeoutError`` is.
+    """
+    try:
+        return system()
+    except OSError as error:
+        if not raised_inside(error, system):
+            raise
+        raise SlotFileError(error) from error
 
 
 class _Unsafe(Exception):
@@ -233,55 +277,51 @@ def _unavailable(path: str, reason: str) -> BudgetUnavailable:
     )
 
 
-def _open_directory(path: str) -> int:
+def _open_directory(path: str, opened: list[int]) -> None:
+    """Add the directory's descriptor to those that are open."""
     try:
-        os.mkdir(path, 0o700)
-    except FileExistsError:
-        pass
+        _ask(lambda: os.mkdir(path, 0o700))
+    except SlotFileError as error:
+        if error.number != errno.EEXIST:
+            raise
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError as error:
-        if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.EMLINK):
+        _ask(lambda: opened.append(os.open(path, flags)))
+    except SlotFileError as error:
+        if error.number in (errno.ELOOP, errno.ENOTDIR, errno.EMLINK):
             raise _Unsafe(f"{path} is a symbolic link or not a directory") from None
         raise
-    try:
-        found = os.fstat(fd)
-        if found.st_uid != os.geteuid():
-            raise _Unsafe(f"{path} belongs to user {found.st_uid}, not to this process's user {os.geteuid()}")
-        if found.st_mode & 0o077:
-            raise _Unsafe(f"others may use {path} (mode {stat.S_IMODE(found.st_mode):04o})")
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
+    found = _ask(lambda: os.fstat(opened[-1]))
+    if found.st_uid != os.geteuid():
+        raise _Unsafe(f"{path} belongs to user {found.st_uid}, not to this process's user {os.geteuid()}")
+    if found.st_mode & 0o077:
+        raise _Unsafe(f"others may use {path} (mode {stat.S_IMODE(found.st_mode):04o})")
 
 
-def _open_file(name: str, folder: int) -> tuple[int, tuple[int, int]]:
+def _open_file(name: str, opened: list[int]) -> tuple[int, int]:
+    """Add the file's descriptor to those that are open, behind its directory's, and return the file's identity."""
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+    folder = opened[-1]
     for _ in range(100):
         try:
-            fd = os.open(name, flags, 0o600, dir_fd=folder)
-        except OSError as error:
-            if error.errno == errno.ELOOP:
+            _ask(lambda: opened.append(os.open(name, flags, 0o600, dir_fd=folder)))
+        except SlotFileError as error:
+            if error.number == errno.ELOOP:
                 raise _Unsafe("it is a symbolic link") from None
-            if error.errno == errno.EISDIR:
+            if error.number == errno.EISDIR:
                 raise _Unsafe("it is not a regular file") from None
             raise
-        found = os.fstat(fd)
+        found = _ask(lambda: os.fstat(opened[-1]))
         if found.st_nlink:
             break
-        os.close(fd)  # somebody deleted it between our opening it and looking at it
-    try:
-        if not stat.S_ISREG(found.st_mode):
-            raise _Unsafe("it is not a regular file")
-        if found.st_uid != os.geteuid():
-            raise _Unsafe(f"it belongs to user {found.st_uid}, not to this process's user {os.geteuid()}")
-        if found.st_nlink != 1:
-            raise _Unsafe(f"it has {found.st_nlink} names (hard links)")
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd, (found.st_dev, found.st_ino)
+        os.close(opened.pop())  # somebody deleted it between our opening it and looking at it
+    if not stat.S_ISREG(found.st_mode):
+        raise _Unsafe("it is not a regular file")
+    if found.st_uid != os.geteuid():
+        raise _Unsafe(f"it belongs to user {found.st_uid}, not to this process's user {os.geteuid()}")
+    if found.st_nlink != 1:
+        raise _Unsafe(f"it has {found.st_nlink} names (hard links)")
+    return found.st_dev, found.st_ino
 
 
 def _flock(kind: int, start: int, length: int) -> bytes:

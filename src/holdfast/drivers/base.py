@@ -586,10 +586,10 @@ class HeldConnection:
             wire.sent += 1  # closed by this side: nothing is put in its place in the same checkout
             wire.fault = wire.fault or Cause.CLOSED
             wire.stock.close(self)
+            wire.ended()
         except BaseException:  # interrupted: whoever keeps the traceback would keep the session alive
             wire.give_up(wire.fault or Cause.INTERRUPTED)
             raise
-        wire.ended()
 
     def _holdfast_is_harmless(self) -> bool:
         """Say whether an inherited connection's socket was replaced, so that the driver may close or drop it.

@@ -277,7 +277,7 @@ class _Run:
         if not unit.owns(error):  # another connection's: what was done there is not known here
             return None
         if isinstance(error, CheckoutTimeout) and not isinstance(error, TooManyWaiting):
-            return Reason.UNREACHABLE if error.account_is_full else None
+            return Reason.UNREACHABLE if error.account_full else None
         orig = getattr(error, "orig", None) or error
         if drivers.from_outside(orig) is not None:  # a time limit of the program's own, in a driver's words
             return None

@@ -285,8 +285,9 @@ class Unit:
         self._keep_record(connection)
         for name, listener in _LISTENERS.items():
             event.listen(connection, name, listener(self))
-        if not event.contains(connection.engine, "handle_error", _on_error):
-            event.listen(connection.engine, "handle_error", _on_error)
+        hold = find(connection.engine)
+        if hold is not None:
+            hold.also_tell_of_errors(_on_error)
         session = lost_sessions.get_ready(connection)
         if session is not None:
             self._sessions[connection] = session

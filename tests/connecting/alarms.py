@@ -1,0 +1,119 @@
+"""Real signals, at moments that nobody chose: ``python -m tests.connecting.alarms raise|use URL SECONDS``.
+
+A program of its own, because they come in destructors as well, and what is raised there goes to a hook of Python's.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+import random
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+
+from sqlalchemy import Engine, create_engine, text
+
+from tests.conftest import read
+from tests.connecting.moments import KINDS
+from tests.connecting.state import problems, works_at_once
+
+
+def work(engine: Engine) -> None:
+    """Connect anew, read, use what is idle, and lose a connection."""
+    with engine.connect() as connection:
+        connection.execute(text("SELECT 1")).scalar()
+    with engine.connect() as connection, engine.connect():
+        connection.invalidate()
+
+
+def soon() -> None:
+    signal.setitimer(signal.ITIMER_REAL, random.uniform(0.0001, 0.003))
+
+
+def call_again_and_again(handler: Callable[[], None]) -> None:
+    """Let a handler be called about every two milliseconds, when that is inside of :func:`work`."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        soon()
+        while frame is not None and frame.f_code is not work.__code__:
+            frame = frame.f_back
+        if frame is not None:
+            handler()
+
+    signal.signal(signal.SIGALRM, handle)
+    soon()
+
+
+def raising(engine: Engine, seconds: float) -> dict[str, object]:
+    raised = 0
+
+    def handler() -> None:
+        raise random.choice(KINDS)("from a handler")
+
+    call_again_and_again(handler)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            work(engine)
+        except (Exception, KeyboardInterrupt):  # some drivers make an error of their own of it
+            raised += 1
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    gc.collect()
+    wrong = problems(engine) + works_at_once(engine)
+    with engine.connect(), engine.connect(), engine.connect():
+        pass
+    engine.dispose()
+    return {"times": raised, "wrong": wrong + problems(engine)}
+
+
+def using(engine: Engine, seconds: float) -> dict[str, object]:
+    end = time.monotonic() + seconds
+    wrong: list[str] = []
+    handled = 0
+
+    def reads(number: int) -> None:
+        try:
+            if read(engine, number) != number:
+                wrong.append(f"not {number}")
+        except Exception as error:
+            wrong.append(repr(error))
+
+    def others() -> None:
+        while time.monotonic() < end:
+            reads(3)
+            time.sleep(0.001)
+
+    def handler() -> None:
+        nonlocal handled
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        handled += 1
+        reads(5)
+        soon()
+
+    thread = threading.Thread(target=others)
+    thread.start()
+    call_again_and_again(handler)
+    while time.monotonic() < end:
+        work(engine)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    thread.join()
+    return {"times": handled, "wrong": wrong + problems(engine)}
+
+
+def main() -> None:
+    what, url, seconds = sys.argv[1:]
+    logging.disable()
+    sys.unraisablehook = lambda *arguments: None
+    engine = create_engine(url, pool_size=3 if what == "raise" else 6, pool_timeout=20)
+    read(engine)
+    found = (raising if what == "raise" else using)(engine, float(seconds))
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
