@@ -501,6 +501,7 @@ class Wait:
         """It has begun to wait."""
         self.outer: Callable[[], Wait | None] = _nobody
         """What this thread was doing before: this is a signal's handler, a destructor or a listener."""
+        self._tried_last = False
         self._polling = Backoff(0.002, 0.02)
         self._backoff: Backoff | None = None
         self._line: Any = None
@@ -525,6 +526,7 @@ class Wait:
         time is over, does not depend on that.
         """
         now = self.connecting.clock()
+        self._tried_last = now >= self.deadline
         if self.slot is None and not self._may_ask_the_server(now):
             return False
         if self.asking_since is None:
@@ -574,11 +576,12 @@ class Wait:
         """Say whether connecting, which has failed, is to be tried again after :meth:`pause`."""
         connecting = self.connecting
         # SQLAlchemy has wrapped what happened while it asked an engine's first connection for the server's version.
-        refusal = refusals.classify(getattr(error, "orig", None) or error)
+        answer = getattr(error, "orig", None) or error
+        refusal = refusals.classify(answer)
         if refusal is None:
             return False
         now = connecting.clock()
-        connecting._last_answer = now, refusal, said(error)
+        connecting._last_answer = now, refusal, str(answer)  # what a refusal says has no value of a statement
         until = self.deadline if refusal is Refusal.FULL else min(self.deadline, connecting.gives_up_at(now))
         if now >= until:
             connecting.counters.checkout_timeouts += now >= self.deadline
@@ -597,6 +600,8 @@ class Wait:
         """
         connecting = self.connecting
         left = self.deadline - connecting.clock()
+        if left <= 0 and not (self._tried_last or pool_is_full or self.refused):
+            return 0.0  # asking has taken all the time there was: it is asked once more, without standing back
         if left <= 0:
             connecting.counters.checkout_timeouts += 1
             raise self.refused or connecting.timed_out(self, pool_is_full)

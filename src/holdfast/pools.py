@@ -69,6 +69,8 @@ class _PatientPool(QueuePool):
         self._holdfast_begin()
 
     def _holdfast_begin(self) -> None:
+        queue: Any = self._pool
+        queue.not_empty, queue.not_full = _Condition(queue.mutex), _Condition(queue.mutex)
         self._holdfast_records: Registry[Any] = Registry()
         """All that have a place in the pool."""
         self._holdfast_ways: Registry[_Way] = Registry()
@@ -166,6 +168,21 @@ class _PatientPool(QueuePool):
             while taken:
                 super()._do_return_conn(taken.pop())
         return False
+
+
+class _Condition(threading.Condition):
+    """A condition whose lock is taken and released in one step of the interpreter's, as a lock of C code is.
+
+    Python's own does it in functions written in Python. An exception from outside (a task's time limit, Ctrl-C) that
+    comes between two lines of these leaves the lock taken for ever, and with it every connection of the pool.
+    """
+
+    def __init__(self, lock: Any) -> None:
+        super().__init__(lock)
+        self._holdfast_lock = lock
+
+    __enter__: Any = property(lambda self: self._holdfast_lock.__enter__)
+    __exit__: Any = property(lambda self: self._holdfast_lock.__exit__)
 
 
 class _Way:

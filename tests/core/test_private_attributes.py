@@ -77,6 +77,10 @@ def test_a_queue_pool_keeps_idle_connections_in_a_queue_under_a_lock(engine: Eng
     assert type(pool._pool) is Queue
     assert pool._pool.maxsize == 5, "recreate() takes the new pool's size from it"
     assert type(pool._overflow_lock) is type(threading.Lock())
+    assert all(isinstance(one, threading.Condition) for one in (pool._pool.not_empty, pool._pool.not_full))
+    with pool._pool.not_empty, pool._pool.not_full:
+        mutex: Any = pool._pool.mutex
+        assert mutex._is_owned()
     with engine.connect():
         assert pool._pool.qsize() == 0
     assert pool._pool.qsize() == 1

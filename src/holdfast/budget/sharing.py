@@ -221,11 +221,12 @@ class Budget:
         this one; a thread is one of those that wait while it is inside :meth:`waiting`. While the limit is not known,
         any number of slots is free.
 
-        :param last: the caller will not come again. It is worth a longer wait for a thread that is inside.
+        :param last: the caller will not come again: a longer wait for a thread that is inside is worth it, and it does
+            not stand back for threads of this process that will.
         """
         after_fork()
         waiting = list(self._waiters.values())
-        if waiting and threading.get_ident() not in waiting:
+        if waiting and not last and threading.get_ident() not in waiting:
             return None
         # A signal's handler, or a destructor, that came while this thread was inside does not stand in line: what it
         # would change there is just being changed.
