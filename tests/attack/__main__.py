@@ -1,0 +1,95 @@
+"""Attack holdfast at random, beside stock SQLAlchemy.
+
+    python -m tests.attack --seconds 60 --driver pymysql --seed 1 --only refused-commit
+    python -m tests.attack --driver pymysql --replay '1:run(engine){do(insert); commit}'
+
+The exit status is 1 when something was wrong on the held side.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+
+import click
+
+from .campaign import Campaign, executable, quiet
+from .fuzz import Pair
+from .lab import Lab
+from .script import format_steps, parse, walk
+from .themes import THEMES
+
+DRIVERS = ("mysqldb", "pymysql", "mysqlconnector")
+
+
+@click.command()
+@click.option("--driver", "drivers", multiple=True, type=click.Choice(DRIVERS), help="Default: each.")
+@click.option("--against", type=click.Choice(("mariadb", "mysql")), default="mariadb", show_default=True)
+@click.option("--seconds", type=float, default=60.0, show_default=True, help="For each driver.")
+@click.option("--seed", help="Default: another one each time.")
+@click.option("--only", multiple=True, type=click.Choice(list(THEMES)), help="A theme; may be repeated. Default: all.")
+@click.option("--first", is_flag=True, help="Stop at the first thing that is wrong.")
+@click.option("--shrink/--no-shrink", default=True, show_default=True)
+@click.option("--replay", help="Run one sequence, 'SEED:STEPS', and show each step's outcome.")
+@click.option("--rollback-on-timeout", is_flag=True, help="For --replay: a server that undoes a transaction with 1205.")
+@click.option("--themes", "list_themes", is_flag=True, help="List the themes, and end.")
+def main(
+    drivers: tuple[str, ...],
+    against: str,
+    seconds: float,
+    seed: str | None,
+    only: tuple[str, ...],
+    first: bool,
+    shrink: bool,
+    replay: str | None,
+    rollback_on_timeout: bool,
+    list_themes: bool,
+) -> None:
+    """Attack holdfast at random, beside stock SQLAlchemy."""
+    if list_themes:
+        for name, theme in THEMES.items():
+            click.echo(f"{name:18} {theme.why}")
+        return
+    quiet()
+    if replay is not None:
+        wrong = [_replay(driver, against, replay, rollback_on_timeout) for driver in drivers or DRIVERS]
+        sys.exit(1 if any(wrong) else 0)
+    seed = str(random.SystemRandom().randrange(1 << 30)) if seed is None else seed
+    bad = False
+    for driver in drivers or DRIVERS:
+        click.echo(f"{driver} on {against}: {seconds:g} s, seed {seed}, {', '.join(only) or 'all themes'}")
+        campaign = Campaign(driver, against, seed, only or tuple(THEMES), seconds, first, shrink, click.echo)
+        campaign.run()
+        _summary(campaign)
+        bad = bad or bool(campaign.found)
+    sys.exit(1 if bad else 0)
+
+
+def _replay(driver: str, against: str, replay: str, rollback_on_timeout: bool) -> bool:
+    _, _, text = replay.partition(":")
+    steps = parse(text)
+    rollback_on_timeout = rollback_on_timeout or any(step.name == "rollback_on_timeout" for step in walk(steps))
+    click.echo(f"{driver} on {against}: {format_steps(steps)}")
+    with Lab(executable(against), rollback_on_timeout=rollback_on_timeout) as lab:
+        pair = Pair(lab, driver)
+        pair.trace = True
+        findings = pair.run(steps)
+    for finding in findings:
+        click.echo(f"  {finding}")
+    return any(finding.side == "held" for finding in findings)
+
+
+def _summary(campaign: Campaign) -> None:
+    seconds = max(campaign.seconds, 1e-9)
+    click.echo(
+        f"{campaign.sequences} sequences, {campaign.steps} steps, {campaign.sequences / seconds:.1f} sequences a second; "
+        f"held: {len(campaign.found)} different findings"
+    )
+    for found in campaign.found:
+        click.echo(f"  {found}\n      {format_steps(found.steps)}")
+    for reason, count in campaign.stock.most_common():
+        click.echo(f"  stock, {count} times: {reason}\n      e.g. {campaign.examples[reason]}")
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m tests.attack")

@@ -1,0 +1,149 @@
+"""Many sequences, one after the other, and what was found in them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from .fuzz import Finding, Pair
+from .generate import sequence
+from .grammar import STATEMENTS
+from .known import reason_of
+from .lab import Lab
+from .script import Script, format_steps, walk
+from .shrink import shrunk
+from .themes import THEMES
+
+__all__ = ["Campaign", "Found", "executable", "quiet"]
+
+_RANK = ("doubled", "lost", "refused and there", "another tenant's row", "wrong answer")
+
+
+def quiet() -> None:
+    """Have nobody tell of each connection that was lost."""
+    for name in ("holdfast", "sqlalchemy.pool", "sqlalchemy.orm", "mysql.connector"):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    warnings.simplefilter("ignore")
+    sys.unraisablehook = lambda raised: None  # half-made results of connections that are gone
+
+
+def executable(against: str) -> str | None:
+    """Return the server program for ``--against``: MySQL is the one that HOLDFAST_LAB_MYSQLD names."""
+    mysqld = os.environ.get("HOLDFAST_LAB_MYSQLD")
+    if against == "mysql":
+        if mysqld is None:
+            raise SystemExit("HOLDFAST_LAB_MYSQLD names no MySQL server")
+        return mysqld
+    os.environ.pop("HOLDFAST_LAB_MYSQLD", None)
+    return None
+
+
+@dataclass
+class Found:
+    """One thing that was found wrong, as short as it could be made."""
+
+    theme: str
+    seed: str
+    number: int
+    """Which sequence of the seed."""
+    finding: Finding
+    steps: Script
+    times: int = 1
+    second: float = 0.0
+
+    def __str__(self) -> str:
+        return f"{self.theme}, sequence {self.number}, after {self.second:.0f} s, {self.times} times: {self.finding}"
+
+    def covers(self, finding: Finding, steps: Script) -> bool:
+        """Say whether another failure is most likely the same one."""
+        same = (finding.side, finding.rule) == (self.finding.side, self.finding.rule)
+        return same and not _kinds(self.steps) - _kinds(steps)
+
+
+def _kinds(steps: Script) -> Counter[str]:
+    """Count the steps by what they are, with the family of a statement in its place."""
+    return Counter(STATEMENTS[s.args[0]].family if s.name == "do" else s.name for s in walk(steps))
+
+
+@dataclass
+class Campaign:
+    """Sequences for one driver on one server until the time is up."""
+
+    driver: str
+    against: str
+    seed: str
+    themes: tuple[str, ...]
+    seconds: float
+    stop_at_first: bool = False
+    shrink: bool = True
+    say: Callable[[str], None] = lambda text: None
+    found: list[Found] = field(default_factory=list)
+    sequences: int = 0
+    steps: int = 0
+    stock: Counter[str] = field(default_factory=Counter)
+    """What was wrong in stock, by reason."""
+    examples: dict[str, str] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """Run them."""
+        options = {THEMES[theme].rollback_on_timeout for theme in self.themes}
+        program = executable(self.against)
+        for rollback_on_timeout in sorted(options):
+            themes = [t for t in self.themes if THEMES[t].rollback_on_timeout is rollback_on_timeout]
+            with Lab(program, rollback_on_timeout=rollback_on_timeout) as lab:
+                self._run(lab, themes, self.seconds * len(themes) / len(self.themes))
+            if self.found and self.stop_at_first:
+                return
+
+    def _run(self, lab: Lab, themes: list[str], seconds: float) -> None:
+        pair = Pair(lab, self.driver)
+        began = time.monotonic()
+        number = 0
+        while time.monotonic() - began < seconds:
+            theme = themes[number % len(themes)]
+            steps = sequence(f"{self.seed}/{theme}/{number}", theme, lab.flavour)
+            findings = pair.run(steps)
+            self.sequences += 1
+            self.steps += sum(1 for _ in walk(steps))
+            self._note(pair, theme, number, steps, findings, time.monotonic() - began)
+            if self.found and self.stop_at_first:
+                return
+            number += 1
+
+    def _note(
+        self, pair: Pair, theme: str, number: int, steps: Script, findings: Iterable[Finding], second: float
+    ) -> None:
+        mine = []
+        for finding in findings:
+            if finding.side == "stock":
+                reason = reason_of(finding, steps, self.driver) or f"unexplained: {finding.rule}"
+                self.stock[reason] += 1
+                self.examples.setdefault(reason, format_steps(steps))
+            else:
+                mine.append(finding)
+        known = next((found for found in self.found if any(found.covers(f, steps) for f in mine)), None)
+        if known is not None:
+            known.times += 1
+        elif mine:
+            # The others in the same sequence come of the same cause, or come again.
+            finding = min(mine, key=lambda f: _RANK.index(f.rule) if f.rule in _RANK else len(_RANK))
+            self._new(pair, Found(theme, self.seed, number, finding, steps, second=second))
+
+    def _new(self, pair: Pair, found: Found) -> None:
+        rule = (found.finding.side, found.finding.rule)
+        if self.shrink:
+            found.steps = shrunk(
+                found.steps, lambda steps: any((f.side, f.rule) == rule for f in pair.run(steps))
+            )
+        self.found.append(found)
+        self.say(f"{found}\n    --driver {self.driver} --against {self.against} --replay '{self.replay(found)}'")
+
+    def replay(self, found: Found) -> str:
+        """Return what ``--replay`` takes."""
+        return f"{self.seed}:{format_steps(found.steps)}"

@@ -1,0 +1,132 @@
+"""One sequence on both sides in lock step, and what is wrong with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from . import actions, faults, flows, listeners, units
+from .actions import number_of
+from .lab import SIDES, Lab
+from .ledger import OUTSIDE
+from .registry import Skip
+from .script import Script, Step, numbered, walk
+from .side import Side, Violation
+
+__all__ = ["Finding", "Pair", "environment"]
+
+_MODULES = (actions, faults, flows, listeners, units)  # importing them has registered the actions
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a step did, for its user."""
+
+    kind: str
+    """``done``, ``error`` or ``skipped``."""
+    value: Any = None
+    number: int | None = None
+
+    def __str__(self) -> str:
+        number = f" {self.number}" if self.number is not None else ""
+        return f"{self.kind} {self.value}{number}" if self.kind == "error" else f"{self.kind} ({self.value})"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is wrong with a sequence."""
+
+    side: str
+    rule: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.side}: {self.rule}: {self.text}"
+
+
+def environment(steps: Script) -> frozenset[str]:
+    """Return the words that say how the engines are to be made."""
+    return frozenset(arg for step in walk(steps) if step.name == "env" for arg in step.args)
+
+
+class Pair:
+    """Both sides on one server."""
+
+    def __init__(self, lab: Lab, driver: str) -> None:
+        self.lab = lab
+        self.stock, self.held = (Side(lab, name, driver) for name in SIDES)
+        self.trace = False
+
+    def run(self, steps: Script) -> list[Finding]:
+        """Run a sequence on both sides; return what is wrong."""
+        steps = numbered(steps)
+        env = environment(steps)
+        for side in (self.stock, self.held):
+            side.begin(env)
+        findings, alike = [], True
+        for step in steps:
+            if step.name == "env":
+                continue
+            stock, held = outcome(self.stock, step), outcome(self.held, step)
+            if self.trace:
+                print(f"  {step}\n      stock: {stock}\n      held:  {held}")
+            alike = alike and not (self.stock.faults.broken or self.held.faults.broken)
+            if alike and stock != held and "skipped" not in (stock.kind, held.kind):
+                alike = False
+                if not _may_differ(step, stock, held):
+                    findings.append(Finding("held", "different", f"{step}: stock {stock}, held {held}"))
+        last = max((step.number for step in walk(steps)), default=0) + 2
+        for side in (self.stock, self.held):
+            side.finish(last)
+        for side in (self.stock, self.held):
+            side.compare()
+            findings += [Finding(side.name, v.rule, v.text) for v in side.violations]
+        if alike and not any(f.side == "held" for f in findings):
+            findings += self._differences(last)
+        return findings
+
+    def _differences(self, last: int) -> list[Finding]:
+        """Compare the rows with numbers below the last, where nothing else has found them wrong."""
+        stock, held = ({n: count for n, count in side.rows.items() if n < last} for side in (self.stock, self.held))
+        if any(v for v in self.stock.violations) or stock == held:
+            return []
+        numbers = sorted(n for n in stock.keys() | held.keys() if stock.get(n) != held.get(n))
+        text = ", ".join(f"number {n}: {stock.get(n, 0)} times in stock, {held.get(n, 0)} held" for n in numbers)
+        return [Finding("held", "other rows", text)]
+
+
+def outcome(side: Side, step: Step) -> Outcome:
+    """Do a step, whatever comes of it."""
+    try:
+        value = side.perform(step)
+    except Skip:
+        return Outcome("skipped")
+    except (Exception, *OUTSIDE) as error:
+        found = Outcome("error", _class_of(error), number_of(error))
+        error.__traceback__ = error.__context__ = error.__cause__ = None  # they keep connections alive
+        return found
+    return Outcome("done", value)
+
+
+def _class_of(error: BaseException) -> str:
+    """Name an error's class; for those of holdfast's the one of SQLAlchemy's that users catch."""
+    for cls in type(error).__mro__:
+        if cls.__module__.startswith("sqlalchemy.") or not issubclass(cls, SQLAlchemyError):
+            return cls.__name__
+    return type(error).__name__
+
+
+def _may_differ(step: Step, stock: Outcome, held: Outcome) -> bool:
+    """Say whether holdfast is allowed to be better, or more careful, than stock."""
+    inside = {inner.name for inner in walk((step,))}
+    if "run" in inside:
+        # It begins again what stock gives up, and refuses what it is not sure of.
+        return stock.kind == "error" or held.value in ("InvalidRequestError", "TypeError", "CommitOutcomeUnknown")
+    return False
+
+
+def violations(findings: list[Finding]) -> list[Violation]:
+    """Return those of the held side."""
+    return [Violation(f.rule, f.text) for f in findings if f.side == "held"]

@@ -1,0 +1,202 @@
+"""What a user holds: a Connection, a Session, a driver's connection from the pool. All take SQL, and end."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, text
+from sqlalchemy.orm import Session
+
+from .ledger import Tx
+
+if TYPE_CHECKING:
+    from .units import Unit
+
+__all__ = ["ConnectionHand", "Hand", "RawHand", "SessionHand", "driver_id"]
+
+Rows = list[tuple[Any, ...]] | None
+
+
+def driver_id(dbapi_connection: Any) -> int | None:
+    """Return the server's id of a driver's connection: no round trip."""
+    found = getattr(dbapi_connection, "thread_id", None) or getattr(dbapi_connection, "connection_id", None)
+    try:
+        value = found() if callable(found) else found
+    except Exception:  # closed
+        return None
+    return value if isinstance(value, int) else None
+
+
+class Hand:
+    """One user's way to the database, and what that user knows of the transaction."""
+
+    kind = ""
+
+    def __init__(self, row: int, level: str | None = None) -> None:
+        self.tx = Tx()
+        self.row = row
+        """The row of counter that is this user's."""
+        self.level = level
+        """The isolation level that was asked for, for this checkout."""
+        self.level_of: int | None = None
+        """The connection that it was set on."""
+        self.kept: int | None = None
+        """What was left in the session on the server, and nothing was lost since."""
+        self.locked = False
+        self.points: list[Any] = []
+        """Savepoints, as many as there are marks."""
+        self.unit: Unit | None = None
+        """The unit that it is the subject of."""
+        self.inherited = False
+        """In a child: the parent's."""
+
+    def execute(self, sql: str) -> Rows:
+        """Send one text; return the rows of its first result."""
+        raise NotImplementedError
+
+    def commit(self) -> None:
+        raise NotImplementedError
+
+    def rollback(self) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+    def pooled(self) -> Any:
+        """Return the pool's proxy of the driver's connection."""
+        raise NotImplementedError
+
+    def savepoint(self) -> Any:
+        raise NotImplementedError
+
+    def sqlalchemy(self) -> Connection | None:
+        """Return the Connection, where there is one."""
+        return None
+
+    @property
+    def twophase(self) -> bool:
+        """Whether its transactions are XA's, in which the server refuses what commits."""
+        return False
+
+    def id(self) -> int | None:
+        """Return the server's id of the connection, as the driver knows it; ``None`` when there is none."""
+        tracing = sys.gettrace()
+        sys.settrace(None)  # an interrupt that was ordered is for the users' calls
+        try:
+            with contextlib.suppress(Exception):
+                return driver_id(self.pooled().dbapi_connection)
+            return None
+        finally:
+            sys.settrace(tracing)
+
+
+def _rows(result: Any) -> Rows:
+    return [tuple(row) for row in result.fetchall()] if result.returns_rows else None
+
+
+class ConnectionHand(Hand):
+    """``engine.connect()``."""
+
+    kind = "connection"
+
+    def __init__(self, connection: Connection, row: int, level: str | None = None) -> None:
+        super().__init__(row, level)
+        self.connection = connection
+
+    def execute(self, sql: str) -> Rows:
+        return _rows(self.connection.exec_driver_sql(sql))
+
+    def commit(self) -> None:
+        self.connection.commit()
+
+    def rollback(self) -> None:
+        self.connection.rollback()
+
+    def close(self) -> None:
+        self.connection.close()
+
+    def pooled(self) -> Any:
+        return self.connection.connection
+
+    def savepoint(self) -> Any:
+        return self.connection.begin_nested()
+
+    def sqlalchemy(self) -> Connection:
+        return self.connection
+
+
+class SessionHand(Hand):
+    """A session of a ``sessionmaker``, or the current one of a ``scoped_session``."""
+
+    kind = "session"
+
+    def __init__(self, session: Session, row: int, level: str | None = None, *, registry: Any = None) -> None:
+        super().__init__(row, level)
+        self.session = session
+        self.registry = registry
+
+    @property
+    def twophase(self) -> bool:
+        return bool(self.session.twophase)
+
+    def execute(self, sql: str) -> Rows:
+        return _rows(self.session.execute(text(sql)))
+
+    def commit(self) -> None:
+        self.session.commit()
+
+    def rollback(self) -> None:
+        self.session.rollback()
+
+    def close(self) -> None:
+        if self.registry is not None:
+            self.registry.remove()
+        else:
+            self.session.close()
+
+    def pooled(self) -> Any:
+        if not self.session.in_transaction():
+            raise LookupError("no connection")
+        return self.session.connection().connection
+
+    def savepoint(self) -> Any:
+        return self.session.begin_nested()
+
+    def sqlalchemy(self) -> Connection:
+        return self.session.connection()
+
+
+class RawHand(Hand):
+    """``engine.raw_connection()``."""
+
+    kind = "raw"
+
+    def __init__(self, proxied: Any, row: int) -> None:
+        super().__init__(row)
+        self.proxied = proxied
+
+    def execute(self, sql: str) -> Rows:
+        cursor = self.proxied.cursor()
+        try:
+            cursor.execute(sql)
+            return [tuple(row) for row in cursor.fetchall()] if cursor.description else None
+        finally:
+            cursor.close()
+
+    def commit(self) -> None:
+        self.proxied.commit()
+
+    def rollback(self) -> None:
+        self.proxied.rollback()
+
+    def close(self) -> None:
+        self.proxied.close()
+
+    def pooled(self) -> Any:
+        return self.proxied
+
+    def savepoint(self) -> Any:
+        raise NotImplementedError

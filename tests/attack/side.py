@@ -1,0 +1,378 @@
+"""One of the two sides: engines with or without holdfast, what its users hold, and what they were told."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import greenlet
+from pymysql.constants import CLIENT
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.orm import Session, scoped_session, sessionmaker
+from sqlalchemy.pool import NullPool, QueuePool
+
+from .hands import Hand, RawHand
+from .lab import Lab
+from .ledger import Fate, Ledger
+from .registry import ACTIONS, Skip
+from .script import Script, Step
+
+if TYPE_CHECKING:
+    from .units import Unit
+
+__all__ = ["VISITORS", "Mode", "Side", "Violation"]
+
+VISITORS = ("a", "b", "c")
+POOL_TIMEOUT = 2
+
+
+@dataclass(frozen=True)
+class Violation:
+    """A rule that was broken."""
+
+    rule: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.rule}: {self.text}"
+
+
+@dataclass
+class Mode:
+    """What is known of a session on the server."""
+
+    autocommit: bool
+
+
+@dataclass
+class Faults:
+    """What was done to a side in this sequence."""
+
+    fired: set[int] = field(default_factory=set)
+    """Steps of faults that come once, though the unit around them is begun again."""
+    broken: bool = False
+    """A connection was broken, or a call interrupted: from then on the sides need not be alike."""
+    listeners: int = 0
+    """How many listeners have raised."""
+    shared: bool = False
+    """A connection was used by several threads at once, which no driver promises."""
+
+
+class Side:
+    """Everything of one side.
+
+    :param name: ``stock`` or ``held``.
+    """
+
+    def __init__(self, lab: Lab, name: str, driver: str) -> None:
+        self.lab = lab
+        self.name = name
+        self.driver = driver
+        self.held = name == "held"
+        self.proxy = lab.proxies[name]
+        self.refuser = lab.refusers[name]
+        self.engine: Engine = None  # type: ignore[assignment]
+        self.cleaners: list[Callable[[], None]] = []
+
+    # -- life ----------------------------------------------------------------------------------------------------
+
+    def begin(self, env: frozenset[str]) -> None:
+        """Make everything anew for a sequence.
+
+        :param env: words that say how the engines are to be made.
+        """
+        self.env = env
+        self.proxy = (self.lab.refusing if "refuser" in env else self.lab.proxies)[self.name]
+        self.refuser.armed = False
+        self.proxy.restore()
+        self.lab.set_commits_table(self.name, "MyISAM" if "myisam" in env else "InnoDB")
+        self.lab.clear(self.name)
+        self.ledger = Ledger()
+        self.violations: list[Violation] = []
+        self.faults = Faults()
+        self.hands: dict[str, Hand] = {}
+        self.modes: dict[int, Mode] = {}
+        self.contexts: dict[str, Any] = {}
+        self.interrupt: Callable[[], Any] | None = None
+        self.owner = os.getpid()
+        self._flows: dict[tuple[int, int], list[Unit]] = {}
+        self.proxy.delay = 0.002 if "delay" in env else 0.0
+        self.engine, self.other = self._engine(), self._engine()
+        side = self
+
+        class Own(Session):
+            """Listeners for one side only are listeners to its own class."""
+
+        class Publishing(Own):
+            """The outbox pattern: what was committed is published by ``commit()`` itself, afterwards."""
+
+            def commit(self) -> None:
+                super().commit()
+                side.published(self)
+
+        self.session_class: type[Session] = Own
+        self.makers: dict[str, Any] = {
+            "maker": sessionmaker(self.engine, class_=Own),
+            "publisher": sessionmaker(self.engine, class_=Publishing),
+            "other_maker": sessionmaker(self.other, class_=Own),
+            "twophase": sessionmaker(self.engine, class_=Own, twophase=True),
+            "scoped": scoped_session(sessionmaker(self.engine, class_=Own)),
+        }
+        self.targets: dict[str, Any] = {"engine": self.engine, "other": self.other, **self.makers}
+        self.after_publish: dict[int, Any] = {}
+
+    def _engine(self) -> Engine:
+        options: dict[str, Any] = {"pool_timeout": POOL_TIMEOUT, "pool_size": 3, "max_overflow": 8}
+        query: dict[str, str] = {}
+        arguments: dict[str, Any] = {}
+        if self.held:
+            query["plugin"] = "holdfast"
+            if "probe" in self.env:
+                query["holdfast_probe_after_idle"] = "0"
+        if self.driver == "mysqlconnector":
+            query["use_pure"] = "1"
+        if self.driver == "pymysql":
+            # Without ssl_disabled each connection builds a TLS context of its own: 35 ms.
+            arguments |= {"client_flag": CLIENT.MULTI_STATEMENTS, "ssl_disabled": True}
+        for word, given in _OPTIONS.items():
+            if word in self.env:
+                options |= given
+        if "nullpool" in self.env:
+            options = {name: value for name, value in options.items() if name in ("isolation_level",)}
+            options["poolclass"] = NullPool
+        url = self.lab.server.url(
+            self.driver,
+            database=self.name,
+            user=self.name,
+            password=self.name,
+            host=self.proxy.host,
+            port=self.proxy.port,
+            query=query,
+        )
+        return create_engine(url, connect_args=arguments, **options)
+
+    @property
+    def autocommits(self) -> bool:
+        """Whether the engines are in AUTOCOMMIT."""
+        return "autocommit" in self.env
+
+    # -- who ------------------------------------------------------------------------------------------------------
+
+    def flow(self) -> list[Unit]:
+        """Return the units that are under way in this thread or greenlet, innermost last."""
+        key = (threading.get_ident(), id(greenlet.getcurrent()))
+        return self._flows.setdefault(key, [])
+
+    def new_process(self) -> None:
+        """In a child: what was under way is the parent's."""
+        self._flows = {}
+        for hand in self.hands.values():
+            hand.inherited = True
+
+    @property
+    def in_child(self) -> bool:
+        return os.getpid() != self.owner
+
+    def hand(self, step: Step) -> Hand:
+        """Return what the one who does a step holds.
+
+        :raises Skip: when it is nothing.
+        """
+        if step.who:
+            found = self.hands.get(step.who)
+        else:
+            flow = self.flow()
+            found = flow[-1].hand if flow else None
+        if found is None:
+            raise Skip
+        return found
+
+    def unit_of(self, hand: Hand) -> Unit | None:
+        """Return the unit that a hand is the subject of."""
+        return hand.unit
+
+    def claim_undone(self, hand: Hand) -> None:
+        """A transaction is about to be rolled back because its user wants it."""
+        if hand.unit is not None:
+            hand.unit.claims = [n for n in hand.unit.claims if n not in hand.tx.pending]
+
+    def keeps(self, hand: Hand, *more: int) -> None:
+        """What a transaction has written so far is settled without its end."""
+        if hand.unit is not None:
+            hand.unit.kept.update(hand.tx.pending, more)
+
+    def relent(self) -> None:
+        """End the faults that last."""
+        while self.cleaners:
+            self.cleaners.pop()()
+
+    def row_of(self, step: Step) -> int:
+        """Return the row of counter for who does a step."""
+        return VISITORS.index(step.who) + 1 if step.who else min(4 + len(self.flow()), 9)
+
+    def mode(self, hand: Hand) -> Mode:
+        """Return what is known of the session of a hand's connection."""
+        number = hand.id()
+        if number is None:
+            return Mode(hand.level == "AUTOCOMMIT" if hand.level else self.autocommits)
+        mode = self.modes.get(number)
+        if mode is None:
+            mode = self.modes[number] = Mode(self.autocommits)
+        if hand.level is not None and hand.level_of is None:
+            hand.level_of = number
+            mode.autocommit = hand.level == "AUTOCOMMIT"
+        return mode
+
+    def at_once(self, hand: Hand) -> bool:
+        """Say whether each statement of a hand's is committed by itself."""
+        return self.mode(hand).autocommit and not hand.twophase
+
+    def returned(self, hand: Hand, number: int | None) -> None:
+        """A connection was given back: an isolation level of its checkout is put back by SQLAlchemy."""
+        if hand.level is not None and number is not None and number in self.modes:
+            self.modes[number].autocommit = self.autocommits
+
+    # -- doing ----------------------------------------------------------------------------------------------------
+
+    def perform(self, step: Step) -> Any:
+        """Do a step.
+
+        :raises Skip: when it means nothing here.
+        """
+        return ACTIONS[step.name](self, step)
+
+    def run_body(self, steps: Script) -> list[Any]:
+        """Do steps, one after the other, until one raises."""
+        values = []
+        for step in steps:
+            try:
+                values.append(self.perform(step))
+            except Skip:
+                values.append(None)
+        return values
+
+    def violate(self, rule: str, text: str) -> None:
+        """Note a broken rule."""
+        self.violations.append(Violation(rule, text))
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Where an interrupt that was ordered may come: in the users' own calls, not in the fuzzer's."""
+        if self.interrupt is None:
+            yield
+            return
+        with self.interrupt():
+            yield
+
+    def published(self, session: Session) -> None:
+        """Called behind the commit of a publisher's session."""
+        then = self.after_publish.pop(id(session), None)
+        if then is not None:
+            then()
+
+    # -- what went over the wire ------------------------------------------------------------------------------------
+
+    def sent(self) -> int:
+        """Return how many statements have passed so far."""
+        return 0 if self.in_child else len(self.proxy.statements)
+
+    def has_sent_commit(self, since: int) -> bool:
+        """Say whether a COMMIT, or what may be one, was sent since then. In a child nobody knows: yes."""
+        if self.in_child:
+            return True
+        threading.Event().wait(0.002)  # what the client has sent a moment ago
+        words = (statement.lstrip()[:9].upper() for statement in self.proxy.statements[since:])
+        return any(word.startswith(("COMMIT", "XA COMMIT")) for word in words)
+
+    # -- the end --------------------------------------------------------------------------------------------------
+
+    def finish(self, number: int) -> None:
+        """Let everybody go, let others use what they gave back, and compare the ledger.
+
+        :param number: the first of the numbers for those others.
+        """
+        self.proxy.restore()
+        self.proxy.delay = 0.0
+        self.relent()
+        raw = any(isinstance(hand, RawHand) for hand in self.hands.values())
+        for who in list(self.hands):
+            try:
+                ACTIONS["close"](self, Step("close", who))
+            except Exception:
+                self.hands.pop(who, None)
+        registry = self.targets["scoped"]
+        try:
+            registry.remove()
+        except Exception:
+            pass
+        if not ("noreset" in self.env and raw):
+            self._look_at_what_was_returned()
+        self._next_visitors(number)
+        for engine in (self.engine, self.other):
+            engine.dispose()
+
+    def _look_at_what_was_returned(self) -> None:
+        lab = self.lab
+        if not lab.tables_are_free(self.name) and not lab.wait_until(lambda: lab.tables_are_free(self.name), 0.5):
+            self.violate("locks left behind", f"of tables, by a returned connection: {lab.transactions(self.name)}")
+        elif not lab.wait_until(lambda: not lab.transactions(self.name), 0.5):
+            self.violate("transaction left open", f"by a returned connection: {lab.transactions(self.name)}")
+
+    def _next_visitors(self, number: int) -> None:
+        """Use each pooled connection once, and commit: what a returned one has left open is committed now."""
+        for engine in (self.engine, self.other):
+            connections = []
+            idle = engine.pool.checkedin() if isinstance(engine.pool, QueuePool) else 0
+            for _ in range(idle):
+                try:
+                    connections.append(engine.connect())
+                except Exception:
+                    continue
+            for connection in connections:
+                number += 1
+                try:
+                    with connection, connection.begin():
+                        found = connection.exec_driver_sql(f"SELECT {number}").scalar()
+                        connection.exec_driver_sql(f"INSERT INTO ledger (n) VALUES ({number})")
+                except Exception:
+                    self.ledger.settle([number], Fate.MAYBE, "a later visitor was told of an error")
+                    continue
+                self.ledger.settle([number], Fate.THERE, "a later visitor's commit was acknowledged")
+                if found != number:
+                    self.violate("wrong answer", f"a later visitor asked for {number} and got {found}")
+
+    def compare(self) -> None:
+        """Compare what is there with what everybody was told."""
+        lab = self.lab
+        if not lab.wait_until(lambda: not lab.sessions(self.name), 0.1):
+            import gc
+
+            gc.collect()  # connections that only a traceback keeps
+            lab.wait_until(lambda: not lab.sessions(self.name), 2.0)
+            for session in lab.sessions(self.name):
+                try:
+                    lab.admin(f"KILL {session}")
+                except Exception:
+                    continue
+            lab.wait_until(lambda: not lab.sessions(self.name))
+        for name in lab.prepared():
+            lab.admin(f"XA ROLLBACK '{name}'")
+        self.rows = lab.rows(self.name)
+        for rule, wrong, why in self.ledger.compare(self.rows):
+            self.violate(rule, f"number {wrong} is {why}")
+
+
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "one": {"pool_size": 1},
+    "lifo": {"pool_use_lifo": True},
+    "noreset": {"pool_reset_on_return": None},
+    "resetcommit": {"pool_reset_on_return": "commit"},
+    "autocommit": {"isolation_level": "AUTOCOMMIT"},
+    "serializable": {"isolation_level": "SERIALIZABLE"},
+    "readcommitted": {"isolation_level": "READ COMMITTED"},
+    "preping": {"pool_pre_ping": True},
+}
