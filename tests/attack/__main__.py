@@ -85,6 +85,8 @@ def _summary(campaign: Campaign) -> None:
         f"{campaign.sequences} sequences, {campaign.steps} steps, {campaign.sequences / seconds:.1f} sequences a second; "
         f"held: {len(campaign.found)} different findings"
     )
+    done = sum(campaign.outcomes.values()) or 1
+    click.echo("  " + ", ".join(f"{what} {100 * n / done:.0f} %" for what, n in campaign.outcomes.most_common(9)))
     for found in campaign.found:
         click.echo(f"  {found}\n      {format_steps(found.steps)}")
     for reason, count in campaign.stock.most_common():

@@ -27,6 +27,8 @@ _INSERT = text("INSERT INTO ledger (n) VALUES (:n)")
 def lost_something(side: Side, hand: Hand, number: int | None, error: BaseException, *, at_once: bool = False) -> None:
     """Note what an error of a statement tells its user."""
     what = told(error, rollback_on_timeout=side.lab.rollback_on_timeout)
+    if hand.unit is not None and number in hand.unit.kept:
+        number = None  # settled in an earlier attempt
     if what in (Told.LOST, Told.INTERRUPTED):
         hand.kept = None
         side.faults.broken = True
@@ -92,6 +94,7 @@ def raw(side: Side, step: Step) -> None:
     row = _free(side, step)
     with side.interruptible():
         proxied = side.engine.raw_connection()
+    side.used_raw = True
     _take(side, step, RawHand(proxied, row))
 
 
@@ -107,6 +110,8 @@ def do(side: Side, step: Step) -> Any:
     what, hand = dressed(found, step.args[1] if len(step.args) > 1 else ""), side.hand(step)
     if hand.twophase and what.commits and ";" in what.sql[-1]:
         raise Skip  # refused behind a statement that is not: nobody is told
+    if (what.begins or what.family == "completion") and side.at_once(hand):
+        raise Skip  # a transaction that SQLAlchemy knows nothing of
     return statement(side, hand, what, step.number)
 
 
@@ -233,7 +238,8 @@ def callproc(side: Side, step: Step) -> None:
     what = STATEMENTS[{"writes": "call_writes", "commits": "call_commits"}.get(name, "call_reads")]
     own = step.number if what.writes else None
     try:
-        cursor = hand.pooled().cursor()
+        with side.interruptible():
+            cursor = hand.pooled().cursor()
         try:
             with side.interruptible():
                 cursor.callproc(name, (step.number,))
@@ -257,8 +263,12 @@ def callproc(side: Side, step: Step) -> None:
 def commit(side: Side, step: Step) -> None:
     hand = side.hand(step)
     unit = side.unit_of(hand)
-    if unit is not None and not step.has("driver"):
+    if unit is not None and not step.args:
         unit.commit_inside()
+        return
+    connection = hand.connection if isinstance(hand, ConnectionHand) else None
+    if connection is not None and not connection.in_transaction() and not step.args:
+        hand.commit()  # SQLAlchemy sends nothing: what a cursor of the driver's has written stays as it is
         return
     since, seen = side.sent(), list(hand.tx.pending)
     if step.has("late"):
@@ -306,6 +316,9 @@ def _check_visible(side: Side, numbers: list[int]) -> None:
 @action
 def rollback(side: Side, step: Step) -> None:
     hand = side.hand(step)
+    if isinstance(hand, ConnectionHand) and not hand.connection.in_transaction() and not step.has("proxied"):
+        hand.rollback()
+        return
     _end(side, hand, step, hand.rollback if not step.has("proxied") else lambda: hand.pooled().rollback())
     if isinstance(hand, SessionHand):
         hand.kept = None
@@ -329,8 +342,10 @@ def close(side: Side, step: Step) -> None:
         side.ledger.unknown(hand.tx, "it was returned to a pool that does nothing")
         hand.close()
     else:
-        _end(side, hand, step, hand.close)
-    side.returned(hand, number)
+        try:
+            _end(side, hand, step, hand.close)
+        finally:
+            side.returned(hand, number)
 
 
 def _end(side: Side, hand: Hand, step: Step, call: Any) -> None:
@@ -346,6 +361,7 @@ def _end(side: Side, hand: Hand, step: Step, call: Any) -> None:
         what = told(error)
         if what in (Told.LOST, Told.INTERRUPTED):
             side.faults.broken = True
+        side.faults.stuck = True
         side.ledger.not_ended(hand.tx, f"rollback() or close() raised {type(error).__name__}")
         raise
     else:
@@ -436,8 +452,8 @@ def driver_autocommit(side: Side, step: Step) -> None:
     """Switch autocommit with the driver's own method."""
     hand, on = side.hand(step), step.has("on")
     try:
-        driver = hand.pooled().driver_connection
         with side.interruptible():
+            driver = hand.pooled().driver_connection
             if side.driver == "mysqlconnector":
                 driver.autocommit = on
             else:

@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from .fuzz import Finding, Pair
-from .generate import sequence
+from .generate import OPENING, sequence
 from .grammar import STATEMENTS
 from .known import reason_of
 from .lab import Lab
 from .script import Script, format_steps, walk
 from .shrink import shrunk
 from .themes import THEMES
+from .watch import watched
 
 __all__ = ["Campaign", "Found", "executable", "quiet"]
 
@@ -68,7 +69,10 @@ class Found:
 
 def _kinds(steps: Script) -> Counter[str]:
     """Count the steps by what they are, with the family of a statement in its place."""
-    return Counter(STATEMENTS[s.args[0]].family if s.name == "do" else s.name for s in walk(steps))
+    kinds = Counter(STATEMENTS[s.args[0]].family if s.name == "do" else s.name for s in walk(steps))
+    for opening in OPENING & kinds.keys():
+        kinds["open"] += kinds.pop(opening)
+    return kinds
 
 
 @dataclass
@@ -88,6 +92,8 @@ class Campaign:
     steps: int = 0
     stock: Counter[str] = field(default_factory=Counter)
     """What was wrong in stock, by reason."""
+    outcomes: Counter[str] = field(default_factory=Counter)
+    """What the held side's steps came to."""
     examples: dict[str, str] = field(default_factory=dict)
 
     def run(self) -> None:
@@ -108,9 +114,10 @@ class Campaign:
         while time.monotonic() - began < seconds:
             theme = themes[number % len(themes)]
             steps = sequence(f"{self.seed}/{theme}/{number}", theme, lab.flavour)
-            findings = pair.run(steps)
+            findings = watched(pair, steps)
             self.sequences += 1
             self.steps += sum(1 for _ in walk(steps))
+            self.outcomes.update(pair.outcomes)
             self._note(pair, theme, number, steps, findings, time.monotonic() - began)
             if self.found and self.stop_at_first:
                 return
@@ -139,8 +146,12 @@ class Campaign:
         rule = (found.finding.side, found.finding.rule)
         if self.shrink:
             found.steps = shrunk(
-                found.steps, lambda steps: any((f.side, f.rule) == rule for f in pair.run(steps))
+                found.steps, lambda steps: any((f.side, f.rule) == rule for f in watched(pair, steps))
             )
+            known = next((other for other in self.found if other.covers(found.finding, found.steps)), None)
+            if known is not None:
+                known.times += 1
+                return
         self.found.append(found)
         self.say(f"{found}\n    --driver {self.driver} --against {self.against} --replay '{self.replay(found)}'")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import select
 import signal
 import sys
@@ -24,7 +25,7 @@ __all__: list[str] = []
 
 _DESCRIPTORS = ("fileno", "_sock.fileno", "_socket.sock.fileno")
 _KINDS: dict[str, type[BaseException]] = {"soft": Interrupt, "hard": HardInterrupt, "timeout": TimeLimit}
-_FILES = ("/pymysql/", "/mysql/connector/", "/MySQLdb/", "/holdfast/", "/sqlalchemy/")
+_FILES = re.compile(r"/(pymysql|mysql/connector|MySQLdb|holdfast(?!/lab)|sqlalchemy)/")
 
 
 def _once(side: Side, step: Step) -> None:
@@ -42,7 +43,7 @@ def _break(side: Side, step: Step) -> None:
 def _wait_for_end(hand: Hand) -> None:
     """Wait until the end of a hand's connection has arrived here."""
     try:
-        connection = hand.pooled().driver_connection
+        connection = hand.present().driver_connection
     except Exception:
         return
     for path in _DESCRIPTORS:
@@ -204,7 +205,7 @@ def _is_waiting(side: Side, number: int) -> bool:
 @action
 def read_only(side: Side, step: Step) -> None:
     """Make the server read-only, until the sequence ends or a unit is begun again."""
-    _once(side, step)
+    _break(side, step)
     side.lab.admin("SET GLOBAL read_only = 1")
     side.cleaners.append(lambda: side.lab.admin("SET GLOBAL read_only = 0") and None)
 
@@ -222,7 +223,7 @@ def frozen(side: Side, step: Step) -> None:
     try:
         side.run_body(step.body)
     finally:
-        side.relent()
+        locker("UNLOCK TABLES")
 
 
 @action
@@ -230,7 +231,7 @@ def refuse_rollback(side: Side, step: Step) -> None:
     """Have the next ROLLBACK answered with an error. The server does not see it."""
     if "refuser" not in side.env:
         raise Skip
-    _once(side, step)
+    _break(side, step)
     side.refuser.armed = True
 
 
@@ -239,7 +240,11 @@ def refuse_rollback(side: Side, step: Step) -> None:
 
 @action
 def interrupt(side: Side, step: Step) -> None:
-    """Raise an exception at the so-and-so-many-th line of a driver's, SQLAlchemy's or holdfast's in what is inside."""
+    """Raise an exception in what is inside, at the so-and-so-many-th moment in code of a driver, SQLAlchemy or holdfast.
+
+    Moments are where CPython looks for signals: entering a Python function, and coming back from a C one.
+    """
+    _only_held(side)
     _break(side, step)
     kind, count = step.args
     fired = False
@@ -247,27 +252,23 @@ def interrupt(side: Side, step: Step) -> None:
     @contextlib.contextmanager
     def moment() -> Iterator[None]:
         nonlocal fired
-        left = int(count) if not fired else -1
+        left = int(count)
 
-        def line(frame: FrameType, event: str, arg: object) -> Any:
+        def look(frame: FrameType, event: str, arg: object) -> None:
             nonlocal left, fired
-            if event == "line" and left >= 0:
-                left -= 1
-                if left < 0:
-                    fired = True
-                    raise _KINDS[kind]("from outside")
-            return line
+            if event not in ("call", "c_return") or not _FILES.search(frame.f_code.co_filename):
+                return
+            left -= 1
+            if left < 0 and not fired and not _is_in_destructor(frame):
+                fired = True
+                raise _KINDS[kind]("from outside")
 
-        def call(frame: FrameType, event: str, arg: object) -> Any:
-            name = frame.f_code.co_filename
-            return line if left >= 0 and any(part in name for part in _FILES) and _may_raise(frame) else None
-
-        before = sys.gettrace()
-        sys.settrace(call)
+        before = sys.getprofile()
+        sys.setprofile(look if not fired else None)
         try:
             yield
         finally:
-            sys.settrace(before)
+            sys.setprofile(before)
 
     side.interrupt, outer = moment, side.interrupt
     try:
@@ -276,9 +277,19 @@ def interrupt(side: Side, step: Step) -> None:
         side.interrupt = outer
 
 
-def _may_raise(frame: FrameType) -> bool:
-    """An exception in a destructor goes nowhere."""
-    return frame.f_code.co_name not in ("__del__", "_collected")
+def _only_held(side: Side) -> None:
+    """Interrupted in the middle, a stock connection may read others' answers, or wait for one that never comes."""
+    if not side.held:
+        raise Skip
+
+
+def _is_in_destructor(frame: FrameType | None) -> bool:
+    """Say whether an exception would go nowhere."""
+    while frame is not None:
+        if frame.f_code.co_name in ("__del__", "_collected", "_finalize_fairy"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 @action
@@ -286,12 +297,16 @@ def alarm(side: Side, step: Step) -> None:
     """Hold the server's replies in what is inside, and have a signal's handler raise while they are waited for."""
     if threading.current_thread() is not threading.main_thread():
         raise Skip
+    _only_held(side)
     _break(side, step)
     kind = step.args[0]
     fired = False
 
     def handler(number: int, frame: object) -> None:
         nonlocal fired
+        if not side.calling:  # the fuzzer's own code is no user's
+            signal.setitimer(signal.ITIMER_REAL, 0.01)
+            return
         fired = True
         side.proxy.restore()
         raise _KINDS[kind]("from outside")

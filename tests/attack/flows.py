@@ -93,6 +93,7 @@ def fork(side: Side, step: Step) -> None:
     """
     if not side.held or side.in_child or threading.active_count() > 8:
         raise Skip
+    side.faults.broken = True  # the other side has not done it
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:

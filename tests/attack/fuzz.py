@@ -56,8 +56,11 @@ class Pair:
 
     def __init__(self, lab: Lab, driver: str) -> None:
         self.lab = lab
+        self.driver = driver
         self.stock, self.held = (Side(lab, name, driver) for name in SIDES)
         self.trace = False
+        self.outcomes: list[str] = []
+        """What the held side's steps of the last sequence came to."""
 
     def run(self, steps: Script) -> list[Finding]:
         """Run a sequence on both sides; return what is wrong."""
@@ -66,10 +69,12 @@ class Pair:
         for side in (self.stock, self.held):
             side.begin(env)
         findings, alike = [], True
+        self.outcomes = []
         for step in steps:
             if step.name == "env":
                 continue
             stock, held = outcome(self.stock, step), outcome(self.held, step)
+            self.outcomes.append(str(held) if held.kind == "error" else held.kind)
             if self.trace:
                 print(f"  {step}\n      stock: {stock}\n      held:  {held}")
             alike = alike and not (self.stock.faults.broken or self.held.faults.broken)

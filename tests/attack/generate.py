@@ -12,14 +12,14 @@ from .script import Script, Step, parse
 from .side import VISITORS
 from .themes import THEMES, Theme
 
-__all__ = ["LAZY", "sequence"]
+__all__ = ["LAZY", "OPENING", "sequence"]
 
 LAZY = (
     *("result", "scalars", "mappings", "list", "tuple", "dict", "generator", "generators", "iterator", "map", "zip"),
-    *("function", "partitions"),
+    "partitions",
 )
 _TARGETS = ("engine", "engine", "maker", "maker", "scoped", "publisher", "other", "other_maker", "twophase")
-_OPENING = frozenset({"connect", "session", "scoped", "raw", "twophase"})
+OPENING = frozenset({"connect", "session", "scoped", "raw", "twophase"})
 _NOBODY = frozenset(
     {"run", "later", "tenant", "decoder", "listen", "kill_idle", "kill_all", "reset", "drop", "half_close", "lose"}
     | {"cut", "read_only", "frozen", "fork", "interrupt", "alarm", "wait", "env", "try", "fails", "in", "refuse_rollback"}

@@ -24,6 +24,8 @@ class Statement:
     """Afterwards n is in a table without transactions."""
     commits: bool = False
     """It ends the transaction with a COMMIT: what came before is committed, and what it writes itself."""
+    begins: bool = False
+    """It begins a transaction, also in AUTOCOMMIT."""
     perhaps: bool = False
     """It commits, or not: the manuals say so of some server that it does."""
     rolls_back: bool = False
@@ -144,8 +146,8 @@ def _commits() -> list[Statement]:
     return [
         commit("commit_text", "COMMIT"),
         commit("commit_work", "COMMIT WORK"),
-        commit("begin_text", "BEGIN"),
-        commit("start_text", "START TRANSACTION"),
+        Statement("begin_text", ("BEGIN",), "commit", commits=True, begins=True),
+        Statement("start_text", ("START TRANSACTION",), "commit", commits=True, begins=True),
         commit("alter", "ALTER TABLE scratch COMMENT = '{n}'"),
         commit("truncate", "TRUNCATE TABLE scratch"),
         commit("analyze", "ANALYZE TABLE scratch"),
@@ -167,7 +169,7 @@ def _commits() -> list[Statement]:
         commit("multi_write_commit", f"{INSERT}; COMMIT", writes=True),
         commit("executable_commit", "/*! COMMIT */"),
         commit("executable_maria", "/*M! COMMIT */", only="mariadb"),
-        commit("password", "SET PASSWORD = PASSWORD('attack')", only="mariadb"),
+        commit("password", "SET PASSWORD = PASSWORD('{own}')", only="mariadb"),
         Statement("autocommit_on", ("SET autocommit = 1",), "commit", commits=True, autocommit=True),
         Statement("autocommit_on_at", ("SET @x = 1, @@session.autocommit = ON",), "commit", commits=True, autocommit=True),
         Statement("autocommit_off", ("SET autocommit = 0",), "autocommit", autocommit=False),

@@ -6,7 +6,7 @@ import contextlib
 import sys
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, event, text
 from sqlalchemy.orm import Session
 
 from .ledger import Tx
@@ -83,14 +83,22 @@ class Hand:
 
     def id(self) -> int | None:
         """Return the server's id of the connection, as the driver knows it; ``None`` when there is none."""
-        tracing = sys.gettrace()
-        sys.settrace(None)  # an interrupt that was ordered is for the users' calls
+        profile = sys.getprofile()
+        sys.setprofile(None)  # an interrupt that was ordered is for the users' calls
         try:
             with contextlib.suppress(Exception):
-                return driver_id(self.pooled().dbapi_connection)
+                proxied = self.present()
+                return None if proxied is None else driver_id(proxied.dbapi_connection)
             return None
         finally:
-            sys.settrace(tracing)
+            sys.setprofile(profile)
+
+    def present(self) -> Any:
+        """Return the pool's proxy if there is one now, without having SQLAlchemy connect."""
+        connection = self.sqlalchemy()
+        if connection is None or connection.closed or connection.invalidated:
+            return None
+        return connection.connection
 
 
 def _rows(result: Any) -> Rows:
@@ -137,6 +145,12 @@ class SessionHand(Hand):
         super().__init__(row, level)
         self.session = session
         self.registry = registry
+        self.begun: Connection | None = None
+        """The connection of its transaction."""
+        event.listen(session, "after_begin", self._after_begin)
+
+    def _after_begin(self, session: Session, transaction: Any, connection: Connection) -> None:
+        self.begun = connection
 
     @property
     def twophase(self) -> bool:
@@ -158,15 +172,13 @@ class SessionHand(Hand):
             self.session.close()
 
     def pooled(self) -> Any:
-        if not self.session.in_transaction():
-            raise LookupError("no connection")
         return self.session.connection().connection
 
     def savepoint(self) -> Any:
         return self.session.begin_nested()
 
-    def sqlalchemy(self) -> Connection:
-        return self.session.connection()
+    def sqlalchemy(self) -> Connection | None:
+        return self.begun
 
 
 class RawHand(Hand):
@@ -200,3 +212,6 @@ class RawHand(Hand):
 
     def savepoint(self) -> Any:
         raise NotImplementedError
+
+    def present(self) -> Any:
+        return self.proxied

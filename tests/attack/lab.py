@@ -129,6 +129,13 @@ class Lab:
                 schema.create_commits_table(self.admin, database, engine)
             self._commits_engine[name] = engine
 
+    @staticmethod
+    def sessions_by(connection: Any, name: str) -> list[int]:
+        """Return the ids of a side's sessions, asked for on another connection than the administrator's."""
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT id FROM information_schema.processlist WHERE user = '{name}'")
+            return [int(row[0]) for row in cursor.fetchall()]
+
     def sessions(self, name: str) -> list[int]:
         """Return the ids of a side's sessions."""
         rows = self.admin(f"SELECT id FROM information_schema.processlist WHERE user = '{name}'")
@@ -175,7 +182,8 @@ class Lab:
 
     def prepared(self) -> list[str]:
         """Return the names of prepared XA transactions, which outlive their sessions."""
-        return [str(row[3]) for row in self.admin("XA RECOVER")]
+        names = (row[3] for row in self.admin("XA RECOVER"))
+        return [name.decode() if isinstance(name, bytes) else str(name) for name in names]
 
     def wait_until(self, done: Any, seconds: float = 3.0) -> bool:
         """Wait for a condition."""

@@ -101,7 +101,7 @@ def share(side: Side, step: Step) -> None:
     """Use one driver's connection in two threads at once: nobody may get another one's answer."""
     hand = side.hand(step)
     proxied = hand.pooled()
-    side.faults.broken = side.faults.shared = True
+    side.faults.broken = True
     wrong: list[str] = []
 
     def ask(first: int) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +17,7 @@ from sqlalchemy import Engine, create_engine
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from sqlalchemy.pool import NullPool, QueuePool
 
-from .hands import Hand, RawHand
+from .hands import Hand
 from .lab import Lab
 from .ledger import Fate, Ledger
 from .registry import ACTIONS, Skip
@@ -58,8 +60,8 @@ class Faults:
     """A connection was broken, or a call interrupted: from then on the sides need not be alike."""
     listeners: int = 0
     """How many listeners have raised."""
-    shared: bool = False
-    """A connection was used by several threads at once, which no driver promises."""
+    stuck: bool = False
+    """A close() has raised."""
 
 
 class Side:
@@ -97,6 +99,9 @@ class Side:
         self.hands: dict[str, Hand] = {}
         self.modes: dict[int, Mode] = {}
         self.contexts: dict[str, Any] = {}
+        self.used_raw = False
+        self.calling = False
+        """A user's call is under way, and may be interrupted."""
         self.interrupt: Callable[[], Any] | None = None
         self.owner = os.getpid()
         self._flows: dict[tuple[int, int], list[Unit]] = {}
@@ -262,11 +267,27 @@ class Side:
     @contextmanager
     def interruptible(self) -> Iterator[None]:
         """Where an interrupt that was ordered may come: in the users' own calls, not in the fuzzer's."""
-        if self.interrupt is None:
+        before, self.calling = self.calling, True
+        try:
+            if self.interrupt is None:
+                yield
+            else:
+                with self.interrupt():
+                    yield
+        finally:
+            self.calling = before
+
+    @contextmanager
+    def own_work(self) -> Iterator[None]:
+        """Where none may come, though it is inside of a user's call."""
+        before, self.calling = self.calling, False
+        profile = sys.getprofile()
+        sys.setprofile(None)
+        try:
             yield
-            return
-        with self.interrupt():
-            yield
+        finally:
+            sys.setprofile(profile)
+            self.calling = before
 
     def published(self, session: Session) -> None:
         """Called behind the commit of a publisher's session."""
@@ -298,18 +319,18 @@ class Side:
         self.proxy.restore()
         self.proxy.delay = 0.0
         self.relent()
-        raw = any(isinstance(hand, RawHand) for hand in self.hands.values())
         for who in list(self.hands):
             try:
                 ACTIONS["close"](self, Step("close", who))
             except Exception:
-                self.hands.pop(who, None)
-        registry = self.targets["scoped"]
+                self.faults.stuck = True
         try:
-            registry.remove()
+            self.targets["scoped"].remove()
         except Exception:
-            pass
-        if not ("noreset" in self.env and raw):
+            self.faults.stuck = True
+        if self.faults.stuck:
+            gc.collect()  # close() has raised: the connection is returned when nobody knows of it any more
+        if not ("noreset" in self.env and self.used_raw):
             self._look_at_what_was_returned()
         self._next_visitors(number)
         for engine in (self.engine, self.other):
@@ -349,8 +370,6 @@ class Side:
         """Compare what is there with what everybody was told."""
         lab = self.lab
         if not lab.wait_until(lambda: not lab.sessions(self.name), 0.1):
-            import gc
-
             gc.collect()  # connections that only a traceback keeps
             lab.wait_until(lambda: not lab.sessions(self.name), 2.0)
             for session in lab.sessions(self.name):

@@ -72,9 +72,11 @@ THEMES: dict[str, Theme] = {
     ),
     "implicit-commits": Theme(
         "Nothing is begun again behind a statement that commits by itself.",
-        visit="run(@target){@unit}*5 run(@target,decorated){@unit} do(@write) commit close",
+        visit="run(@target){do(@write);@unit;@behind;do(@write)}*5 run(@target,decorated){do(@write);@unit;@behind} "
+        "do(@write) commit close",
         unit="do(@write)*3 do(@commit)*2 do(@commit,@dress)*3 callproc(commits) commit(driver) commit(proxied) "
-        "driver_autocommit(on) kill*2 deadlock do(rollback_text) do(chain) kill_all",
+        "driver_autocommit(on) do(rollback_text) do(chain)",
+        behind="kill*4 deadlock*2 kill_all reset fails",
         length=(1, 3),
     ),
     "unread-results": Theme(

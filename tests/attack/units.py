@@ -55,6 +55,9 @@ class Unit:
         """Begin an attempt."""
         side, ledger = self.side, self.side.ledger
         if self.hand is not None:
+            done = [number for number in self.kept if ledger.fates[number][0] is Fate.THERE]
+            if done:
+                side.violate("begun again", f"a unit, though {done} had been committed by themselves")
             self._settle(Fate.ABSENT, "it was begun again")
         self.attempts += 1
         self.over = self.acknowledged = False
@@ -96,7 +99,7 @@ class Unit:
             raise InvalidRequestError(_OWN_COMMIT)
         try:
             hand.commit()
-        except BaseException:
+        except InvalidRequestError:
             self.refused = True
             raise
         # A session that has sent nothing has nothing to commit.
@@ -160,6 +163,10 @@ def run(side: Side, step: Step) -> Any:
     unit = Unit(side, step)
 
     def function(subject: Any) -> Any:
+        with side.own_work():
+            return work(subject)
+
+    def work(subject: Any) -> Any:
         flow = side.flow()
         outer = next((u for u in reversed(flow) if u.subject is subject and not u.over), None)
         if outer is None:
@@ -269,7 +276,6 @@ def give(side: Side, step: Step) -> None:
         "iterator": lambda: iter(result()),
         "map": lambda: map(str, result()),
         "zip": lambda: zip(result(), range(2), strict=False),
-        "function": lambda: result().fetchall,
         "partitions": lambda: result().partitions(2),
     }
     unit.gives = makers[kind]
@@ -288,7 +294,8 @@ def _behind(side: Side, step: Step, unit: Unit | None) -> Callable[..., None]:
             done = True
             if unit is not None and unit.over:
                 unit.acknowledged = True
-            side.run_body(step.body)
+            with side.own_work():
+                side.run_body(step.body)
 
     return block
 
