@@ -80,9 +80,9 @@ def _replay(driver: str, against: str, replay: str, rollback_on_timeout: bool) -
 
 
 def _summary(campaign: Campaign) -> None:
-    seconds = max(campaign.seconds, 1e-9)
+    rate = campaign.sequences / max(campaign.seconds, 1e-9)
     click.echo(
-        f"{campaign.sequences} sequences, {campaign.steps} steps, {campaign.sequences / seconds:.1f} sequences a second; "
+        f"{campaign.sequences} sequences, {campaign.steps} steps, {rate:.1f} sequences a second; "
         f"held: {len(campaign.found)} different findings"
     )
     done = sum(campaign.outcomes.values()) or 1

@@ -145,9 +145,7 @@ class Campaign:
     def _new(self, pair: Pair, found: Found) -> None:
         rule = (found.finding.side, found.finding.rule)
         if self.shrink:
-            found.steps = shrunk(
-                found.steps, lambda steps: any((f.side, f.rule) == rule for f in watched(pair, steps))
-            )
+            found.steps = shrunk(found.steps, lambda steps: any((f.side, f.rule) == rule for f in watched(pair, steps)))
             known = next((other for other in self.found if other.covers(found.finding, found.steps)), None)
             if known is not None:
                 known.times += 1

@@ -157,7 +157,7 @@ def lock_row(side: Side, step: Step) -> None:
     except pymysql.err.MySQLError:  # the visitor has it
         lab.locker("ROLLBACK")
         raise Skip from None
-    side.cleaners.append(lambda: lab.locker("ROLLBACK") and None)
+    side.cleaners.append(lambda: lab.locker("ROLLBACK"))
 
 
 @action
@@ -207,7 +207,7 @@ def read_only(side: Side, step: Step) -> None:
     """Make the server read-only, until the sequence ends or a unit is begun again."""
     _break(side, step)
     side.lab.admin("SET GLOBAL read_only = 1")
-    side.cleaners.append(lambda: side.lab.admin("SET GLOBAL read_only = 0") and None)
+    side.cleaners.append(lambda: side.lab.admin("SET GLOBAL read_only = 0"))
 
 
 @action
@@ -219,7 +219,7 @@ def frozen(side: Side, step: Step) -> None:
         locker("FLUSH TABLES WITH READ LOCK")
     except pymysql.err.MySQLError:  # somebody writes
         raise Skip from None
-    side.cleaners.append(lambda: locker("UNLOCK TABLES") and None)
+    side.cleaners.append(lambda: locker("UNLOCK TABLES"))
     try:
         side.run_body(step.body)
     finally:
@@ -240,7 +240,7 @@ def refuse_rollback(side: Side, step: Step) -> None:
 
 @action
 def interrupt(side: Side, step: Step) -> None:
-    """Raise an exception in what is inside, at the so-and-so-many-th moment in code of a driver, SQLAlchemy or holdfast.
+    """Raise an exception in what is inside, at a moment in code of a driver, SQLAlchemy or holdfast: counted from 0.
 
     Moments are where CPython looks for signals: entering a Python function, and coming back from a C one.
     """

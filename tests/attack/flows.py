@@ -10,7 +10,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 import greenlet
 

@@ -22,7 +22,20 @@ _TARGETS = ("engine", "engine", "maker", "maker", "scoped", "publisher", "other"
 OPENING = frozenset({"connect", "session", "scoped", "raw", "twophase"})
 _NOBODY = frozenset(
     {"run", "later", "tenant", "decoder", "listen", "kill_idle", "kill_all", "reset", "drop", "half_close", "lose"}
-    | {"cut", "read_only", "frozen", "fork", "interrupt", "alarm", "wait", "env", "try", "fails", "in", "refuse_rollback"}
+    | {
+        "cut",
+        "read_only",
+        "frozen",
+        "fork",
+        "interrupt",
+        "alarm",
+        "wait",
+        "env",
+        "try",
+        "fails",
+        "in",
+        "refuse_rollback",
+    }
     | {"give", "keep_context"}
 )
 """Steps that are no visitor's."""

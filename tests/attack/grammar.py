@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-__all__ = ["DRESSES", "STATEMENTS", "Statement", "dressed", "names"]
+__all__ = ["DRESSES", "STATEMENTS", "Statement", "dressed", "has_several_results", "names"]
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,9 @@ def _hidden_locks() -> list[Statement]:
         lock("lock_function", "SELECT lock_row({row})"),
         lock("lock_view", "SELECT x FROM locking WHERE id = {row}"),
         lock("lock_multi", f"SELECT 1; {LOCK}; SELECT {FAR}"),
-        lock("lock_nothing", f"SELECT id FROM counter WHERE id = {{row}} AND id IN (SELECT {FAR}) FOR UPDATE; SELECT 1"),
+        lock(
+            "lock_nothing", f"SELECT id FROM counter WHERE id = {{row}} AND id IN (SELECT {FAR}) FOR UPDATE; SELECT 1"
+        ),
         lock("update", "UPDATE counter SET value = value + 1 WHERE id = {row}"),
     ]
 
@@ -143,6 +145,7 @@ def _commits() -> list[Statement]:
     def commit(name: str, *sql: str, only: str = "", writes: bool = False) -> Statement:
         return Statement(name, sql, "commit", commits=True, only=only, writes=writes)
 
+    later = "SET STATEMENT max_statement_time = 60 FOR "
     return [
         commit("commit_text", "COMMIT"),
         commit("commit_work", "COMMIT WORK"),
@@ -164,14 +167,14 @@ def _commits() -> list[Statement]:
         commit("immediate_commit", "EXECUTE IMMEDIATE 'COMMIT'", only="mariadb"),
         commit("compound_commit", "BEGIN NOT ATOMIC COMMIT; END", only="mariadb"),
         commit("if_commit", "IF 1 THEN COMMIT; END IF", only="mariadb"),
-        commit("for_alter", "SET STATEMENT max_statement_time = 60 FOR ALTER TABLE scratch COMMENT = '{n}'", only="mariadb"),
+        commit("for_alter", later + "ALTER TABLE scratch COMMENT = '{n}'", only="mariadb"),
         commit("multi_commit", "SELECT 1; COMMIT"),
         commit("multi_write_commit", f"{INSERT}; COMMIT", writes=True),
         commit("executable_commit", "/*! COMMIT */"),
         commit("executable_maria", "/*M! COMMIT */", only="mariadb"),
         commit("password", "SET PASSWORD = PASSWORD('{own}')", only="mariadb"),
         Statement("autocommit_on", ("SET autocommit = 1",), "commit", commits=True, autocommit=True),
-        Statement("autocommit_on_at", ("SET @x = 1, @@session.autocommit = ON",), "commit", commits=True, autocommit=True),
+        Statement("autocommit_on_at", ("SET @x=1, @@autocommit=ON",), "commit", commits=True, autocommit=True),
         Statement("autocommit_off", ("SET autocommit = 0",), "autocommit", autocommit=False),
         Statement("rollback_text", ("ROLLBACK",), "rollback", rolls_back=True),
         Statement("call_rolls_back", ("CALL rolls_back()",), "rollback", rolls_back=True),
@@ -188,12 +191,19 @@ def _session() -> list[Statement]:
         Statement("release", ("SET completion_type = 2",), "completion"),
         Statement("no_chain", ("SET completion_type = 0",), "completion"),
         Statement("temporary", ("CREATE TEMPORARY TABLE IF NOT EXISTS temp{n} (i INT)",), "session"),
-        Statement("handler", ("HANDLER numbers OPEN", "HANDLER numbers READ FIRST", "HANDLER numbers CLOSE"), "session"),
+        Statement(
+            "handler", ("HANDLER numbers OPEN", "HANDLER numbers READ FIRST", "HANDLER numbers CLOSE"), "session"
+        ),
     ]
 
 
 _ALL = [*_reads(), *_writes(), *_hidden_writes(), *_hidden_locks(), *_commits(), *_session()]
 STATEMENTS: dict[str, Statement] = {statement.name: statement for statement in _ALL}
+
+
+def has_several_results(statement: Statement) -> bool:
+    """Say whether more than one result comes back: of a procedure, or of several statements in one text."""
+    return any(sql.upper().lstrip().startswith("CALL") or ";" in sql.rstrip(";") for sql in statement.sql)
 
 
 def names(*families: str, flavour: str) -> list[str]:

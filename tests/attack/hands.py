@@ -50,7 +50,7 @@ class Hand:
         self.unit: Unit | None = None
         """The unit that it is the subject of."""
         self.inherited = False
-        """In a child: the parent's."""
+        """In a child: its transaction is the parent's, and has written something."""
 
     def execute(self, sql: str) -> Rows:
         """Send one text; return the rows of its first result."""

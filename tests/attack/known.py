@@ -1,4 +1,4 @@
-"""What stock SQLAlchemy and the drivers do wrong themselves. It counts as no difference where the held side is right."""
+"""What stock SQLAlchemy and the drivers do wrong themselves: no difference counts where the held side is right."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .fuzz import Finding
+from .grammar import STATEMENTS
 from .script import Script, walk
 
 __all__ = ["KNOWN", "reason_of"]
@@ -18,15 +19,42 @@ class Known:
     reason: str
     rules: tuple[str, ...]
     applies: Callable[[frozenset[str], str], bool]
-    """Told the names of the sequence's steps and the driver's."""
+    """Told what is in the sequence (names of steps, families of statements) and the driver's name."""
 
 
-KNOWN: tuple[Known, ...] = ()
+_WRONG = ("lost", "refused and there", "doubled", "commit not done")
+_LEFT = ("locks left behind", "transaction left open", "locks kept")
+_SEVERAL = frozenset({"call", "callproc", "hidden_write", "lock", "read", "write", "commit", "rollback"})
+
+KNOWN: tuple[Known, ...] = (
+    Known(
+        "a listener that raises: SQLAlchemy says that the transaction is over, and returns the connection in the "
+        "middle of it; the next visitor's COMMIT commits it",
+        (*_WRONG, *_LEFT),
+        lambda names, driver: "listen" in names,
+    ),
+    Known(
+        "mysql-connector leaves what follows the first result of a statement unread: the next command reads it",
+        (*_WRONG, *_LEFT, "wrong answer", "session lost"),
+        lambda names, driver: driver == "mysqlconnector" and not _SEVERAL.isdisjoint(names),
+    ),
+    Known(
+        "one connection in several threads: no driver promises anything",
+        ("wrong answer",),
+        lambda names, driver: "share" in names,
+    ),
+    Known(
+        "the server undoes the whole transaction with the error that the function has caught, and the reference "
+        "commits what came after it",
+        ("lost",),
+        lambda names, driver: "try" in names and not names.isdisjoint({"deadlock", "lock_row", "kill"}),
+    ),
+)
 
 
 def reason_of(finding: Finding, steps: Script, driver: str) -> str | None:
     """Return why stock may do this, or ``None`` when nobody knows."""
-    names = frozenset(step.name for step in walk(steps))
+    names = frozenset(STATEMENTS[s.args[0]].family if s.name == "do" else s.name for s in walk(steps))
     for known in KNOWN:
         if finding.rule in known.rules and known.applies(names, driver):
             return known.reason

@@ -53,7 +53,7 @@ class TimeLimit(TimeoutError):
 
 OUTSIDE = (Interrupt, HardInterrupt, TimeLimit)
 
-_LOST_NUMBERS = frozenset({1053, 1927, 4031, 2006, 2013, 2026, 2055, 0, -1})
+_LOST_NUMBERS = frozenset({1053, 1927, 4031, 2006, 2013, 2026, 2055, 0})
 _OUT_OF_TURN = frozenset({2014})
 
 
@@ -67,6 +67,8 @@ def told(error: BaseException, *, rollback_on_timeout: bool = False) -> Told:
     number = error_number(orig)
     if number in _OUT_OF_TURN or "nread result" in str(orig):
         return Told.HERE
+    if number == -1:  # mysql-connector's own
+        return Told.LOST if "not available" in str(orig) else Told.HERE
     if getattr(error, "connection_invalidated", False) or number is None or number in _LOST_NUMBERS:
         return Told.LOST
     if 2000 <= number < 3000:
@@ -100,6 +102,8 @@ class Ledger:
 
     def __init__(self) -> None:
         self.fates: dict[int, tuple[Fate, str]] = {}
+        self.again: set[int] = set()
+        """Done by others inside of a unit that was begun again: its function is called again, and does them again."""
 
     def settle(self, numbers: Iterable[int], fate: Fate, why: str) -> None:
         """Note what must have become of numbers."""
@@ -190,7 +194,7 @@ class Ledger:
             count = rows.get(number, 0)
             if fate is Fate.ANY:
                 continue
-            if count > 1:
+            if count > 1 and number not in self.again:
                 wrong.append(("doubled", number, f"there {count} times; {why}"))
             elif fate is Fate.THERE and count == 0:
                 wrong.append(("lost", number, f"not there; {why}"))

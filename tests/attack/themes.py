@@ -53,8 +53,8 @@ THEMES: dict[str, Theme] = {
         visit="run(publisher){@unit}*3 run(@target){@unit}*3 run(@target,verify){@unit} do(@write) commit close",
         unit="do(@write)*3 publish{@behind}*2 after_commit{@behind} after_end{@behind} lose(reply) lose(it) "
         "run(@target){@unit} run(other){@unit} try{run(other){@unit}}",
-        behind="a.connect b.connect a.do(@read)*3 a.do(@write)*2 a.close a.kill a.session kill_all kill_idle run(@target){@unit} "
-        "lose(reply) b.do(@read) reset",
+        behind="a.connect b.connect a.do(@read)*3 a.do(@write)*2 a.close a.kill a.session kill_all kill_idle "
+        "run(@target){@unit} lose(reply) b.do(@read) reset",
         length=(1, 3),
     ),
     "hidden-writes": Theme(
@@ -158,8 +158,9 @@ THEMES: dict[str, Theme] = {
     ),
     "ordinary": Theme(
         "Without any fault the two sides are alike.",
-        visit=f"{_PLAIN} {_POINTS} {_RUN} do(@any)*6 do(@any,@dress) callproc(writes) callproc(commits) stream invalidate "
-        "detach commit(driver) commit(proxied) rollback(proxied) driver_autocommit(on) driver_autocommit(off) wait",
+        visit=f"{_PLAIN} {_POINTS} {_RUN} do(@any)*6 do(@any,@dress) callproc(writes) callproc(commits) stream "
+        "invalidate detach commit(driver) commit(proxied) rollback(proxied) driver_autocommit(on) "
+        "driver_autocommit(off) wait",
         unit=f"do(@any)*3 do(@write)*2 {_POINTS} commit rollback fails try{{@unit}} run(@target){{@unit}}",
         env="env(one)*2 env(lifo) env(probe) env(preping) env(autocommit) env(serializable) env(readcommitted) "
         "env(noreset) env(resetcommit) env(nullpool)",

@@ -19,7 +19,7 @@ from holdfast.faults import refuses_commit
 from .hands import ConnectionHand, Hand, SessionHand
 from .ledger import OUTSIDE, Fate, Told, Tx, told
 from .registry import Skip, action
-from .script import Step
+from .script import Step, walk
 from .side import Side
 
 __all__ = ["Unit"]
@@ -58,6 +58,7 @@ class Unit:
             done = [number for number in self.kept if ledger.fates[number][0] is Fate.THERE]
             if done:
                 side.violate("begun again", f"a unit, though {done} had been committed by themselves")
+            ledger.again |= self._others()
             self._settle(Fate.ABSENT, "it was begun again")
         self.attempts += 1
         self.over = self.acknowledged = False
@@ -66,6 +67,8 @@ class Unit:
         row = side.row_of(Step("run"))
         self.hand = ConnectionHand(subject, row) if isinstance(subject, Connection) else SessionHand(subject, row)
         self.hand.unit = self
+        if isinstance(self.hand, SessionHand):
+            event.listen(self.hand.session, "after_commit", self._after_commit)
         if self.step.args[0] == "scoped":
             for hand in side.hands.values():
                 if isinstance(hand, SessionHand) and hand.registry is not None and not hand.tx.empty:
@@ -74,6 +77,13 @@ class Unit:
                     hand.tx = Tx()
         if self.attempts > 1:
             ledger.settle(self.claims, Fate.MAYBE, "in a unit that was begun again")
+
+    def _others(self) -> set[int]:
+        """Return what was told to be done by others inside of it, in a unit on another target or without one."""
+        numbers = {number + more for step in walk(self.step.body) for number in [step.number] for more in (0, 1)}
+        fates = self.side.ledger.fates
+        done = {number for number in numbers if number in fates and fates[number][0] is Fate.THERE}
+        return done - self.kept - set(self.claims)
 
     def do(self) -> Any:
         """Be the function."""
@@ -112,9 +122,9 @@ class Unit:
         self._settle(Fate.THERE, "its unit of work was told to be done")
         if self.refused:
             side.violate("refusal forgotten", "a unit whose function has called commit() was told to be done")
-        if self.gives is not None:
+        if self.gives is not None and side.held:
             side.violate("read later", f"a unit has returned {type(value).__name__}, which is read after its commit")
-        elif value != (self.step.number, self.attempts):
+        elif self.gives is None and value != (self.step.number, self.attempts):
             side.violate("wrong answer", f"run() returned {value}, and attempt {self.attempts} was the last")
 
     def failed(self, error: BaseException) -> None:
@@ -129,9 +139,9 @@ class Unit:
         elif isinstance(error, holdfast.CommitOutcomeUnknown):
             self._settle(Fate.MAYBE, "its unit of work raised CommitOutcomeUnknown")
         else:
-            self._settle(self._after_commit(error), f"its unit of work raised {name} for its COMMIT")
+            self._settle(self._for_its_commit(error), f"its unit of work raised {name} for its COMMIT")
 
-    def _after_commit(self, error: BaseException) -> Fate:
+    def _for_its_commit(self, error: BaseException) -> Fate:
         side, what = self.side, told(error)
         if self.step.args[0] == "twophase":
             return Fate.MAYBE
@@ -145,6 +155,9 @@ class Unit:
             return Fate.ABSENT
         # holdfast says CommitOutcomeUnknown where nobody knows: another error says that it was not done.
         return Fate.ABSENT if side.held else Fate.MAYBE
+
+    def _after_commit(self, session: Any) -> None:
+        self.acknowledged = self.over
 
     def _settle(self, fate: Fate, why: str) -> None:
         assert self.hand is not None
@@ -203,7 +216,8 @@ def _held(side: Side, step: Step, target: Any, function: Callable[[Any], Any]) -
         side.relent()
 
     if step.has("decorated"):
-        return holdfast.transactional(target, on_retry=on_retry, **options)(function)()
+        transactional: Any = holdfast.transactional
+        return transactional(target, on_retry=on_retry, **options)(function)()
     return holdfast.run(target, function, on_retry=on_retry, **options)
 
 
@@ -212,6 +226,7 @@ def _reference(side: Side, own: Unit, target: Any, function: Callable[[Any], Any
     for unit in reversed(side.flow()):
         if side.targets[unit.step.args[0]] is target and not unit.over:
             return function(unit.subject)
+
     def noting(subject: Any) -> Any:
         value = function(subject)
         if own.refused:
@@ -219,10 +234,9 @@ def _reference(side: Side, own: Unit, target: Any, function: Callable[[Any], Any
         return value
 
     if isinstance(target, Engine):
-        with target.connect() as connection:
-            with connection.begin():
-                _refuse_autocommit(side, ConnectionHand(connection, 0))
-                return noting(connection)
+        with target.connect() as connection, connection.begin():
+            _refuse_autocommit(side, ConnectionHand(connection, 0))
+            return noting(connection)
     if isinstance(target, scoped_session):
         session = target()
         if any(h.session is session and not h.tx.empty for h in side.hands.values() if isinstance(h, SessionHand)):
@@ -284,7 +298,7 @@ def give(side: Side, step: Step) -> None:
 # -- behind the commit ----------------------------------------------------------------------------------------------
 
 
-def _behind(side: Side, step: Step, unit: Unit | None) -> Callable[..., None]:
+def _behind(side: Side, step: Step) -> Callable[..., None]:
     """Return a function that does the body of a step, behind a commit."""
     done = False
 
@@ -292,8 +306,6 @@ def _behind(side: Side, step: Step, unit: Unit | None) -> Callable[..., None]:
         nonlocal done
         if not done:
             done = True
-            if unit is not None and unit.over:
-                unit.acknowledged = True
             with side.own_work():
                 side.run_body(step.body)
 
@@ -306,7 +318,7 @@ def after_commit(side: Side, step: Step) -> None:
     hand = side.hand(step)
     if not isinstance(hand, SessionHand):
         raise Skip
-    event.listen(hand.session, "after_commit", _behind(side, step, side.unit_of(hand)))
+    event.listen(hand.session, "after_commit", _behind(side, step))
 
 
 @action
@@ -315,7 +327,7 @@ def after_end(side: Side, step: Step) -> None:
     hand = side.hand(step)
     if not isinstance(hand, SessionHand):
         raise Skip
-    block = _behind(side, step, None)
+    block = _behind(side, step)
     unit = side.unit_of(hand)
 
     def ended(session: Any, transaction: Any) -> None:
@@ -332,4 +344,4 @@ def publish(side: Side, step: Step) -> None:
     hand = side.hand(step)
     if not isinstance(hand, SessionHand):
         raise Skip
-    side.after_publish[id(hand.session)] = _behind(side, step, side.unit_of(hand))
+    side.after_publish[id(hand.session)] = _behind(side, step)
