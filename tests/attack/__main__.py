@@ -16,8 +16,10 @@ import click
 from .campaign import Campaign, executable, quiet
 from .fuzz import Pair
 from .lab import Lab
+from .replays import REPLAYS
 from .script import format_steps, parse, walk
 from .themes import THEMES
+from .watch import watched
 
 DRIVERS = ("mysqldb", "pymysql", "mysqlconnector")
 
@@ -32,6 +34,7 @@ DRIVERS = ("mysqldb", "pymysql", "mysqlconnector")
 @click.option("--shrink/--no-shrink", default=True, show_default=True)
 @click.option("--replay", help="Run one sequence, 'SEED:STEPS', and show each step's outcome.")
 @click.option("--rollback-on-timeout", is_flag=True, help="For --replay: a server that undoes a transaction with 1205.")
+@click.option("--replays", is_flag=True, help="Run the sequences of replays.py, and say which are wrong.")
 @click.option("--themes", "list_themes", is_flag=True, help="List the themes, and end.")
 def main(
     drivers: tuple[str, ...],
@@ -43,6 +46,7 @@ def main(
     shrink: bool,
     replay: str | None,
     rollback_on_timeout: bool,
+    replays: bool,
     list_themes: bool,
 ) -> None:
     """Attack holdfast at random, beside stock SQLAlchemy."""
@@ -54,6 +58,8 @@ def main(
     if replay is not None:
         wrong = [_replay(driver, against, replay, rollback_on_timeout) for driver in drivers or DRIVERS]
         sys.exit(1 if any(wrong) else 0)
+    if replays:
+        sys.exit(1 if sum(_replays(driver, against) for driver in drivers or DRIVERS) else 0)
     seed = str(random.SystemRandom().randrange(1 << 30)) if seed is None else seed
     bad = False
     for driver in drivers or DRIVERS:
@@ -77,6 +83,22 @@ def _replay(driver: str, against: str, replay: str, rollback_on_timeout: bool) -
     for finding in findings:
         click.echo(f"  {finding}")
     return any(finding.side == "held" for finding in findings)
+
+
+def _replays(driver: str, against: str) -> int:
+    """Run all of them, and return how many are wrong."""
+    program, wrong = executable(against), 0
+    for rollback_on_timeout in (False, True):
+        with Lab(program, rollback_on_timeout=rollback_on_timeout) as lab:
+            pair = Pair(lab, driver)
+            for replay in REPLAYS:
+                if replay.rollback_on_timeout is rollback_on_timeout:
+                    found = [f for f in watched(pair, parse(replay.steps)) if f.side == "held"]
+                    wrong += bool(found)
+                    said = f"wrong: {found[0].rule}: {found[0].text}" if found else "right"
+                    click.echo(f"{driver} on {against}, {replay.theme}, {replay.what}: {said}")
+    click.echo(f"{driver} on {against}: {wrong} of {len(REPLAYS)} are wrong")
+    return wrong
 
 
 def _summary(campaign: Campaign) -> None:

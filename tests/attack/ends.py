@@ -96,14 +96,18 @@ def close(side: Side, step: Step) -> None:
     hand = side.hand(step)
     del side.hands[step.who]
     number = hand.id()
-    if hand.kind == "raw" and "resetcommit" in side.env:
+    # What SQLAlchemy knows no transaction of is left to the pool.
+    connection = hand.sqlalchemy()
+    outside = connection is None or connection.closed or not connection.in_transaction()
+    side.used_raw = side.used_raw or outside
+    if outside and "resetcommit" in side.env and not hand.tx.empty:
         try:
             hand.close()
         except BaseException as error:
             side.ledger.unknown(hand.tx, f"close(), which commits, raised {type(error).__name__}")
             raise
         side.ledger.unknown(hand.tx, "it was returned to a pool that commits")
-    elif hand.kind == "raw" and "noreset" in side.env:
+    elif outside and "noreset" in side.env and not hand.tx.empty:
         side.ledger.unknown(hand.tx, "it was returned to a pool that does nothing")
         hand.close()
     else:
