@@ -8,16 +8,17 @@ The exit status is 1 when something was wrong on the held side.
 
 from __future__ import annotations
 
+import os
 import random
 import sys
 
 import click
 
-from .campaign import Campaign, executable, quiet
+from .campaign import Campaign, quiet
 from .fuzz import Pair
 from .lab import Lab
 from .replays import REPLAYS
-from .script import format_steps, parse, walk
+from .script import format_steps, parse
 from .themes import THEMES
 from .watch import watched
 
@@ -55,28 +56,36 @@ def main(
             click.echo(f"{name:18} {theme.why}")
         return
     quiet()
+    program = executable(against)
     if replay is not None:
-        wrong = [_replay(driver, against, replay, rollback_on_timeout) for driver in drivers or DRIVERS]
+        wrong = [_replay(driver, program, replay, rollback_on_timeout) for driver in drivers or DRIVERS]
         sys.exit(1 if any(wrong) else 0)
     if replays:
-        sys.exit(1 if sum(_replays(driver, against) for driver in drivers or DRIVERS) else 0)
+        sys.exit(1 if sum(_replays(driver, program) for driver in drivers or DRIVERS) else 0)
     seed = str(random.SystemRandom().randrange(1 << 30)) if seed is None else seed
     bad = False
     for driver in drivers or DRIVERS:
         click.echo(f"{driver} on {against}: {seconds:g} s, seed {seed}, {', '.join(only) or 'all themes'}")
-        campaign = Campaign(driver, against, seed, only or tuple(THEMES), seconds, first, shrink, click.echo)
+        campaign = Campaign(driver, program, seed, only or tuple(THEMES), seconds, first, shrink, click.echo)
         campaign.run()
         _summary(campaign)
         bad = bad or bool(campaign.found)
     sys.exit(1 if bad else 0)
 
 
-def _replay(driver: str, against: str, replay: str, rollback_on_timeout: bool) -> bool:
+def executable(against: str) -> str | None:
+    """Return the server program for ``--against``: MySQL is the one that HOLDFAST_LAB_MYSQLD names."""
+    mysqld = os.environ.pop("HOLDFAST_LAB_MYSQLD", None)  # the lab would take it for MariaDB as well
+    if against == "mysql" and mysqld is None:
+        raise click.UsageError("HOLDFAST_LAB_MYSQLD names no MySQL server")
+    return mysqld if against == "mysql" else None
+
+
+def _replay(driver: str, program: str | None, replay: str, rollback_on_timeout: bool) -> bool:
     _, _, text = replay.partition(":")
     steps = parse(text)
-    rollback_on_timeout = rollback_on_timeout or any(step.name == "rollback_on_timeout" for step in walk(steps))
-    click.echo(f"{driver} on {against}: {format_steps(steps)}")
-    with Lab(executable(against), rollback_on_timeout=rollback_on_timeout) as lab:
+    click.echo(f"{driver}: {format_steps(steps)}")
+    with Lab(program, rollback_on_timeout=rollback_on_timeout) as lab:
         pair = Pair(lab, driver)
         pair.trace = True
         findings = pair.run(steps)
@@ -85,9 +94,9 @@ def _replay(driver: str, against: str, replay: str, rollback_on_timeout: bool) -
     return any(finding.side == "held" for finding in findings)
 
 
-def _replays(driver: str, against: str) -> int:
+def _replays(driver: str, program: str | None) -> int:
     """Run all of them, and return how many are wrong."""
-    program, wrong = executable(against), 0
+    wrong = 0
     for rollback_on_timeout in (False, True):
         with Lab(program, rollback_on_timeout=rollback_on_timeout) as lab:
             pair = Pair(lab, driver)
@@ -96,8 +105,8 @@ def _replays(driver: str, against: str) -> int:
                     found = [f for f in watched(pair, parse(replay.steps)) if f.side == "held"]
                     wrong += bool(found)
                     said = f"wrong: {found[0].rule}: {found[0].text}" if found else "right"
-                    click.echo(f"{driver} on {against}, {replay.theme}, {replay.what}: {said}")
-    click.echo(f"{driver} on {against}: {wrong} of {len(REPLAYS)} are wrong")
+                    click.echo(f"{driver}, {replay.theme}, {replay.what}: {said}")
+    click.echo(f"{driver}: {wrong} of {len(REPLAYS)} are wrong")
     return wrong
 
 

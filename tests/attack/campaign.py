@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import time
 import warnings
@@ -21,7 +20,7 @@ from .shrink import shrunk
 from .themes import THEMES
 from .watch import watched
 
-__all__ = ["Campaign", "Found", "executable", "quiet"]
+__all__ = ["Campaign", "Found", "quiet"]
 
 _RANK = ("doubled", "lost", "refused and there", "another tenant's row", "wrong answer")
 
@@ -32,17 +31,6 @@ def quiet() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     warnings.simplefilter("ignore")
     sys.unraisablehook = lambda raised: None  # half-made results of connections that are gone
-
-
-def executable(against: str) -> str | None:
-    """Return the server program for ``--against``: MySQL is the one that HOLDFAST_LAB_MYSQLD names."""
-    mysqld = os.environ.get("HOLDFAST_LAB_MYSQLD")
-    if against == "mysql":
-        if mysqld is None:
-            raise SystemExit("HOLDFAST_LAB_MYSQLD names no MySQL server")
-        return mysqld
-    os.environ.pop("HOLDFAST_LAB_MYSQLD", None)
-    return None
 
 
 @dataclass
@@ -80,7 +68,8 @@ class Campaign:
     """Sequences for one driver on one server until the time is up."""
 
     driver: str
-    against: str
+    program: str | None
+    """The server's, as for `Server`."""
     seed: str
     themes: tuple[str, ...]
     seconds: float
@@ -99,10 +88,9 @@ class Campaign:
     def run(self) -> None:
         """Run them."""
         options = {THEMES[theme].rollback_on_timeout for theme in self.themes}
-        program = executable(self.against)
         for rollback_on_timeout in sorted(options):
             themes = [t for t in self.themes if THEMES[t].rollback_on_timeout is rollback_on_timeout]
-            with Lab(program, rollback_on_timeout=rollback_on_timeout) as lab:
+            with Lab(self.program, rollback_on_timeout=rollback_on_timeout) as lab:
                 self._run(lab, themes, self.seconds * len(themes) / len(self.themes))
             if self.found and self.stop_at_first:
                 return
@@ -151,7 +139,7 @@ class Campaign:
                 known.times += 1
                 return
         self.found.append(found)
-        self.say(f"{found}\n    --driver {self.driver} --against {self.against} --replay '{self.replay(found)}'")
+        self.say(f"{found}\n    --driver {self.driver} --against {pair.lab.flavour} --replay '{self.replay(found)}'")
 
     def replay(self, found: Found) -> str:
         """Return what ``--replay`` takes."""

@@ -134,9 +134,7 @@ def _hidden_locks() -> list[Statement]:
         lock("lock_function", "SELECT lock_row({row})"),
         lock("lock_view", "SELECT x FROM locking WHERE id = {row}"),
         lock("lock_multi", f"SELECT 1; {LOCK}; SELECT {FAR}"),
-        lock(
-            "lock_nothing", f"SELECT id FROM counter WHERE id = {{row}} AND id IN (SELECT {FAR}) FOR UPDATE; SELECT 1"
-        ),
+        lock("lock_first", f"{LOCK}; SELECT {FAR}"),
         lock("update", "UPDATE counter SET value = value + 1 WHERE id = {row}"),
     ]
 

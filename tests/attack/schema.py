@@ -24,7 +24,7 @@ CREATE TABLE numbers (n INT PRIMARY KEY) ENGINE=InnoDB;
 CREATE TABLE tenant (t INT PRIMARY KEY) ENGINE=InnoDB;
 CREATE TABLE scratch (id INT) ENGINE=InnoDB;
 CREATE VIEW noting AS SELECT n, note(n) AS x FROM numbers;
-CREATE VIEW locking AS SELECT id, lock_row(id) AS x FROM counter;
+CREATE VIEW locking AS SELECT n AS id, lock_row(n) AS x FROM numbers;
 CREATE VIEW looking AS SELECT 1
 """
 # A number in the table triggering is one in the ledger: the trigger's. The row itself is counted nowhere else.

@@ -96,6 +96,8 @@ def _steps(tokens: list[str], at: int) -> tuple[Script, int]:
             continue
         step, at = _step(tokens, at)
         steps.append(step)
+        if at < len(tokens) and tokens[at] not in ";}":
+            raise ValueError(f"a ; is missing before {tokens[at]!r}")
     return tuple(steps), at
 
 
