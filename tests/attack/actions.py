@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import BigInteger, text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from holdfast.faults import error_number
 
@@ -16,10 +17,22 @@ from .registry import Skip, action
 from .script import Step
 from .side import Side
 
-__all__ = ["LEVELS", "lost_something", "number_of", "statement"]
+__all__ = ["LEVELS", "Entry", "lost_something", "number_of", "statement"]
 
 LEVELS = {"AUTOCOMMIT", "SERIALIZABLE", "READ-COMMITTED"}
 _INSERT = text("INSERT INTO ledger (n) VALUES (:n)")
+
+
+class _Base(DeclarativeBase):
+    pass
+
+
+class Entry(_Base):
+    """A row of the ledger."""
+
+    __tablename__ = "ledger"
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    n: Mapped[int]
 
 
 def lost_something(side: Side, hand: Hand, number: int | None, error: BaseException, *, at_once: bool = False) -> None:
@@ -183,7 +196,7 @@ def _check(side: Side, hand: Hand, what: Statement, number: int, rows: Any) -> N
 
 @action
 def add(side: Side, step: Step) -> None:
-    """Write with parameters: several rows, with ``many``."""
+    """Write with parameters: several rows, with ``many``; as objects of a class, with ``orm``."""
     hand = side.hand(step)
     many = step.has("many")
     numbers = [step.number, step.number + 1] if many else [step.number]
@@ -193,6 +206,9 @@ def add(side: Side, step: Step) -> None:
         with side.interruptible():
             if isinstance(hand, ConnectionHand):
                 hand.connection.execute(_INSERT, parameters if many else parameters[0])
+            elif isinstance(hand, SessionHand) and step.has("orm"):
+                hand.session.add_all([Entry(n=n) for n in numbers])
+                hand.session.flush()
             elif isinstance(hand, SessionHand):
                 hand.session.execute(_INSERT, parameters if many else parameters[0])
             else:

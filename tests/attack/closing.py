@@ -36,7 +36,7 @@ def finish(side: Side, number: int) -> None:
     if not ("noreset" in side.env and side.used_raw):
         _look_at_what_was_returned(side)
     _next_visitors(side, number)
-    for engine in (side.engine, side.other):
+    for engine in side.engines:
         engine.dispose()
 
 
@@ -50,7 +50,7 @@ def _look_at_what_was_returned(side: Side) -> None:
 
 def _next_visitors(side: Side, number: int) -> None:
     """Use each pooled connection once, and commit: what a returned one has left open is committed now."""
-    for engine in (side.engine, side.other):
+    for engine in side.engines:
         connections = []
         idle = engine.pool.checkedin() if isinstance(engine.pool, QueuePool) else 0
         for _ in range(idle):

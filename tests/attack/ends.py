@@ -23,7 +23,7 @@ LATE_SECONDS = 0.012
 def commit(side: Side, step: Step) -> None:
     hand = side.hand(step)
     unit = side.unit_of(hand)
-    if unit is not None and not _is_drivers(step):
+    if unit is not None and not unit.plain and not _is_drivers(step):
         unit.commit_inside()
         return
     connection = hand.connection if isinstance(hand, ConnectionHand) else None
@@ -48,6 +48,7 @@ def commit(side: Side, step: Step) -> None:
         if what in (Told.LOST, Told.INTERRUPTED):
             side.faults.broken = True
         orig = getattr(error, "orig", None) or error
+        side.keeps(hand)
         sent = side.has_sent_commit(since)
         side.ledger.commit_failed(hand.tx, what, error, sent=sent, refused=refuses_commit(orig))
         hand.locked = False

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import greenlet
 from pymysql.constants import CLIENT
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import URL, Engine, create_engine
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from sqlalchemy.pool import NullPool
 
@@ -117,6 +117,9 @@ class Side:
         self._flows: dict[tuple[int, int], list[Unit]] = {}
         self.proxy.delay = 0.002 if "delay" in env else 0.0
         self.engine, self.other = self._engine(), self._engine()
+        self.engines = [self.engine, self.other]
+        self.site: Any = None
+        """The application of :mod:`.web`, once there was a request."""
         side = self
 
         class Own(Session):
@@ -140,26 +143,34 @@ class Side:
         self.targets: dict[str, Any] = {"engine": self.engine, "other": self.other, **self.makers}
         self.after_publish: dict[int, Any] = {}
 
-    def _engine(self) -> Engine:
+    def options(self) -> dict[str, Any]:
+        """Return what the engines are made with."""
         options: dict[str, Any] = {"pool_timeout": POOL_TIMEOUT, "pool_size": 3, "max_overflow": 8}
-        query: dict[str, str] = {}
-        arguments: dict[str, Any] = {}
-        if self.held:
-            query["plugin"] = "holdfast"
-            if "probe" in self.env:
-                query["holdfast_probe_after_idle"] = "0"
-        if self.driver == "mysqlconnector":
-            query["use_pure"] = "1"
-        if self.driver == "pymysql":
-            # Without ssl_disabled each connection builds a TLS context of its own: 35 ms.
-            arguments |= {"client_flag": CLIENT.MULTI_STATEMENTS, "ssl_disabled": True}
         for word, given in _OPTIONS.items():
             if word in self.env:
                 options |= given
         if "nullpool" in self.env:
-            options = {name: value for name, value in options.items() if name in ("isolation_level",)}
+            options = {name: value for name, value in options.items() if name == "isolation_level"}
             options["poolclass"] = NullPool
-        url = self.lab.server.url(
+        return options
+
+    def arguments(self) -> dict[str, Any]:
+        """Return what the driver is called with."""
+        if self.driver != "pymysql":
+            return {}
+        # Without ssl_disabled each connection builds a TLS context of its own: 35 ms.
+        return {"client_flag": CLIENT.MULTI_STATEMENTS, "ssl_disabled": True}
+
+    def url(self, *, plugin: bool) -> URL:
+        """Return the URL of the engines."""
+        query: dict[str, str] = {}
+        if plugin:
+            query["plugin"] = "holdfast"
+        if self.held and "probe" in self.env:
+            query["holdfast_probe_after_idle"] = "0"
+        if self.driver == "mysqlconnector":
+            query["use_pure"] = "1"
+        return self.lab.server.url(
             self.driver,
             database=self.name,
             user=self.name,
@@ -168,7 +179,9 @@ class Side:
             port=self.proxy.port,
             query=query,
         )
-        return create_engine(url, connect_args=arguments, **options)
+
+    def _engine(self) -> Engine:
+        return create_engine(self.url(plugin=self.held), connect_args=self.arguments(), **self.options())
 
     @property
     def autocommits(self) -> bool:

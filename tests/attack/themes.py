@@ -31,13 +31,14 @@ class Theme:
 
 
 _RUN = "run(@target){@unit}*3 run(engine){@unit} run(maker){@unit}"
-_PLAIN = "do(@read) do(@write)*3 add add(many) commit*2 rollback close*2"
+_PLAIN = "do(@read) do(@write)*3 add add(many) add(orm) add(many,orm) commit*2 rollback close*2"
+_BLOCK = "block(@target){@unit} block(engine){@unit}"
 _POINTS = "savepoint release rollback_to"
 
 THEMES: dict[str, Theme] = {
     "refused-commit": Theme(
         "What was refused may not be committed by the next visitor.",
-        visit=f"{_PLAIN} {_POINTS} {_RUN} listen(@listener)*4",
+        visit=f"{_PLAIN} {_POINTS} {_RUN} {_BLOCK} listen(@listener)*4",
         unit=f"do(@write)*3 add commit*2 rollback try{{commit}} {_POINTS} fails listen(@listener)",
     ),
     "joined-runs": Theme(
@@ -77,6 +78,15 @@ THEMES: dict[str, Theme] = {
         unit="do(@write)*3 do(@commit)*2 do(@commit,@dress)*3 callproc(commits) commit(driver) commit(proxied) "
         "driver_autocommit(on) do(rollback_text) do(chain)",
         behind="kill*4 deadlock*2 kill_all reset fails",
+        length=(1, 3),
+    ),
+    "requests": Theme(
+        "A GET request is not done again behind what commits by itself.",
+        visit="get{@unit;@behind;do(@write)}*3 get{@unit}*2 post{@unit} do(@write) commit close",
+        unit="do(@write)*3 do(@read) commit callproc(commits) commit(driver) driver_autocommit(on) add(orm) "
+        "do(@commit) run(@target){do(@write)} rollback",
+        behind="kill*4 kill_all reset lose(reply) lose(it) deadlock",
+        env="env(autocommit)*2 env(one)",
         length=(1, 3),
     ),
     "unread-results": Theme(
@@ -150,18 +160,19 @@ THEMES: dict[str, Theme] = {
     ),
     "faults": Theme(
         "Connections are lost everywhere.",
-        visit=f"{_PLAIN} {_RUN} run(@target,verify){{@unit}} kill kill_idle kill_all reset drop half_close lose(reply) "
-        "lose(it) cut(reply,@size) cut(request,@size) do(remember) do(recall) stream read_only frozen{@visit}",
+        visit=f"{_PLAIN} {_RUN} {_BLOCK} run(@target,verify){{@unit}} kill kill_idle kill_all reset drop half_close "
+        "lose(reply) lose(it) cut(reply,@size) cut(request,@size) do(remember) do(recall) stream read_only frozen{@visit}",
         unit="do(@write)*4 do(@read)*2 kill lose(reply) lose(it) cut(reply,@size) cut(request,@size) deadlock reset "
         "do(remember) do(recall) read_only",
         env="env(one)*2 env(lifo) env(delay) env(probe) env(preping) env(serializable) env(nullpool)",
     ),
     "ordinary": Theme(
         "Without any fault the two sides are alike.",
-        visit=f"{_PLAIN} {_POINTS} {_RUN} do(@any)*6 do(@any,@dress) callproc(writes) callproc(commits) stream "
-        "invalidate detach commit(driver) commit(proxied) rollback(proxied) driver_autocommit(on) "
+        visit=f"{_PLAIN} {_POINTS} {_RUN} {_BLOCK} do(@any)*6 do(@any,@dress) callproc(writes) callproc(commits) "
+        "stream invalidate detach commit(driver) commit(proxied) rollback(proxied) driver_autocommit(on) "
         "driver_autocommit(off) wait",
-        unit=f"do(@any)*3 do(@write)*2 {_POINTS} commit rollback fails try{{@unit}} run(@target){{@unit}}",
+        unit=f"do(@any)*3 do(@write)*2 {_POINTS} commit rollback fails try{{@unit}} run(@target){{@unit}} "
+        "block(@target){{@unit}} add(orm)",
         env="env(one)*2 env(lifo) env(probe) env(preping) env(autocommit) env(serializable) env(readcommitted) "
         "env(noreset) env(resetcommit) env(nullpool)",
         opens="connect*2 session*2 scoped raw*2 twophase connect(begin) connect(AUTOCOMMIT) connect(SERIALIZABLE) "

@@ -32,9 +32,11 @@ _OWN_COMMIT = "run() commits the unit of work when its function returns"
 class Unit:
     """One call of ``run()`` that is a unit of its own."""
 
-    def __init__(self, side: Side, step: Step) -> None:
+    def __init__(self, side: Side, step: Step, *, plain: bool = False) -> None:
         self.side = side
         self.step = step
+        self.plain = plain
+        """It is no ``run()``: what is inside may commit, and nobody says CommitOutcomeUnknown."""
         self.hand: Hand | None = None
         self.subject: Any = None
         self.attempts = 0
@@ -59,7 +61,7 @@ class Unit:
             if done:
                 side.violate("begun again", f"a unit, though {done} had been committed by themselves")
             ledger.again |= self._others()
-            self._settle(Fate.ABSENT, "it was begun again")
+            self.settle(Fate.ABSENT, "it was begun again")
         self.attempts += 1
         self.over = self.acknowledged = False
         self.claims, self.gives, self.then = [], None, []
@@ -69,7 +71,7 @@ class Unit:
         self.hand.unit = self
         if isinstance(self.hand, SessionHand):
             event.listen(self.hand.session, "after_commit", self._after_commit)
-        if self.step.args[0] == "scoped":
+        if self.step.args[:1] == ("scoped",):
             for hand in side.hands.values():
                 if isinstance(hand, SessionHand) and hand.registry is not None and not hand.tx.empty:
                     # Written before: the unit goes on in that transaction, or it must have been refused.
@@ -119,12 +121,12 @@ class Unit:
     def done(self, value: Any) -> None:
         """``run()`` has returned."""
         side = self.side
-        self._settle(Fate.THERE, "its unit of work was told to be done")
+        self.settle(Fate.THERE, "its unit of work was told to be done")
         if self.refused:
             side.violate("refusal forgotten", "a unit whose function has called commit() was told to be done")
         if self.gives is not None and side.held:
             side.violate("read later", f"a unit has returned {type(value).__name__}, which is read after its commit")
-        elif self.gives is None and value != (self.step.number, self.attempts):
+        elif self.gives is None and not self.plain and value != (self.step.number, self.attempts):
             side.violate("wrong answer", f"run() returned {value}, and attempt {self.attempts} was the last")
 
     def failed(self, error: BaseException) -> None:
@@ -133,17 +135,17 @@ class Unit:
             return
         name = type(error).__name__
         if not self.over:
-            self._settle(Fate.ABSENT, f"its unit of work raised {name} before its COMMIT")
+            self.settle(Fate.ABSENT, f"its unit of work raised {name} before its COMMIT")
         elif self.acknowledged:
-            self._settle(Fate.THERE, f"its unit of work raised {name} behind its commit()")
+            self.settle(Fate.THERE, f"its unit of work raised {name} behind its commit()")
         elif isinstance(error, holdfast.CommitOutcomeUnknown):
-            self._settle(Fate.MAYBE, "its unit of work raised CommitOutcomeUnknown")
+            self.settle(Fate.MAYBE, "its unit of work raised CommitOutcomeUnknown")
         else:
-            self._settle(self._for_its_commit(error), f"its unit of work raised {name} for its COMMIT")
+            self.settle(self._for_its_commit(error), f"its unit of work raised {name} for its COMMIT")
 
     def _for_its_commit(self, error: BaseException) -> Fate:
         side, what = self.side, told(error)
-        if self.step.args[0] == "twophase":
+        if self.step.args[:1] == ("twophase",):
             return Fate.MAYBE
         if not side.has_sent_commit(self.since):
             return Fate.ABSENT
@@ -154,12 +156,13 @@ class Unit:
         if refuses_commit(getattr(error, "orig", None) or error):
             return Fate.ABSENT
         # holdfast says CommitOutcomeUnknown where nobody knows: another error says that it was not done.
-        return Fate.ABSENT if side.held else Fate.MAYBE
+        return Fate.ABSENT if side.held and not self.plain else Fate.MAYBE
 
     def _after_commit(self, session: Any) -> None:
         self.acknowledged = self.over
 
-    def _settle(self, fate: Fate, why: str) -> None:
+    def settle(self, fate: Fate, why: str) -> None:
+        """Note what must have become of all that is not settled apart."""
         assert self.hand is not None
         tx = self.hand.tx
         doubtful = [*tx.doubtful, *tx.limbo]
@@ -209,6 +212,21 @@ def run(side: Side, step: Step) -> Any:
     return step.number
 
 
+@action
+def block(side: Side, step: Step) -> None:
+    """Do something in ``with engine.begin()``, or a sessionmaker's, with and without holdfast."""
+    target = side.targets[step.args[0]]
+    unit = Unit(side, step, plain=True)
+    try:
+        with side.interruptible(), target.begin() as subject, side.own_work():
+            unit.begin(subject)
+            unit.do()
+    except BaseException as error:
+        unit.failed(error)
+        raise
+    unit.done(None)
+
+
 def _held(side: Side, step: Step, target: Any, function: Callable[[Any], Any]) -> Any:
     options: dict[str, Any] = {"attempts": ATTEMPTS, "deadline": DEADLINE, "verify": step.has("verify")}
 
@@ -224,7 +242,7 @@ def _held(side: Side, step: Step, target: Any, function: Callable[[Any], Any]) -
 def _reference(side: Side, own: Unit, target: Any, function: Callable[[Any], Any]) -> Any:
     """Begin, call, commit: what a unit of work is without any repetition."""
     for unit in reversed(side.flow()):
-        if side.targets[unit.step.args[0]] is target and not unit.over:
+        if not unit.plain and side.targets[unit.step.args[0]] is target and not unit.over:
             return function(unit.subject)
 
     def noting(subject: Any) -> Any:
