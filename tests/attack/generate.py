@@ -12,7 +12,7 @@ from .script import Script, Step, parse
 from .side import VISITORS
 from .themes import THEMES, Theme
 
-__all__ = ["LAZY", "OPENING", "sequence"]
+__all__ = ["LAZY", "OPENING", "choices", "sequence"]
 
 LAZY = (
     *("result", "scalars", "mappings", "list", "tuple", "dict", "generator", "generators", "iterator", "map", "zip"),
@@ -20,30 +20,17 @@ LAZY = (
 )
 _TARGETS = ("engine", "engine", "maker", "maker", "scoped", "publisher", "other", "other_maker", "twophase")
 OPENING = frozenset({"connect", "session", "scoped", "raw", "twophase"})
-_NOBODY = frozenset(
-    {"run", "later", "tenant", "decoder", "listen", "kill_idle", "kill_all", "reset", "drop", "half_close", "lose"}
-    | {
-        "cut",
-        "read_only",
-        "frozen",
-        "fork",
-        "interrupt",
-        "alarm",
-        "wait",
-        "env",
-        "try",
-        "fails",
-        "in",
-        "refuse_rollback",
-    }
-    | {"give", "keep_context"}
+_VISITORS_OWN = frozenset(
+    {"do", "add", "stream", "callproc", "commit", "rollback", "close", "invalidate", "detach", "savepoint", "release"}
+    | {"rollback_to", "driver_autocommit", "share", "kill", "lock_row", "deadlock"}
 )
-"""Steps that are no visitor's."""
+"""Steps that somebody does who holds something."""
 _DEPTH = 3
 
 
 @functools.cache
-def _choices(words: str) -> tuple[tuple[Step, ...], tuple[int, ...]]:
+def choices(words: str) -> tuple[tuple[Step, ...], tuple[int, ...]]:
+    """Return the steps of a theme's words, and their weights."""
     steps, weights = [], []
     for word in words.split():
         text, _, weight = word.partition("*")
@@ -68,13 +55,13 @@ class _Generator:
         return tuple(steps)
 
     def pick(self, words: str) -> Step:
-        steps, weights = _choices(words)
+        steps, weights = choices(words)
         return self.rng.choices(steps, weights)[0]
 
     def visit(self, depth: int) -> list[Step]:
         """Return a step of a visitor's, behind what opens a connection where there is none."""
         step = self.pick(self.theme.visit)
-        if step.name in _NOBODY:
+        if step.name not in _VISITORS_OWN:
             return [self.filled(step, depth)]
         who = self.rng.choices(VISITORS, (4, 2, 1))[0]
         steps = []

@@ -11,10 +11,11 @@ from tests.attack.actions import connect, number_of, statement
 from tests.attack.closing import compare, finish
 from tests.attack.ends import close
 from tests.attack.fuzz import Pair
-from tests.attack.generate import sequence
+from tests.attack.generate import choices, sequence
 from tests.attack.grammar import DRESSES, STATEMENTS, dressed
 from tests.attack.lab import Lab
 from tests.attack.ledger import Fate, Ledger, Told, Tx
+from tests.attack.registry import ACTIONS
 from tests.attack.script import Script, Step, format_steps, numbered, parse, walk
 from tests.attack.shrink import shrunk
 from tests.attack.themes import THEMES
@@ -33,6 +34,14 @@ def test_a_script_is_what_its_text_says() -> None:
         for number in range(30):
             steps = sequence(f"{number}", theme, "mariadb")
             assert parse(format_steps(steps)) == steps
+
+
+def test_each_word_of_a_theme_is_a_step_that_can_be_done() -> None:
+    for theme in THEMES.values():
+        for words in (theme.visit, theme.unit, theme.behind, theme.opens):
+            for step in walk(choices(words)[0]):
+                assert step.name in ACTIONS or step.name in ("@unit", "@visit", "@behind"), step
+        assert {step.name for step in choices(theme.env)[0]} == {"env"}
 
 
 @pytest.mark.parametrize("text", ["a.", "run(engine){", "run)", "a connect", "run{a}}"])

@@ -161,7 +161,8 @@ THEMES: dict[str, Theme] = {
     "faults": Theme(
         "Connections are lost everywhere.",
         visit=f"{_PLAIN} {_RUN} {_BLOCK} run(@target,verify){{@unit}} kill kill_idle kill_all reset drop half_close "
-        "lose(reply) lose(it) cut(reply,@size) cut(request,@size) do(remember) do(recall) stream read_only frozen{@visit}",
+        "lose(reply) lose(it) cut(reply,@size) cut(request,@size) do(remember) do(recall) stream read_only "
+        "frozen{@visit}",
         unit="do(@write)*4 do(@read)*2 kill lose(reply) lose(it) cut(reply,@size) cut(request,@size) deadlock reset "
         "do(remember) do(recall) read_only",
         env="env(one)*2 env(lifo) env(delay) env(probe) env(preping) env(serializable) env(nullpool)",
@@ -172,7 +173,7 @@ THEMES: dict[str, Theme] = {
         "stream invalidate detach commit(driver) commit(proxied) rollback(proxied) driver_autocommit(on) "
         "driver_autocommit(off) wait",
         unit=f"do(@any)*3 do(@write)*2 {_POINTS} commit rollback fails try{{@unit}} run(@target){{@unit}} "
-        "block(@target){{@unit}} add(orm)",
+        "block(@target){@unit} add(orm)",
         env="env(one)*2 env(lifo) env(probe) env(preping) env(autocommit) env(serializable) env(readcommitted) "
         "env(noreset) env(resetcommit) env(nullpool)",
         opens="connect*2 session*2 scoped raw*2 twophase connect(begin) connect(AUTOCOMMIT) connect(SERIALIZABLE) "
