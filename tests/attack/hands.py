@@ -14,7 +14,7 @@ from .ledger import Tx
 if TYPE_CHECKING:
     from .units import Unit
 
-__all__ = ["ConnectionHand", "Hand", "RawHand", "SessionHand", "driver_id"]
+__all__ = ["ConnectionHand", "Hand", "RawHand", "SessionHand", "driver_id", "watch"]
 
 Rows = list[tuple[Any, ...]] | None
 
@@ -136,6 +136,33 @@ class ConnectionHand(Hand):
         return self.connection
 
 
+def watch(sessions: Any) -> None:
+    """Have sessions of a class keep, in their ``info``, what their hands want to know: their connection.
+
+    And have them call what is in ``info`` under the name of an event. Listeners cannot be added to a session in the
+    middle of one.
+    """
+
+    def call(session: Session, name: str) -> None:
+        for then in session.info.pop(name, ()):
+            then(session)
+
+    def after_begin(session: Session, transaction: Any, connection: Connection) -> None:
+        session.info["begun"] = connection
+
+    def after_commit(session: Session) -> None:
+        if not session.in_nested_transaction():  # releasing a savepoint is an event of the same name
+            call(session, "after_commit")
+
+    def after_end(session: Session, transaction: Any) -> None:
+        if transaction.parent is None:
+            call(session, "after_end")
+
+    event.listen(sessions, "after_begin", after_begin)
+    event.listen(sessions, "after_commit", after_commit)
+    event.listen(sessions, "after_transaction_end", after_end)
+
+
 class SessionHand(Hand):
     """A session of a ``sessionmaker``, or the current one of a ``scoped_session``."""
 
@@ -145,12 +172,6 @@ class SessionHand(Hand):
         super().__init__(row, level)
         self.session = session
         self.registry = registry
-        self.begun: Connection | None = None
-        """The connection of its transaction."""
-        event.listen(session, "after_begin", self._after_begin)
-
-    def _after_begin(self, session: Session, transaction: Any, connection: Connection) -> None:
-        self.begun = connection
 
     @property
     def twophase(self) -> bool:
@@ -178,7 +199,8 @@ class SessionHand(Hand):
         return self.session.begin_nested()
 
     def sqlalchemy(self) -> Connection | None:
-        return self.begun
+        found: Connection | None = self.session.info.get("begun")
+        return found
 
 
 class RawHand(Hand):

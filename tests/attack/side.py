@@ -16,7 +16,7 @@ from sqlalchemy import URL, Engine, create_engine
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from sqlalchemy.pool import NullPool
 
-from .hands import Hand
+from .hands import Hand, watch
 from .lab import Lab
 from .ledger import Ledger, Tx
 from .registry import ACTIONS, Skip
@@ -133,6 +133,7 @@ class Side:
                 side.published(self)
 
         self.session_class: type[Session] = Own
+        watch(Own)
         self.makers: dict[str, Any] = {
             "maker": sessionmaker(self.engine, class_=Own),
             "publisher": sessionmaker(self.engine, class_=Publishing),

@@ -105,9 +105,9 @@ THEMES: dict[str, Theme] = {
     ),
     "half-units": Theme(
         "Half a unit is never committed.",
-        visit="run(@target){@unit}*5 do(@write) commit close",
-        unit="do(@write)*3 try{lock_row;do(update)}*2 try{deadlock}*2 try{do(duplicate)} "
-        f"try{{kill;do(@write)}} {_POINTS} try{{run(@target){{@unit}}}}",
+        visit="run(@target){@unit}*3 run(@target){do(@write);try{@behind};@unit}*3 do(@write) commit close",
+        unit=f"do(@write)*4 try{{@behind}}*2 try{{do(duplicate)}} {_POINTS} try{{run(@target){{@unit}}}}",
+        behind="lock_row deadlock kill do(update) do(@write)",
         rollback_on_timeout=True,
         length=(1, 2),
     ),
@@ -128,10 +128,11 @@ THEMES: dict[str, Theme] = {
     ),
     "autocommit": Theme(
         "What raised was not done.",
-        visit="do(@read)*3 do(insert)*3 add close*3 refuse_rollback*2 do(@commit) commit kill rollback",
-        env="env(autocommit)*4 env(one)*3 env(refuser)*4",
+        visit="do(@read)*3 do(insert)*4 add close*2 refuse_rollback*3 do(@commit) commit kill rollback*3",
+        env="env(autocommit,refuser)*3 env(autocommit,refuser,one) env(refuser,one) env(autocommit)",
+        envs=(1, 1),
         opens="connect*3 raw session connect(AUTOCOMMIT)",
-        envs=(2, 5),
+        length=(3, 7),
     ),
     "children": Theme(
         "A child does not commit half of its parent's transaction.",

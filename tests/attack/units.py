@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.orm import scoped_session
 
@@ -70,7 +70,7 @@ class Unit:
         self.hand = ConnectionHand(subject, row) if isinstance(subject, Connection) else SessionHand(subject, row)
         self.hand.unit = self
         if isinstance(self.hand, SessionHand):
-            event.listen(self.hand.session, "after_commit", self._after_commit)
+            self.hand.session.info.setdefault("after_commit", []).insert(0, self._after_commit)
         if self.step.args[:1] == ("scoped",):
             for hand in side.hands.values():
                 if isinstance(hand, SessionHand) and hand.registry is not None and not hand.tx.empty:
@@ -106,7 +106,8 @@ class Unit:
         """The function commits, which it must not."""
         hand = self.hand
         assert hand is not None
-        if not self.side.held:
+        # A session that has sent nothing has nothing to commit.
+        if not self.side.held and hand.present() is not None:
             self.refused = True
             raise InvalidRequestError(_OWN_COMMIT)
         try:
@@ -114,7 +115,6 @@ class Unit:
         except InvalidRequestError:
             self.refused = True
             raise
-        # A session that has sent nothing has nothing to commit.
         self.side.keeps(hand)
         self.side.ledger.committed(hand.tx)
 
@@ -219,7 +219,7 @@ def block(side: Side, step: Step) -> None:
     unit = Unit(side, step, plain=True)
     try:
         with side.interruptible(), target.begin() as subject, side.own_work():
-            unit.begin(subject)
+            unit.begin(target() if isinstance(target, scoped_session) else subject)
             unit.do()
     except BaseException as error:
         unit.failed(error)
@@ -263,6 +263,8 @@ def _reference(side: Side, own: Unit, target: Any, function: Callable[[Any], Any
     else:
         session = target()
     try:
+        if not session.in_transaction():
+            session.begin()
         value = noting(session)
         session.commit()
     except BaseException:
@@ -316,16 +318,14 @@ def give(side: Side, step: Step) -> None:
 # -- behind the commit ----------------------------------------------------------------------------------------------
 
 
-def _behind(side: Side, step: Step) -> Callable[..., None]:
+def _behind(side: Side, step: Step, unit: Unit | None = None) -> Callable[..., None]:
     """Return a function that does the body of a step, behind a commit."""
-    done = False
 
     def block(*args: Any) -> None:
-        nonlocal done
-        if not done:
-            done = True
-            with side.own_work():
-                side.run_body(step.body)
+        if unit is not None and not unit.over:
+            return  # it ends because its function has rolled back
+        with side.own_work():
+            side.run_body(step.body)
 
     return block
 
@@ -336,7 +336,7 @@ def after_commit(side: Side, step: Step) -> None:
     hand = side.hand(step)
     if not isinstance(hand, SessionHand):
         raise Skip
-    event.listen(hand.session, "after_commit", _behind(side, step))
+    hand.session.info.setdefault("after_commit", []).append(_behind(side, step))
 
 
 @action
@@ -345,15 +345,7 @@ def after_end(side: Side, step: Step) -> None:
     hand = side.hand(step)
     if not isinstance(hand, SessionHand):
         raise Skip
-    block = _behind(side, step)
-    unit = side.unit_of(hand)
-
-    def ended(session: Any, transaction: Any) -> None:
-        # Also behind a rollback: then it is not known to be committed.
-        if transaction.parent is None and (unit is None or unit.over):
-            block()
-
-    event.listen(hand.session, "after_transaction_end", ended)
+    hand.session.info.setdefault("after_end", []).append(_behind(side, step, hand.unit))
 
 
 @action

@@ -9,6 +9,7 @@ import flask_sqlalchemy
 
 import holdfast.flask
 
+from .hands import watch
 from .ledger import Fate
 from .registry import action
 from .script import Step
@@ -35,6 +36,7 @@ class Site:
         self.app.add_url_rule("/", "view", self.view, methods=["GET", "POST"])
         with self.app.app_context():
             side.engines.append(self.db.engine)
+            watch(self.db.session)
 
     def view(self) -> str:
         """Do what is inside of the step."""
