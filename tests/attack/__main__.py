@@ -33,6 +33,7 @@ DRIVERS = ("mysqldb", "pymysql", "mysqlconnector")
 @click.option("--only", multiple=True, type=click.Choice(list(THEMES)), help="A theme; may be repeated. Default: all.")
 @click.option("--first", is_flag=True, help="Stop at the first thing that is wrong.")
 @click.option("--shrink/--no-shrink", default=True, show_default=True)
+@click.option("--strict", is_flag=True, help="Count what the documentation does not promise, too.")
 @click.option("--replay", help="Run one sequence, 'SEED:STEPS', and show each step's outcome.")
 @click.option("--rollback-on-timeout", is_flag=True, help="For --replay: a server that undoes a transaction with 1205.")
 @click.option("--replays", is_flag=True, help="Run the sequences of replays.py, and say which are wrong.")
@@ -45,6 +46,7 @@ def main(
     only: tuple[str, ...],
     first: bool,
     shrink: bool,
+    strict: bool,
     replay: str | None,
     rollback_on_timeout: bool,
     replays: bool,
@@ -66,7 +68,7 @@ def main(
     bad = False
     for driver in drivers or DRIVERS:
         click.echo(f"{driver} on {against}: {seconds:g} s, seed {seed}, {', '.join(only) or 'all themes'}")
-        campaign = Campaign(driver, program, seed, only or tuple(THEMES), seconds, first, shrink, click.echo)
+        campaign = Campaign(driver, program, seed, only or tuple(THEMES), seconds, first, shrink, strict, click.echo)
         campaign.run()
         _summary(campaign)
         bad = bad or bool(campaign.found)
@@ -120,6 +122,8 @@ def _summary(campaign: Campaign) -> None:
     click.echo("  " + ", ".join(f"{what} {100 * n / done:.0f} %" for what, n in campaign.outcomes.most_common(9)))
     for found in campaign.found:
         click.echo(f"  {found}\n      {format_steps(found.steps)}")
+    for limit, count in campaign.limits.most_common():
+        click.echo(f"  held, {count} times: {limit}")
     for reason, count in campaign.stock.most_common():
         click.echo(f"  stock, {count} times: {reason}\n      e.g. {campaign.examples[reason]}")
 

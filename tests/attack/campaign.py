@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from .fuzz import Finding, Pair
 from .generate import OPENING, sequence
 from .grammar import STATEMENTS
-from .known import reason_of
+from .known import limit_of, reason_of
 from .lab import Lab
 from .script import Script, format_steps, walk
 from .shrink import shrunk
@@ -75,12 +75,16 @@ class Campaign:
     seconds: float
     stop_at_first: bool = False
     shrink: bool = True
+    strict: bool = False
+    """Count what the documentation does not promise, too."""
     say: Callable[[str], None] = lambda text: None
     found: list[Found] = field(default_factory=list)
     sequences: int = 0
     steps: int = 0
     stock: Counter[str] = field(default_factory=Counter)
     """What was wrong in stock, by reason."""
+    limits: Counter[str] = field(default_factory=Counter)
+    """What was wrong on the held side, and is said in the documentation."""
     outcomes: Counter[str] = field(default_factory=Counter)
     """What the held side's steps came to."""
     examples: dict[str, str] = field(default_factory=dict)
@@ -120,8 +124,12 @@ class Campaign:
                 reason = reason_of(finding, steps, self.driver) or f"unexplained: {finding.rule}"
                 self.stock[reason] += 1
                 self.examples.setdefault(reason, format_steps(steps))
-            else:
+                continue
+            limit = None if self.strict else limit_of(finding, steps)
+            if limit is None:
                 mine.append(finding)
+            else:
+                self.limits[limit] += 1
         known = next((found for found in self.found if any(found.covers(f, steps) for f in mine)), None)
         if known is not None:
             known.times += 1

@@ -33,7 +33,7 @@ def finish(side: Side, number: int) -> None:
         side.faults.stuck = True
     if side.faults.stuck:
         gc.collect()  # close() has raised: the connection is returned when nobody knows of it any more
-    if not ("noreset" in side.env and side.used_raw):
+    if not (("noreset" in side.env and side.used_raw) or side.faults.rollback_refused):
         _look_at_what_was_returned(side)
     _next_visitors(side, number)
     for engine in side.engines:

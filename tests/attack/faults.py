@@ -234,6 +234,7 @@ def refuse_rollback(side: Side, step: Step) -> None:
     if "refuser" not in side.env:
         raise Skip
     _break(side, step)
+    side.faults.rollback_refused = True
     side.refuser.armed = True
 
 

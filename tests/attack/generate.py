@@ -61,16 +61,19 @@ class _Generator:
     def visit(self, depth: int) -> list[Step]:
         """Return a step of a visitor's, behind what opens a connection where there is none."""
         step = self.pick(self.theme.visit)
-        if step.name not in _VISITORS_OWN:
-            return [self.filled(step, depth)]
-        who = self.rng.choices(VISITORS, (4, 2, 1))[0]
+        count = self.theme.visitors
+        who = self.rng.choices(VISITORS[:count], (4, 2, 1)[:count])[0]
         steps = []
-        if who not in self.open:
-            self.open.add(who)
-            steps.append(replace(self.filled(self.pick(self.theme.opens), depth), who=who))
-        if step.name == "close":
-            self.open.discard(who)
-        steps.append(replace(self.filled(step, depth), who=who))
+        for part in step.body if step.name == "then" else (step,):
+            if part.name not in _VISITORS_OWN:
+                steps.append(self.filled(part, depth))
+                continue
+            if who not in self.open:
+                self.open.add(who)
+                steps.append(replace(self.filled(self.pick(self.theme.opens), depth), who=who))
+            if part.name == "close":
+                self.open.discard(who)
+            steps.append(replace(self.filled(part, depth), who=who))
         return steps
 
     def filled(self, step: Step, depth: int) -> Step:

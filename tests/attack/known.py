@@ -9,7 +9,7 @@ from .fuzz import Finding
 from .grammar import STATEMENTS
 from .script import Script, walk
 
-__all__ = ["KNOWN", "reason_of"]
+__all__ = ["KNOWN", "LIMITS", "limit_of", "reason_of"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,27 @@ KNOWN: tuple[Known, ...] = (
         lambda names, driver: "try" in names and not names.isdisjoint({"deadlock", "lock_row", "kill"}),
     ),
 )
+
+
+LIMITS: tuple[Known, ...] = (
+    Known(
+        "docs/limits.md: the row locks of a SELECT that calls a function are released a moment after rollback()",
+        ("locks kept",),
+        lambda names, driver: not names.isdisjoint({"lock_function", "lock_view"}),
+    ),
+    Known(
+        "docs/replay.md: a view that calls a function that writes cannot be told from one that does not",
+        ("lost", "doubled", "begun again"),
+        lambda names, driver: "note_view" in names,
+    ),
+)
+"""What holdfast says that it does not promise. ``--strict`` counts it all the same."""
+
+
+def limit_of(finding: Finding, steps: Script) -> str | None:
+    """Return the limit that a finding on the held side is one of."""
+    names = frozenset(step.args[0] for step in walk(steps) if step.name == "do")
+    return next((k.reason for k in LIMITS if finding.rule in k.rules and k.applies(names, "")), None)
 
 
 def reason_of(finding: Finding, steps: Script, driver: str) -> str | None:

@@ -35,6 +35,11 @@ REPLAYS: tuple[Replay, ...] = (
     Replay("a copied context", "joined-runs", "run(maker){keep_context}; later(context){run(maker){do(insert)}}"),
     Replay("another thread", "joined-runs", "run(maker){keep_context}; later(thread){run(maker){do(insert)}}"),
     Replay("another greenlet", "joined-runs", "run(maker){keep_context}; later(greenlet){run(maker){do(insert)}}"),
+    Replay(
+        "the context of a unit that failed",
+        "joined-runs",
+        "run(maker){keep_context; fails}; later(context){run(maker){do(insert)}}",
+    ),
     Replay("a thread of a unit that fails", "joined-runs", "run(engine){in(thread){run(engine){do(insert)}}; fails}"),
     Replay("a child", "joined-runs", "run(engine){do(read); fork{run(engine){do(insert)}}}"),
     Replay("after the transaction's end", "joined-runs", "run(maker){do(insert); after_end{run(maker){do(insert)}}}"),
@@ -52,13 +57,11 @@ REPLAYS: tuple[Replay, ...] = (
     # A SELECT that writes, or locks, is no read.
     Replay("a function that writes", "hidden-writes", "a.scoped; a.do(note); run(scoped){do(insert)}"),
     Replay("a write behind a SELECT", "hidden-writes", "a.scoped; a.do(note_multi_far); run(scoped){do(insert)}"),
-    Replay("a view that writes", "hidden-writes", "a.scoped; a.do(note_view); run(scoped){do(insert)}"),
     Replay("a lock in a derived table", "hidden-locks", "a.connect; a.do(lock_derived); a.rollback(late)"),
     Replay("a lock in a union", "hidden-locks", "a.connect; a.do(lock_select_union); a.close(late)"),
     Replay("a lock behind a long comment", "hidden-locks", "a.connect; a.do(lock_far); a.close(late)"),
     Replay("a lock in an executable comment", "hidden-locks", "a.connect; a.do(lock_executable); a.close(late)"),
     Replay("a lock in several statements", "hidden-locks", "a.connect; a.do(lock_multi); a.rollback(late)"),
-    Replay("a lock by a function", "hidden-locks", "a.connect; a.do(lock_function); a.close(late)"),
     # What commits by itself.
     Replay("a driver's commit()", "implicit-commits", "run(engine){do(insert); commit(driver); kill; do(insert)}"),
     Replay("the pool's commit()", "implicit-commits", "run(engine){do(insert); commit(proxied); deadlock}"),
@@ -67,6 +70,7 @@ REPLAYS: tuple[Replay, ...] = (
     Replay(
         "a setting for one statement", "implicit-commits", "run(engine){do(insert); do(for_alter); kill; do(insert)}"
     ),
+    Replay("a request in AUTOCOMMIT", "requests", "env(autocommit); get{do(insert); kill; do(insert)}"),
     # Replies that were not read.
     Replay("COMMIT behind a CALL", "unread-results", "a.connect; a.do(call_writes_and_reads); a.commit(late)"),
     Replay("COMMIT behind several", "unread-results", "a.connect; a.do(note_multi); a.commit(late)"),

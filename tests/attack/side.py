@@ -64,6 +64,8 @@ class Faults:
     connection reads what is left of them."""
     keeps_results: bool = False
     """The driver is that one."""
+    rollback_refused: bool = False
+    """The server never saw a ROLLBACK: its transaction, which is not used again, is open until it is looked at."""
     stuck: bool = False
     """A close() has raised."""
 

@@ -40,7 +40,7 @@ def test_each_word_of_a_theme_is_a_step_that_can_be_done() -> None:
     for theme in THEMES.values():
         for words in (theme.visit, theme.unit, theme.behind, theme.opens):
             for step in walk(choices(words)[0]):
-                assert step.name in ACTIONS or step.name in ("@unit", "@visit", "@behind"), step
+                assert step.name in ACTIONS or step.name in ("@unit", "@visit", "@behind", "then"), step
         assert {step.name for step in choices(theme.env)[0]} == {"env"}
 
 

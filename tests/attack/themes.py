@@ -1,7 +1,8 @@
 """What sequences are made of, by theme: each leads to one kind of fault, and ``everything`` to all.
 
 Words are steps, with their weight behind a ``*``. ``@write`` and its like stand for one statement of that family, a
-step ``@unit`` for some steps of the theme's units, ``@visit`` for steps of visitors.
+step ``@unit`` for some steps of the theme's units, ``@visit`` for steps of visitors. ``then`` is no step: it
+stands for what is inside it, all by one visitor.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ class Theme:
     opens: str = "connect*3 session*2 scoped raw"
     envs: tuple[int, int] = (0, 2)
     """How many of those."""
+    visitors: int = 3
+    """How many there are."""
     length: tuple[int, int] = (2, 9)
     rollback_on_timeout: bool = False
 
@@ -128,10 +131,12 @@ THEMES: dict[str, Theme] = {
     ),
     "autocommit": Theme(
         "What raised was not done.",
-        visit="do(@read)*3 do(insert)*4 add close*2 refuse_rollback*3 do(@commit) commit kill rollback*3",
+        visit="do(@read)*3 do(insert)*4 add close*2 refuse_rollback*3 do(@commit) commit kill rollback*3 "
+        "then{do(@read);refuse_rollback;rollback;do(@write)} then{do(@read);refuse_rollback;close;do(@write)}",
         env="env(autocommit,refuser)*3 env(autocommit,refuser,one) env(refuser,one) env(autocommit)",
         envs=(1, 1),
         opens="connect*3 raw session connect(AUTOCOMMIT)",
+        visitors=1,
         length=(3, 7),
     ),
     "children": Theme(
