@@ -131,7 +131,6 @@ def _end(side: Side, hand: Hand, step: Step, call: Callable[[], object]) -> None
         what = told(error)
         if what in (Told.LOST, Told.INTERRUPTED):
             side.faults.broken = True
-        side.faults.stuck = True
         side.ledger.not_ended(hand.tx, f"rollback() or close() raised {type(error).__name__}")
         raise
     else:

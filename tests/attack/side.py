@@ -66,8 +66,6 @@ class Faults:
     """The driver is that one."""
     rollback_refused: bool = False
     """The server never saw a ROLLBACK: its transaction, which is not used again, is open until it is looked at."""
-    stuck: bool = False
-    """A close() has raised."""
 
     def leaves_results(self) -> None:
         """Note a statement with several results, of which SQLAlchemy reads one."""
