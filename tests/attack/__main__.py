@@ -57,22 +57,24 @@ def main(
         for name, theme in THEMES.items():
             click.echo(f"{name:18} {theme.why}")
         return
-    quiet()
-    program = executable(against)
-    if replay is not None:
-        wrong = [_replay(driver, program, replay, rollback_on_timeout) for driver in drivers or DRIVERS]
-        sys.exit(1 if any(wrong) else 0)
-    if replays:
-        sys.exit(1 if sum(_replays(driver, program) for driver in drivers or DRIVERS) else 0)
-    seed = str(random.SystemRandom().randrange(1 << 30)) if seed is None else seed
-    bad = False
-    for driver in drivers or DRIVERS:
-        click.echo(f"{driver} on {against}: {seconds:g} s, seed {seed}, {', '.join(only) or 'all themes'}")
-        campaign = Campaign(driver, program, seed, only or tuple(THEMES), seconds, first, shrink, strict, click.echo)
-        campaign.run()
-        _summary(campaign)
-        bad = bad or bool(campaign.found)
-    sys.exit(1 if bad else 0)
+    with quiet():
+        program = executable(against)
+        if replay is not None:
+            wrong = [_replay(driver, program, replay, rollback_on_timeout) for driver in drivers or DRIVERS]
+            sys.exit(1 if any(wrong) else 0)
+        if replays:
+            sys.exit(1 if sum(_replays(driver, program) for driver in drivers or DRIVERS) else 0)
+        seed = str(random.SystemRandom().randrange(1 << 30)) if seed is None else seed
+        bad = False
+        for driver in drivers or DRIVERS:
+            click.echo(f"{driver} on {against}: {seconds:g} s, seed {seed}, {', '.join(only) or 'all themes'}")
+            campaign = Campaign(
+                driver, program, seed, only or tuple(THEMES), seconds, first, shrink, strict, click.echo
+            )
+            campaign.run()
+            _summary(campaign)
+            bad = bad or bool(campaign.found)
+        sys.exit(1 if bad else 0)
 
 
 def executable(against: str) -> str | None:

@@ -7,7 +7,8 @@ import sys
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from .fuzz import Finding, Pair
@@ -25,12 +26,22 @@ __all__ = ["Campaign", "Found", "quiet"]
 _RANK = ("doubled", "lost", "refused and there", "another tenant's row", "wrong answer")
 
 
-def quiet() -> None:
-    """Have nobody tell of each connection that was lost."""
-    for name in ("holdfast", "sqlalchemy.pool", "sqlalchemy.orm", "mysql.connector"):
-        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
-    warnings.simplefilter("ignore")
-    sys.unraisablehook = lambda raised: None  # half-made results of connections that are gone
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Have nobody tell of each connection that was lost, for the length of a block."""
+    loggers = [logging.getLogger(name) for name in ("holdfast", "sqlalchemy", "mysql.connector")]
+    levels = [logger.level for logger in loggers]
+    hook, sys.unraisablehook = sys.unraisablehook, lambda raised: None  # half-made results of connections that are gone
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL + 1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        sys.unraisablehook = hook
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 @dataclass

@@ -65,8 +65,6 @@ class Pair:
         self.trace = False
         self.outcomes: list[str] = []
         """What the held side's steps of the last sequence came to."""
-        gc.collect()
-        gc.freeze()  # what is here now is looked at no more: collecting is for each sequence
 
     def run(self, steps: Script) -> list[Finding]:
         """Run a sequence on both sides; return what is wrong."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import time
@@ -93,9 +94,12 @@ class Lab:
             self.refusing[name] = Proxy("127.0.0.1", self.refusers[name].port).start()
         if self.flavour == "mysql":
             self.admin("SET GLOBAL log_bin_trust_function_creators = 1")
+        gc.collect()
+        gc.freeze()  # each sequence is collected behind: what is here now need not be looked at each time
         return self
 
     def __exit__(self, *exception: object) -> None:
+        gc.unfreeze()
         for session in (self.admin, self.locker, self.heavy):
             session.close()
         for proxy in (*self.proxies.values(), *self.refusing.values()):
