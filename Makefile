@@ -13,7 +13,7 @@ LAB := . tools/lab-env.sh &&
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-core lint chaos ledger bench docs peers clean
+.PHONY: help demo test test-core lint chaos ledger attack bench docs peers clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -38,6 +38,10 @@ chaos: .venv/.ready-test ## random faults, interruptions, forks and full servers
 # 13 minutes for each driver: ten with holdfast, one each for what it is compared with.
 ledger: .venv/.ready-test ## transfers under faults, without and with holdfast: nothing lost, nothing doubled
 	@$(LAB) $(PY) -m tests.transactions.chaos --seconds 600 $(ARGS)
+
+# An hour: twenty minutes for each driver. tests/attack/README.md says what it does.
+attack: .venv/.ready-test ## random sequences beside stock SQLAlchemy, with a ledger: nothing wrong, lost or doubled
+	@$(LAB) $(PY) -m tests.attack --seconds 1200 $(ARGS)
 
 bench: .venv/.ready-test ## measure holdfast against stock SQLAlchemy
 	@$(LAB) $(PY) -m bench $(ARGS)
