@@ -143,6 +143,28 @@ def test_one_in_the_same_thread_and_a_copied_context_takes_part(target: Any, ent
     assert entries() == []
 
 
+@pytest.mark.parametrize("how", ["returned", "raised", "was begun again"])
+def test_one_in_the_context_of_a_unit_that_has_ended_is_a_unit_of_its_own(
+    target: Any, entries: Names, how: str
+) -> None:
+    contexts: list[contextvars.Context] = []
+
+    def unit(subject: Any) -> None:
+        contexts.append(contextvars.copy_context())
+        if how == "raised":
+            raise KeyError("it fails")
+        if how == "was begun again" and len(contexts) == 1:
+            subject.execute(text("SIGNAL SQLSTATE '40001' SET MYSQL_ERRNO = 1213"))
+
+    if how == "raised":
+        with pytest.raises(KeyError):
+            holdfast.run(target, unit)
+    else:
+        holdfast.run(target, unit)
+    contexts[0].run(holdfast.run, target, adds("later"))
+    assert entries() == ["later"]
+
+
 @pytest.mark.parametrize("kind", ["engine", "sessionmaker"])
 def test_one_in_a_forked_child_is_a_unit_of_its_own(
     server: Server, held: EngineFactory, driver: str, kind: str, entries: Names

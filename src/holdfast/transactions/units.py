@@ -62,6 +62,8 @@ class Unit:
         """Where it is under way."""
         self.opened = False
         """:meth:`open` is through: the function can be called."""
+        self.left = False
+        """:meth:`active` is through: this attempt is over, however it went."""
         self.token: commits.Token | None = None
         """What was written into the commits table."""
         self.lost: list[tuple[Engine, LostSession]] = []
@@ -117,6 +119,7 @@ class Unit:
         try:
             yield
         finally:
+            self.left = True  # a context that was copied meanwhile still has it
             _units.reset(reset)
 
     def commit(self) -> None:
@@ -208,7 +211,12 @@ class Unit:
     @property
     def can_be_joined(self) -> bool:
         """Whether what is done now is still a part of it."""
-        return self.opened and not any(record.over for record in self._all_records()) and not self._is_over()
+        return (
+            self.opened
+            and not self.left
+            and not any(record.over for record in self._all_records())
+            and not self._is_over()
+        )
 
     def _is_over(self) -> bool:
         """Say whether a transaction of it has ended, as far as SQLAlchemy knows."""
