@@ -88,6 +88,24 @@ def test_with_a_raw_cursor_and_callproc(server: Server, one: Engine) -> None:
         cursor.close()
 
 
+@pytest.mark.parametrize("name", ["one_result", "two_results", "fails_late"])
+def test_a_rollback_behind_a_call_has_freed_its_locks_when_it_returns(
+    server: Server, one: Engine, driver: str, name: str
+) -> None:
+    server.execute("INSERT INTO ledger VALUES (9, 9)", database="test")
+    with one.connect() as connection:
+        connection.execute(text("UPDATE ledger SET value = 10 WHERE id = 9"))
+        if name == "fails_late" and driver != "mysqlconnector":  # the cursor reads the error when it is closed
+            connection.execute(text("SELECT 1"))
+        else:
+            call(connection, name)
+        connection.rollback()
+        sql = "SELECT id FROM ledger WHERE id = 9 FOR UPDATE NOWAIT"
+        assert server.execute(sql, database="test") == [(9,)], "rollback() returned"
+        assert connection.execute(text("SELECT 7")).scalar() == 7
+    assert ids(server) == [9]
+
+
 def test_a_procedure_that_fails_after_its_result_is_not_committed(server: Server, held: EngineFactory) -> None:
     """Its error is waiting behind the result that was read, and comes with the COMMIT, which is not sent.
 

@@ -336,8 +336,16 @@ class MySQLConnection(_Connector):
 
     def rollback(self) -> None:
         # The driver reads what is left of a result before it rolls back; further result sets it would trip over.
-        if self._have_next_result and not self.unread_result:  # type: ignore[attr-defined]
-            self._holdfast.give_up(Cause.UNREAD_RESULT)
+        wire = self._holdfast
+        if wire.users:
+            self._holdfast_refuse_second_thread()
+        more = self._have_next_result and not self.unread_result  # type: ignore[attr-defined]
+        if more and wire.pid == getpid() and wire.fault is None and not wire.in_flight:
+            try:
+                self._holdfast_finish_unread()
+            except errors.Error as error:
+                if not server_error(error.errno):
+                    wire.give_up(Cause.UNREAD_RESULT)
         HeldConnection.rollback(self)
 
     def cmd_query(self, *args: Any, **kwargs: Any) -> Any:
