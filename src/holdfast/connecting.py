@@ -28,7 +28,7 @@ from sqlalchemy.engine import URL
 from . import fork, refusals
 from .budget import Budget, Idle, Slot
 from .counters import Counters
-from .drivers import Wire, unwrap, wire_of
+from .drivers import Wire, from_outside, unwrap, wire_of
 from .errors import BudgetUnavailable, CheckoutTimeout, TooManyWaiting
 from .faults import said
 from .holders import thread_name
@@ -578,7 +578,9 @@ class Wait:
         # SQLAlchemy has wrapped what happened while it asked an engine's first connection for the server's version.
         answer = getattr(error, "orig", None) or error
         refusal = refusals.classify(answer)
-        if refusal is None:
+        if (
+            refusal is None or from_outside(answer) is not None
+        ):  # a time limit of the program's own, in a driver's words
             return False
         now = connecting.clock()
         connecting._last_answer = now, refusal, str(answer)  # what a refusal says has no value of a statement

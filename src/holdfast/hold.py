@@ -526,9 +526,16 @@ class Hold:
         host = engine.url.host if engine is not None else None
         try:
             learned = limits.learn(
-                dbapi_connection, errors, greeting=greeting, host=host, connected_port=wire.connected_port()
+                dbapi_connection,
+                errors,
+                answered=lambda error: wire.fault is None and drivers.server_error(faults.error_number(error)),
+                greeting=greeting,
+                host=host,
+                connected_port=wire.connected_port(),
             )
         except (errors, limits.Unintelligible) as error:
+            if drivers.from_outside(error) is not None:
+                raise
             if wire.fault is not None or wire.hung_up() or faults.classify(error) is not None:
                 return  # lost, or not ready: the next connection is asked
             if not connecting.unknown:
@@ -611,8 +618,10 @@ def has_changed(session: Any) -> bool:
     """Say whether the transaction of a session may have changed something, in this process."""
     try:
         connection = drivers.unwrap(session.connection().connection.dbapi_connection)
-    except SQLAlchemyError:  # a transaction that has failed: there is nothing in it to keep
-        return False
+    except SQLAlchemyError as error:
+        if drivers.from_outside(error) is not None:
+            raise
+        return False  # a transaction that has failed: there is nothing in it to keep
     wire = drivers.wire_of(connection)
     return wire is None or (wire.pid == os.getpid() and not connection._holdfast_has_only_read())
 

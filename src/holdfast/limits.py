@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,6 +81,7 @@ def learn(
     connection: Any,
     errors: type[Exception],
     *,
+    answered: Callable[[Exception], bool],
     greeting: Greeting | None = None,
     host: str | None = None,
     connected_port: int | None = None,
@@ -87,6 +89,7 @@ def learn(
     """Ask the server, with one SELECT on the driver's connection; with a second, shorter one where it will not answer.
 
     :param errors: the driver's base exception.
+    :param answered: says of one of these whether it is what the server has answered.
     :param greeting: what the connection was greeted with.
     :param host: the host name of the URL.
     :param connected_port: the port that the connection was made to; ``None`` for a unix socket.
@@ -95,7 +98,9 @@ def learn(
     """
     try:
         row = _ask(connection, _QUESTION + _IN_BETWEEN)
-    except errors:
+    except errors as error:
+        if not answered(error):
+            raise
         shorter = _ask(connection, _QUESTION)
         row = None if shorter is None else (*shorter, 0, "", 0, 0)
     if row is None:

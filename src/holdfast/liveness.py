@@ -112,5 +112,7 @@ def _set(sock: socket.socket, option: str, value: int) -> None:
         return
     try:
         sock.setsockopt(socket.IPPROTO_TCP, number, value)
-    except OSError:  # a kernel that knows the name and not the option
-        return
+    except OSError as error:
+        if error.errno is None:  # a signal's handler has raised it
+            raise
+        return  # a kernel that knows the name and not the option

@@ -129,6 +129,8 @@ def _new_cursor(hold: Hold, cursor: Any, statement: str, context: Any, error: Ex
             return None
         again = context.create_cursor()
     except (context.dialect.loaded_dbapi.Error, SQLAlchemyError) as failure:
+        if drivers.from_outside(failure) is not None:
+            raise
         # The application gets the error that it would have got without this.
         why = faults.said(failure)
         logger.info("%s: a read whose connection was lost could not be repeated: %s", hold.where, why)
@@ -223,5 +225,6 @@ def _close(cursor: Any, errors: type[Exception]) -> None:
     """Close a cursor of a connection that is gone: drivers raise some of these then, and nobody needs to know."""
     try:
         cursor.close()
-    except (errors, AttributeError, ReferenceError):
-        pass
+    except (errors, AttributeError, ReferenceError) as error:
+        if drivers.from_outside(error) is not None:
+            raise

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.exc import DBAPIError
 
 import holdfast
@@ -32,8 +32,9 @@ class Soft(Exception):
 
 
 @contextmanager
-def alarm(seconds: float, error: BaseException) -> Iterator[None]:
+def alarm(seconds: float, error: BaseException, *, first: Callable[[], object] = lambda: None) -> Iterator[None]:
     def raise_it(*args: Any) -> None:
+        first()
         raise error
 
     before = signal.signal(signal.SIGALRM, raise_it)
@@ -151,6 +152,41 @@ def test_one_that_comes_while_a_rollbacks_reply_is_read(
     assert caught.value is error
     proxy.restore()
     assert read(engine, 7) == 7
+
+
+def in_the_greeting(engine: Engine, proxy: Proxy) -> None:
+    proxy.hold_replies()
+
+
+def in_the_first_question(engine: Engine, proxy: Proxy) -> None:
+    """holdfast asks a new connection for the server's limits."""
+
+    @event.listens_for(engine, "do_connect")
+    def connect(dialect: Any, record: Any, arguments: Any, options: Any) -> Any:
+        connection = dialect.loaded_dbapi.connect(*arguments, **options)
+        proxy.hold_replies()
+        return connection
+
+
+@pytest.mark.parametrize("how", ["connect", "run"])
+@pytest.mark.parametrize("where", [in_the_greeting, in_the_first_question], ids=lambda where: where.__name__)
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("driver", ["pymysql", "mysqlconnector"])
+def test_one_that_comes_while_connecting(
+    server: Server,
+    proxy: Proxy,
+    driver: str,
+    held: EngineFactory,
+    where: Callable[[Engine, Proxy], None],
+    how: str,
+    error: BaseException,
+) -> None:
+    """The server can be reached a moment later: whoever tries again hides the limit."""
+    engine = held(server.url(driver, host=proxy.host, port=proxy.port), pool_size=1, max_overflow=0)
+    where(engine, proxy)
+    use = engine.connect if how == "connect" else lambda: holdfast.run(engine, lambda connection: None)
+    with pytest.raises((DBAPIError, type(error))), alarm(0.3, error, first=proxy.restore):
+        use()
 
 
 def test_a_connection_that_was_reset_is_another_matter(

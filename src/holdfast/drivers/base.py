@@ -317,10 +317,7 @@ class HeldConnection:
         try:
             self._holdfast_read_ok()
         except (self._holdfast_errors, OSError, AttributeError, ValueError) as error:
-            outside = from_outside(error)
-            if outside is not None:
-                wire.fault = Cause.INTERRUPTED
-                raise outside from None
+            self._holdfast_raise_outside(error)
             if isinstance(error, self._holdfast_errors):
                 wire.fault = Cause.ROLLBACK_REFUSED if server_error(error_number(error)) else Cause.CLOSED
                 raise
@@ -330,6 +327,13 @@ class HeldConnection:
         wire.clean = not statement_behind
         wire.reads_only = True
         wire.reads = []
+
+    def _holdfast_raise_outside(self, error: BaseException) -> None:
+        """Raise what a program's own code has raised, if an error that is about to be dealt with was made of that."""
+        outside = from_outside(error)
+        if outside is not None:
+            self._holdfast.fault = Cause.INTERRUPTED
+            raise outside from None
 
     def _holdfast_refuse_second_thread(self) -> None:
         """Raise an error when another thread is in the middle of a command."""
@@ -408,7 +412,8 @@ class HeldConnection:
                 return cause
             try:
                 self._holdfast_defer_rollback()
-            except self._holdfast_errors:
+            except self._holdfast_errors as error:
+                self._holdfast_raise_outside(error)
                 return Cause.CLOSED
         if wire.events(wait_seconds):
             return self._holdfast_look()
@@ -430,6 +435,7 @@ class HeldConnection:
                 return wire.fault
             self._holdfast_read_ok()
         except self._holdfast_errors as error:
+            self._holdfast_raise_outside(error)
             if not server_error(error_number(error)):  # a server's error is an answer, too
                 wire.fault = Cause.CLOSED
                 return wire.fault
@@ -473,6 +479,7 @@ class HeldConnection:
         try:
             return wire.owner.replace(self, cause)
         except (self._holdfast_errors, SQLAlchemyError) as error:
+            self._holdfast_raise_outside(error)
             raise self._holdfast_fault_error() from error
 
     def rollback(self) -> None:

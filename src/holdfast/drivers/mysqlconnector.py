@@ -344,6 +344,7 @@ class MySQLConnection(_Connector):
             try:
                 self._holdfast_finish_unread()
             except errors.Error as error:
+                self._holdfast_raise_outside(error)
                 if not server_error(error.errno):
                     wire.give_up(Cause.UNREAD_RESULT)
         HeldConnection.rollback(self)

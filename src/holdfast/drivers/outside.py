@@ -19,8 +19,10 @@ _OF_NETWORK = (OSError, AttributeError, ValueError, TypeError)
 def from_outside(error: BaseException) -> BaseException | None:
     """Return what a program's own code has raised: the exception itself, or the one that a driver made it of.
 
+    :param error: a driver's error, or SQLAlchemy's that was made of it.
     :return: ``None`` for what the network or holdfast has raised, and for a driver's own error, whoever raised it.
     """
+    error = getattr(error, "orig", None) or error
     for candidate in (error, error.__cause__ or error.__context__):
         if isinstance(candidate, _OF_NETWORK) and _raised_elsewhere(candidate):
             return candidate

@@ -38,7 +38,9 @@ def _sockets() -> set[tuple[int, int]]:
     for name in os.listdir(_DIRECTORY) if _DIRECTORY else ():
         try:
             status = os.fstat(int(name))
-        except (OSError, ValueError):
+        except (OSError, ValueError) as error:
+            if isinstance(error, OSError) and error.errno is None:  # a signal's handler has raised it
+                raise
             continue
         if stat.S_ISSOCK(status.st_mode):
             found.add((int(name), status.st_ino))

@@ -207,7 +207,9 @@ class Wire:
             return
         try:
             status = os.fstat(fd)
-        except OSError:
+        except OSError as error:
+            if error.errno is None:  # a signal's handler has raised it
+                raise
             return
         if not stat.S_ISSOCK(status.st_mode):
             return
@@ -225,8 +227,10 @@ class Wire:
         with borrowed(self.fd) as sock:
             try:
                 address = sock.getpeername()
-            except OSError:  # it has ended
-                return None
+            except OSError as error:
+                if error.errno is None:
+                    raise
+                return None  # it has ended
         return int(address[1]) if isinstance(address, tuple) else None
 
     def begin_anew(self) -> None:
@@ -288,13 +292,15 @@ class Wire:
             self.notice_fork()
             return
         self.fault = cause
-        if self.fd is not None and self.same_socket():
-            try:
+        try:
+            if self.fd is not None and self.same_socket():
                 with borrowed(self.fd) as sock:
                     sock.shutdown(socket.SHUT_RDWR)
-            except OSError:  # ended already
-                pass
-        self.ended()
+        except OSError as error:
+            if error.errno is None:
+                raise
+        finally:
+            self.ended()
 
     def ended(self) -> None:
         """Tell the engine that the connection no longer counts."""
@@ -311,7 +317,9 @@ class Wire:
             return True
         try:
             return os.fstat(self.fd).st_ino == self.inode
-        except OSError:
+        except OSError as error:
+            if error.errno is None:
+                raise
             return False
 
 

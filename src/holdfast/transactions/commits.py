@@ -36,6 +36,7 @@ from sqlalchemy.dialects.mysql import BINARY
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError, InvalidRequestError, TimeoutError
 
+from ..drivers import from_outside
 from ..faults import error_number, said
 from . import lost_sessions
 from .attempts import Pace
@@ -234,6 +235,8 @@ def ask(engine: Engine, token: Token, lost: LostSession | None, pace: Pace) -> A
             with engine.connect() as connection:
                 answer = _ask(connection, token, lost)
         except (DBAPIError, TimeoutError) as error:
+            if from_outside(error) is not None:
+                raise
             logger.info("Whether a COMMIT was done could not be asked: %s", said(error))
             if not _passes(error):
                 return Answer.UNKNOWN

@@ -104,7 +104,9 @@ def _port(fd: int | None) -> int | None:
     try:
         with drivers.borrowed(fd) as sock:
             return int(sock.getsockname()[1]) if sock.family in (socket.AF_INET, socket.AF_INET6) else None
-    except OSError:
+    except OSError as error:
+        if error.errno is None:  # a signal's handler has raised it
+            raise
         return None
 
 

@@ -239,6 +239,8 @@ class _Run:
             except TimeoutError:  # the pool has no connection to ask with
                 pass
             except DBAPIError as error:
+                if drivers.from_outside(error) is not None:
+                    raise
                 if error.orig is not None and why_again(error.orig, connected=False) is not None:
                     raise
                 logger.info("%s: whether a lost session is over could not be asked: %s", describe(engine), said(error))
@@ -248,7 +250,9 @@ class _Run:
         pace = self.pace.grace(_END_WITHIN)
         try:
             return bool(self.lost) and all(lost_sessions.end(engine, session, pace) for engine, session in self.lost)
-        except (DBAPIError, TimeoutError):
+        except (DBAPIError, TimeoutError) as error:
+            if drivers.from_outside(error) is not None:
+                raise
             return False
 
     # -- after a failure ---------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from sqlalchemy.exc import InvalidRequestError, SQLAlchemyError
 
 from .. import drivers
 from ..counters import Counters
-from ..drivers import CommitRecord, CommitState, HeldConnection, Wire
+from ..drivers import CommitRecord, CommitState, HeldConnection, Wire, from_outside
 from ..hold import describe, find
 from . import commits, lost_sessions
 from .attempts import Commit
@@ -163,11 +163,13 @@ class Unit:
         """End without a COMMIT. An error while doing so would hide the one that is the reason."""
         try:
             self.roll_back()
-        except SQLAlchemyError:
+        except SQLAlchemyError as error:
             for connection in self._connections:
                 if not connection.closed:
                     connection.invalidate()
                     connection.close()
+            if from_outside(error) is not None:
+                raise
 
     def let_go(self) -> None:
         """End the connections, and leave the objects: the pool may have no place for one more."""
