@@ -314,6 +314,7 @@ class Connecting:
                 budget, self.budget = self.budget, None
                 if budget is not None:
                     budget.leave(self)
+        self._asked_budget = True  # what a file says is no news any more: a smaller server's, at the same address
         self.limits, self.stale = limits, False
 
     def _use_budget(self, number: int | None) -> None:

@@ -313,11 +313,10 @@ class Hold:
     # -- listeners ---------------------------------------------------------------------------------------------
 
     def _on_connect(self, dbapi_connection: Any, record: Any) -> None:
-        if not self.active:
-            return
         try:
-            fork.after_fork()  # where nothing else has noticed
-            self._make_ready(dbapi_connection)
+            if self.active:
+                fork.after_fork()  # where nothing else has noticed
+                self._make_ready(dbapi_connection)
         except BaseException:  # the pool closes it
             self._connecting.give_up(drivers.unwrap(dbapi_connection))
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from pathlib import Path
@@ -26,6 +27,7 @@ def problems(engine: Engine, out: int = 0) -> list[str]:
     found = []
     pool: Any = engine.pool
     if isinstance(pool, QueuePool):
+        gc.collect()  # an error's traceback may lead to what had the place
         taken = pool.checkedout() - pool._holdfast_lost_places()  # type: ignore[attr-defined]  # found when needed
         if taken != out:
             found.append(f"{taken} places of the pool are taken, {out} connections are checked out")

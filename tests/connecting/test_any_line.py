@@ -24,8 +24,8 @@ from tests.connecting.moments import KINDS, Moment, raising
 from tests.connecting.state import AT_ONCE, problems, works_at_once
 from tests.limits.host import Host
 
-STEP = 1 if LONG else 7
-"""Each line, or each seventh one."""
+STEP = 1 if LONG else 23
+"""Each line, or each twenty-third one."""
 MOST = 5000
 IN_A_LOOP = 700
 """A checkout that waits comes to the same lines again and again."""

@@ -14,7 +14,8 @@ from sqlalchemy import URL, Engine, create_engine
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 import holdfast
-from holdfast.budget import slots
+from holdfast.budget import Budget, slots
+from holdfast.lab import Server
 from tests.conftest import EngineFactory, read
 from tests.limits.cost import TOP
 from tests.limits.crowd import Crowd
@@ -256,3 +257,21 @@ def test_a_read_only_directory_is_refused(small: Host, tmp_path: Path) -> None:
     assert "BudgetUnavailable" in seen
     assert "Read-only file system" in seen
     assert "holdfast_budget_directory" in seen
+
+
+def test_a_file_that_a_smaller_server_has_left_at_this_address_is_not_believed(
+    held: EngineFactory, tmp_path: Path
+) -> None:
+    """A port is used again, an account gets a larger limit: the server has said what it allows."""
+    directory = str(tmp_path / "slots")
+    with Server(options={"max_connections": 400}) as server:
+        url = server.url("pymysql").update_query_dict({"holdfast_budget_directory": directory})
+        engine = held(url, pool_size=6, pool_timeout=5)
+        key = holdfast.of(engine)._connecting.key
+        assert key is not None
+        Budget.shared(key, directory).set_limit(3, 0)
+        connections = [engine.connect() for _ in range(6)]
+        for connection in connections:
+            connection.close()
+        assert holdfast.of(engine).budget is None, "this server allows more than are counted"
+        engine.dispose()
