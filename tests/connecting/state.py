@@ -25,9 +25,9 @@ def problems(engine: Engine, out: int = 0) -> list[str]:
     :param out: connections that are checked out.
     """
     found = []
+    gc.collect()  # an error's traceback may lead to what had a place, or a slot
     pool: Any = engine.pool
     if isinstance(pool, QueuePool):
-        gc.collect()  # an error's traceback may lead to what had the place
         taken = pool.checkedout() - pool._holdfast_lost_places()  # type: ignore[attr-defined]  # found when needed
         if taken != out:
             found.append(f"{taken} places of the pool are taken, {out} connections are checked out")

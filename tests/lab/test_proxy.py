@@ -231,7 +231,7 @@ def test_silence(proxy: Proxy, server: Server, client: Connect, fault: str) -> N
     connection = client(read_timeout=1)
     getattr(proxy, fault)()
     assert code(lambda: query(connection, "CREATE TABLE test.never (a INT)")) == 2013  # its read timeout
-    assert code(lambda: client(connect_timeout=1)) == 2013  # connected, and no greeting
+    assert code(lambda: client(connect_timeout=1, read_timeout=1)) == 2013  # connected, and no greeting
     assert ids(server) == [connection.thread_id()]
     assert server.execute("SHOW TABLES FROM test LIKE 'never'") == []
     server.kill_connections()

@@ -171,9 +171,10 @@ def test_an_error_of_another_connection_is_raised(
 
 @pytest.mark.parametrize("kind", ["engine", "sessionmaker"])
 def test_a_connect_of_the_functions_own_that_fails_is_raised(
-    server: Server, one: Engine, held: EngineFactory, entries: Names, kind: str
+    server: Server, held: EngineFactory, entries: Names, kind: str
 ) -> None:
     """It goes to the unit's own engine, and is not the unit's."""
+    one = held(server.url("pymysql"), holdfast_wait_for_server=0.5)
     target: Any = one if kind == "engine" else sessionmaker(one)
     calls: list[int] = []
     refuse: list[int] = []
