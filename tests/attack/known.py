@@ -39,11 +39,6 @@ KNOWN: tuple[Known, ...] = (
         lambda names, driver: driver == "mysqlconnector" and not _SEVERAL.isdisjoint(names),
     ),
     Known(
-        "one connection in several threads: no driver promises anything",
-        ("wrong answer",),
-        lambda names, driver: "share" in names,
-    ),
-    Known(
         "the server undoes the whole transaction with the error that the function has caught, and the reference "
         "commits what came after it",
         ("lost",),

@@ -98,7 +98,12 @@ def _note(side: Side, number: int | None, error: BaseException) -> None:
 
 @action
 def share(side: Side, step: Step) -> None:
-    """Use one driver's connection in two threads at once: nobody may get another one's answer."""
+    """Use one driver's connection in two threads at once: nobody may get another one's answer.
+
+    On the held side alone: without holdfast mysql-connector's threads may wait for ever for each other's replies.
+    """
+    if not side.held:
+        raise Skip
     hand = side.hand(step)
     proxied = hand.pooled()
     side.faults.broken = True

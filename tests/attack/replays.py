@@ -62,6 +62,7 @@ REPLAYS: tuple[Replay, ...] = (
     Replay("a lock behind a long comment", "hidden-locks", "a.connect; a.do(lock_far); a.close(late)"),
     Replay("a lock in an executable comment", "hidden-locks", "a.connect; a.do(lock_executable); a.close(late)"),
     Replay("a lock in several statements", "hidden-locks", "a.connect; a.do(lock_multi); a.rollback(late)"),
+    Replay("a lock in several statements, a raw connection", "hidden-locks", "a.raw; a.do(lock_multi); a.close(late)"),
     # What commits by itself.
     Replay("a driver's commit()", "implicit-commits", "run(engine){do(insert); commit(driver); kill; do(insert)}"),
     Replay("the pool's commit()", "implicit-commits", "run(engine){do(insert); commit(proxied); deadlock}"),

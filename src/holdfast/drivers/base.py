@@ -393,7 +393,15 @@ class HeldConnection:
         if not events:
             return None
         if self._holdfast_has_unread_result():
-            return Cause.UNREAD_RESULT
+            try:
+                self._holdfast_finish_unread()
+            except self._holdfast_errors as error:
+                self._holdfast_raise_outside(error)
+            if self._holdfast_has_unread_result():
+                return wire.fault or Cause.UNREAD_RESULT
+            events = wire.events()
+            if not events:
+                return wire.fault
         return Cause.CLOSED if events & GONE else Cause.OUT_OF_STEP
 
     def _holdfast_probe(self, wait_seconds: float) -> str | None:
