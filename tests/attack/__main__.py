@@ -17,6 +17,7 @@ import click
 from .campaign import Campaign, quiet
 from .fuzz import Pair
 from .lab import Lab
+from .mends import MENDS, Mend
 from .replays import REPLAYS
 from .script import format_steps, parse
 from .themes import THEMES
@@ -37,6 +38,7 @@ DRIVERS = ("mysqldb", "pymysql", "mysqlconnector")
 @click.option("--replay", help="Run one sequence, 'SEED:STEPS', and show each step's outcome.")
 @click.option("--rollback-on-timeout", is_flag=True, help="For --replay: a server that undoes a transaction with 1205.")
 @click.option("--replays", is_flag=True, help="Run the sequences of replays.py, and say which are wrong.")
+@click.option("--without", type=click.Choice(list(MENDS)), help="Take a mend out, and look until that is noticed.")
 @click.option("--themes", "list_themes", is_flag=True, help="List the themes, and end.")
 def main(
     drivers: tuple[str, ...],
@@ -50,6 +52,7 @@ def main(
     replay: str | None,
     rollback_on_timeout: bool,
     replays: bool,
+    without: str | None,
     list_themes: bool,
 ) -> None:
     """Attack holdfast at random, beside stock SQLAlchemy."""
@@ -65,6 +68,8 @@ def main(
         if replays:
             sys.exit(1 if sum(_replays(driver, program) for driver in drivers or DRIVERS) else 0)
         seed = str(random.SystemRandom().randrange(1 << 30)) if seed is None else seed
+        if without is not None:
+            sys.exit(0 if _without(MENDS[without], program, seed, seconds) else 1)
         bad = False
         for driver in drivers or DRIVERS:
             click.echo(f"{driver} on {against}: {seconds:g} s, seed {seed}, {', '.join(only) or 'all themes'}")
@@ -75,6 +80,15 @@ def main(
             _summary(campaign)
             bad = bad or bool(campaign.found)
         sys.exit(1 if bad else 0)
+
+
+def _without(mend: Mend, program: str | None, seed: str, seconds: float) -> bool:
+    """Look for what happens without a mend, and say whether it was found."""
+    click.echo(f"{mend.driver}: {mend.without}")
+    campaign = Campaign(mend.driver, program, seed, (mend.theme,), seconds, True, True, False, click.echo)
+    with mend.taken_out():
+        campaign.run()
+    return any(found.finding.rule in mend.rules for found in campaign.found)
 
 
 def executable(against: str) -> str | None:
