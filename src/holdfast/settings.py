@@ -200,7 +200,7 @@ SETTINGS: tuple[Setting, ...] = (
         "headroom",
         1,
         "How many of them are left for the owner's own console. A process that has no connection and "
-        "would get none otherwise may use one of them for the length of a request.",
+        "would get none otherwise, or that shares with no other, may use one of them for the length of a request.",
         unit="connections",
         minimum=0,
         maximum=1000,
