@@ -58,13 +58,18 @@ LIMITS: tuple[Known, ...] = (
         ("lost", "doubled", "begun again"),
         lambda names, driver: "note_view" in names,
     ),
+    Known(
+        "docs/limits.md: SQLAlchemy itself logs what is raised while it returns a connection, and goes on",
+        ("interrupt swallowed",),
+        lambda names, driver: "close" in names,
+    ),
 )
 """What holdfast says that it does not promise. ``--strict`` counts it all the same."""
 
 
 def limit_of(finding: Finding, steps: Script) -> str | None:
     """Return the limit that a finding on the held side is one of."""
-    names = frozenset(step.args[0] for step in walk(steps) if step.name == "do")
+    names = frozenset(step.args[0] if step.name == "do" else step.name for step in walk(steps))
     return next((k.reason for k in LIMITS if finding.rule in k.rules and k.applies(names, "")), None)
 
 

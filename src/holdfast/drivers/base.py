@@ -533,23 +533,41 @@ class HeldConnection:
         if wire.record is not None:
             wire.record.rolled_back()
 
-    @alone
     def _holdfast_defer_rollback(self) -> None:
         wire = self._holdfast
-        wire.in_flight = True  # until it has gone out whole
-        self._holdfast_send(b"ROLLBACK")
-        wire.pending = True
-        wire.in_flight = False
+        users, own = wire.users, threading.get_ident()  # alone(), spelt out
+        outermost = users.get(0) != own
+        if outermost and users.setdefault(0, own) != own:
+            raise self._holdfast_busy_error(users.get(0, 0))
+        try:
+            wire.in_flight = True  # until it has gone out whole
+            self._holdfast_send(b"ROLLBACK")
+            wire.pending = True
+            wire.in_flight = False
+        finally:
+            if outermost:
+                users.pop(0, None)
         if wire.record is not None:
             wire.record.rolled_back()
 
-    @alone
     def commit(self) -> None:
         """Commit, and wait for the reply: never deferred, never pipelined, never repeated.
 
         What is left of an earlier reply is read first, and an error in it is raised, before anything is sent. A
         connection that can be seen to be closed raises the driver's error (2006) before that, too.
         """
+        wire = self._holdfast
+        users, own = wire.users, threading.get_ident()  # alone(), spelt out
+        outermost = users.get(0) != own
+        if outermost and users.setdefault(0, own) != own:
+            raise self._holdfast_busy_error(users.get(0, 0))
+        try:
+            self._holdfast_commit()
+        finally:
+            if outermost:
+                users.pop(0, None)
+
+    def _holdfast_commit(self) -> None:
         wire = self._holdfast
         if wire.pid == getpid() and wire.fault is None and not wire.in_flight:
             self._holdfast_finish_unread()
@@ -558,7 +576,7 @@ class HeldConnection:
             wire.fault = Cause.CLOSED
             raise self._holdfast_fault_error()
         record, judged = wire.record, wire.judged
-        wire.judged = False  # the COMMIT that the driver sends is this one
+        wire.judged = wire.reads_only = False  # the COMMIT that the driver sends is this one
         if record is not None:
             record.sending()
         try:

@@ -253,7 +253,7 @@ class MySQLConnection(_Connector):
         It is never called inside another one, but by a signal's handler: that would read the rest of the other reply.
         """
         wire = self._holdfast
-        if wire.users:
+        if wire.users and wire.users.get(0) != threading.get_ident():
             self._holdfast_refuse_second_thread()
         if wire.whole or wire.replying:
             wire.fault = wire.fault or Cause.INTERRUPTED
@@ -268,7 +268,7 @@ class MySQLConnection(_Connector):
         wire = self._holdfast
         if wire.pid != getpid():
             wire.notice_fork()
-        if wire.users:
+        if wire.users and wire.users.get(0) != threading.get_ident():
             self._holdfast_refuse_second_thread()
         if wire.replying:
             wire.fault = wire.fault or Cause.INTERRUPTED
@@ -337,7 +337,7 @@ class MySQLConnection(_Connector):
     def rollback(self) -> None:
         # The driver reads what is left of a result before it rolls back; further result sets it would trip over.
         wire = self._holdfast
-        if wire.users:
+        if wire.users and wire.users.get(0) != threading.get_ident():
             self._holdfast_refuse_second_thread()
         more = self._have_next_result and not self.unread_result  # type: ignore[attr-defined]
         if more and wire.pid == getpid() and wire.fault is None and not wire.in_flight:

@@ -105,7 +105,7 @@ class PyMySQLConnection(HeldConnection):
         wire = self._holdfast
         if wire.pid != getpid():
             wire.notice_fork()
-        if wire.users:
+        if wire.users and wire.users.get(0) != threading.get_ident():
             self._holdfast_refuse_second_thread()
         statement = sql if command == COMMAND.COM_QUERY else None
         if statement is not None:
