@@ -26,12 +26,12 @@ newest=$(sqlalchemy .venv) second=$(sqlalchemy .venv-sa20)
 if [ -z "$mysqld" ]; then echo "Oracle's MySQL is left out: HOLDFAST_LAB_MYSQLD is not set"; fi
 if [ "$newest" = "$second" ]; then echo "$newest is the newest for this Python: one run instead of two"; fi
 
-# In two processes, but for what measures how long something takes.
+# In four processes, because most tests wait for servers; but for what measures how long something takes.
 measuring=(tests/core/test_round_trips.py tests/core/test_silent_peers.py)
-run "$newest" .venv -m 'not mysql' -n 3 ${measuring[@]/#/--ignore=}
+run "$newest" .venv -m 'not mysql' -n 4 --dist worksteal ${measuring[@]/#/--ignore=}
 run "$newest, what measures time" .venv -m 'not mysql' "${measuring[@]}"
 if [ "$newest" != "$second" ]; then
-    run "$second, the core" .venv-sa20 "${core[@]}" -m 'not mysql and not slow' -n 3
+    run "$second, the core" .venv-sa20 "${core[@]}" -m 'not mysql and not slow' -n 4 --dist worksteal
 fi
 if [ -n "$mysqld" ]; then
     export HOLDFAST_LAB_MYSQLD=$mysqld

@@ -527,7 +527,7 @@ class Hold:
             learned = limits.learn(
                 dbapi_connection,
                 errors,
-                answered=lambda error: wire.fault is None and drivers.server_error(faults.error_number(error)),
+                answered=lambda error: wire.fault is None and not _is_the_clients(error),
                 greeting=greeting,
                 host=host,
                 connected_port=wire.connected_port(),
@@ -640,6 +640,11 @@ def describe(engine: Any) -> str:
     url = engine.url
     place = "/".join(filter(None, [f"{url.host or ''}{f':{url.port}' if url.port else ''}", url.database]))
     return f"{url.drivername}://{place}" if place else str(url.drivername)
+
+
+def _is_the_clients(error: Exception) -> bool:
+    """Say whether a driver's error tells of no answer: the connection was lost, or somebody has interrupted it."""
+    return 2000 <= (faults.error_number(error) or 0) < 3000 or drivers.from_outside(error) is not None
 
 
 def _note_begin(connection: Connection, *rest: Any) -> None:

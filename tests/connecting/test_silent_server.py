@@ -136,7 +136,8 @@ def test_one_connect_that_nothing_answers_does_not_hold_up_the_others_for_long(
         assert time.monotonic() - begun < SECONDS, "it waited for the first one"
 
 
-def test_a_timeout_behind_refusals_tells_the_last_answer(small: Host) -> None:
+def test_who_waits_behind_refusals_is_told_the_servers_answer(small: Host) -> None:
+    """One asks, and the others wait behind it: they time out, or ask when that one has given up."""
     taken = create_engine(small.url("pymysql", held=False))
     eventually(lambda: not small.server.processlist(user="site"))
     url = small.url("pymysql", held=True).update_query_dict({"holdfast_budget_directory": f"{small.directory}-other"})
@@ -150,10 +151,7 @@ def test_a_timeout_behind_refusals_tells_the_last_answer(small: Host) -> None:
             thread.join()
     taken.dispose()
     engine.dispose()
-    timeouts = [error for error in errors if isinstance(error, CheckoutTimeout)]
     assert len(errors) == 3
-    assert len(timeouts) == 2, "one asks, the others wait behind it"
     for error in errors:
         assert "max_user_connections" in str(error)
-    for timeout in timeouts:
-        assert timeout.account_full
+        assert not isinstance(error, CheckoutTimeout) or error.account_full

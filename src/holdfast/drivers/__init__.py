@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..middleboxes import Greeting
-from .base import HeldConnection, hold, server_error, unwrap
+from .base import HeldConnection, hold, unwrap
 from .commit_record import CommitRecord, CommitState
 from .outside import from_outside
 from .wire import Wire, borrowed, can_look
@@ -38,7 +38,6 @@ __all__ = [
     "greeting",
     "hold_connection",
     "is_installed",
-    "server_error",
     "unwrap",
     "wire_of",
 ]
