@@ -20,8 +20,10 @@ from sqlalchemy import URL, Engine, create_engine, text
 from holdfast.lab import Proxy, Server
 from tests._report import report_lines
 
-MYSQLD = os.environ.pop("HOLDFAST_LAB_MYSQLD", None)
+MYSQLD = os.environ.pop("HOLDFAST_LAB_MYSQLD", None) or os.environ.get("HOLDFAST_TESTS_MYSQLD")
 """Oracle's server, for the tests marked mysql. Taken out of the environment, so that every other Server is MariaDB."""
+if MYSQLD is not None:
+    os.environ["HOLDFAST_TESTS_MYSQLD"] = MYSQLD  # for xdist's other processes
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background: programs the tests start inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)

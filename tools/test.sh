@@ -35,6 +35,6 @@ if [ "$newest" != "$second" ]; then
 fi
 if [ -n "$mysqld" ]; then
     export HOLDFAST_LAB_MYSQLD=$mysqld
-    run "$newest, Oracle's MySQL" .venv -m mysql
+    run "$newest, Oracle's MySQL" .venv -m mysql -n 3 --dist worksteal
 fi
 exit $failed
