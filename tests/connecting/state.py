@@ -24,8 +24,14 @@ def problems(engine: Engine, out: int = 0) -> list[str]:
 
     :param out: connections that are checked out.
     """
-    found = []
+    if not _problems(engine, out):
+        return []
     gc.collect()  # an error's traceback may lead to what had a place, or a slot
+    return _problems(engine, out)
+
+
+def _problems(engine: Engine, out: int) -> list[str]:
+    found = []
     pool: Any = engine.pool
     if isinstance(pool, QueuePool):
         taken = pool.checkedout() - pool._holdfast_lost_places()  # type: ignore[attr-defined]  # found when needed

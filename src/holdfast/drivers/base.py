@@ -84,8 +84,7 @@ _BUSY = 2000
 def alone(method: Callable[..., Any]) -> Callable[..., Any]:
     """Let one thread at a time into a method that exchanges something with the server.
 
-    The methods of the hot path have this spelt out. ``threading.get_ident`` is looked up at each call: gevent and
-    eventlet may replace it at any time, by one that tells greenlets apart.
+    The methods of the hot path have this spelt out.
 
     :raises: (the method made of it) the driver's ProgrammingError, before anything is sent, when another thread is in
         the middle of such a method. It names both threads.
@@ -93,16 +92,12 @@ def alone(method: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(method)
     def guarded(self: HeldConnection, *args: Any, **kwargs: Any) -> Any:
-        users, own = self._holdfast.users, threading.get_ident()
-        if users.get(0) == own:  # called by another of these methods
-            return method(self, *args, **kwargs)
-        first = users.setdefault(0, own)
-        if first != own:
-            raise self._holdfast_busy_error(first)
+        outermost = self._holdfast_enter()
         try:
             return method(self, *args, **kwargs)
         finally:
-            users.pop(0, None)
+            if outermost:
+                self._holdfast.users.pop(0, None)
 
     return guarded
 
@@ -335,6 +330,23 @@ class HeldConnection:
             self._holdfast.fault = Cause.INTERRUPTED
             raise outside from None
 
+    def _holdfast_enter(self) -> bool:
+        """Claim the connection for this thread, which is about to exchange something with the server.
+
+        ``threading.get_ident`` is looked up at each call: gevent and eventlet may replace it at any time, by one that
+        tells greenlets apart.
+
+        :return: false where it has claimed it already, further out. Who gets true gives the claim up.
+        :raises: the driver's ProgrammingError when another thread is in the middle of a command.
+        """
+        users, own = self._holdfast.users, threading.get_ident()
+        if users.get(0) == own:
+            return False
+        first = users.setdefault(0, own)  # one step that no other thread can come between
+        if first != own:
+            raise self._holdfast_busy_error(first)
+        return True
+
     def _holdfast_refuse_second_thread(self) -> None:
         """Raise an error when another thread is in the middle of a command."""
         first = self._holdfast.users.get(0, threading.get_ident())
@@ -535,10 +547,7 @@ class HeldConnection:
 
     def _holdfast_defer_rollback(self) -> None:
         wire = self._holdfast
-        users, own = wire.users, threading.get_ident()  # alone(), spelt out
-        outermost = users.get(0) != own
-        if outermost and users.setdefault(0, own) != own:
-            raise self._holdfast_busy_error(users.get(0, 0))
+        outermost = self._holdfast_enter()
         try:
             wire.in_flight = True  # until it has gone out whole
             self._holdfast_send(b"ROLLBACK")
@@ -546,28 +555,17 @@ class HeldConnection:
             wire.in_flight = False
         finally:
             if outermost:
-                users.pop(0, None)
+                wire.users.pop(0, None)
         if wire.record is not None:
             wire.record.rolled_back()
 
+    @alone
     def commit(self) -> None:
         """Commit, and wait for the reply: never deferred, never pipelined, never repeated.
 
         What is left of an earlier reply is read first, and an error in it is raised, before anything is sent. A
         connection that can be seen to be closed raises the driver's error (2006) before that, too.
         """
-        wire = self._holdfast
-        users, own = wire.users, threading.get_ident()  # alone(), spelt out
-        outermost = users.get(0) != own
-        if outermost and users.setdefault(0, own) != own:
-            raise self._holdfast_busy_error(users.get(0, 0))
-        try:
-            self._holdfast_commit()
-        finally:
-            if outermost:
-                users.pop(0, None)
-
-    def _holdfast_commit(self) -> None:
         wire = self._holdfast
         if wire.pid == getpid() and wire.fault is None and not wire.in_flight:
             self._holdfast_finish_unread()

@@ -142,10 +142,7 @@ class _Connector(HeldConnection):
         wire = self._holdfast
         if wire.pid != getpid():
             wire.notice_fork()
-        users, own = wire.users, threading.get_ident()
-        outermost = users.get(0) != own
-        if outermost and users.setdefault(0, own) != own:
-            raise self._holdfast_busy_error(users.get(0, 0))
+        outermost = self._holdfast_enter()
         try:
             if not wire.depth and (wire.in_flight or wire.fault is not None):
                 self._holdfast_begin(harmless=True)  # raises
@@ -173,7 +170,7 @@ class _Connector(HeldConnection):
                     wire.in_flight = False
         finally:
             if outermost:
-                users.pop(0, None)
+                wire.users.pop(0, None)
 
 
 def _is_timeout(error: BaseException) -> bool:

@@ -8,7 +8,6 @@ last error before the socket is asked.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from os import getpid
 from time import monotonic
@@ -145,10 +144,7 @@ class MySQLdbConnection(HeldConnection):
         wire = self._holdfast
         if wire.pid != getpid():
             wire.notice_fork()
-        users, own = wire.users, threading.get_ident()
-        outermost = users.get(0) != own
-        if outermost and users.setdefault(0, own) != own:
-            raise self._holdfast_busy_error(users.get(0, 0))
+        outermost = self._holdfast_enter()
         try:
             if wire.charset_is_set:
                 wire.charset_is_set = False
@@ -184,7 +180,7 @@ class MySQLdbConnection(HeldConnection):
             wire.in_flight = False
         finally:
             if outermost:
-                users.pop(0, None)
+                wire.users.pop(0, None)
 
     @alone
     def autocommit(self, on: Any) -> None:

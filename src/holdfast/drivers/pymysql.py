@@ -150,10 +150,7 @@ class PyMySQLConnection(HeldConnection):
 
     def query(self, sql: Any, unbuffered: bool = False) -> Any:
         wire = self._holdfast
-        users, own = wire.users, threading.get_ident()
-        outermost = users.get(0) != own
-        if outermost and users.setdefault(0, own) != own:
-            raise self._holdfast_busy_error(users.get(0, 0))
+        outermost = self._holdfast_enter()
         try:
             if wire.charset_is_set:
                 wire.charset_is_set = False
@@ -165,7 +162,7 @@ class PyMySQLConnection(HeldConnection):
             return wire.stock.query(self, sql, unbuffered)
         finally:
             if outermost:
-                users.pop(0, None)
+                wire.users.pop(0, None)
 
     @alone
     def set_character_set(self, charset: str, collation: str | None = None) -> None:
