@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.orm import scoped_session
 
@@ -262,6 +262,11 @@ def _reference(side: Side, own: Unit, target: Any, function: Callable[[Any], Any
         session.rollback()
     else:
         session = target()
+
+    def refuse(session: Any, transaction: Any, connection: Connection) -> None:
+        _refuse_autocommit(side, ConnectionHand(connection, 0))
+
+    event.listen(session, "after_begin", refuse)
     try:
         if not session.in_transaction():
             session.begin()
@@ -271,6 +276,7 @@ def _reference(side: Side, own: Unit, target: Any, function: Callable[[Any], Any
         session.rollback()
         raise
     finally:
+        event.remove(session, "after_begin", refuse)
         if not isinstance(target, scoped_session):
             session.close()
     return value
