@@ -46,7 +46,7 @@ def assert_kept(report: Report) -> None:
 def test_nothing_is_lost_and_nothing_is_doubled(caplog: pytest.LogCaptureFixture) -> None:
     """With verification nobody sees an error; without, each COMMIT whose reply is lost is reported as unknown."""
     caplog.set_level(logging.ERROR, "holdfast")  # records keep errors alive, and with them connections
-    seconds = 60.0 if LONG else 15.0  # for each of two; pyproject.toml's limit for any test is 180
+    seconds = 60.0 if LONG else 10.0  # for each of two; pyproject.toml's limit for any test is 180
     for mode in ("holdfast", "no-verify"):
         for report in run_all(mode, seconds):
             assert_kept(report)
