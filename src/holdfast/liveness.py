@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .counters import Cause
-from .drivers import Wire, borrowed
+from .drivers import Wire, borrowed, from_outside
 from .settings import Settings
 
 __all__ = ["Suspicion", "check_before_use", "check_on_return", "set_socket_options"]
@@ -113,6 +113,6 @@ def _set(sock: socket.socket, option: str, value: int) -> None:
     try:
         sock.setsockopt(socket.IPPROTO_TCP, number, value)
     except OSError as error:
-        if error.errno is None:  # a signal's handler has raised it
+        if from_outside(error) is not None:
             raise
         return  # a kernel that knows the name and not the option

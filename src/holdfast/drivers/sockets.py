@@ -11,6 +11,8 @@ import os
 import stat
 import threading
 
+from .outside import from_outside
+
 __all__ = ["newest", "remember"]
 
 _DIRECTORY = next((path for path in ("/proc/self/fd", "/dev/fd") if os.path.isdir(path)), None)
@@ -39,7 +41,7 @@ def _sockets() -> set[tuple[int, int]]:
         try:
             status = os.fstat(int(name))
         except (OSError, ValueError) as error:
-            if isinstance(error, OSError) and error.errno is None:  # a signal's handler has raised it
+            if from_outside(error) is not None:
                 raise
             continue
         if stat.S_ISSOCK(status.st_mode):

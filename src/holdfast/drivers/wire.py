@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from .. import fork
 from ..counters import Cause, Counters
 from .commit_record import CommitRecord
+from .outside import from_outside
 
 __all__ = ["GONE", "Owner", "Wire", "borrowed", "can_look"]
 
@@ -208,7 +209,7 @@ class Wire:
         try:
             status = os.fstat(fd)
         except OSError as error:
-            if error.errno is None:  # a signal's handler has raised it
+            if from_outside(error) is not None:
                 raise
             return
         if not stat.S_ISSOCK(status.st_mode):
@@ -228,7 +229,7 @@ class Wire:
             try:
                 address = sock.getpeername()
             except OSError as error:
-                if error.errno is None:
+                if from_outside(error) is not None:
                     raise
                 return None  # it has ended
         return int(address[1]) if isinstance(address, tuple) else None
@@ -297,7 +298,7 @@ class Wire:
                 with borrowed(self.fd) as sock:
                     sock.shutdown(socket.SHUT_RDWR)
         except OSError as error:
-            if error.errno is None:
+            if from_outside(error) is not None:
                 raise
         finally:
             self.ended()
@@ -318,7 +319,7 @@ class Wire:
         try:
             return os.fstat(self.fd).st_ino == self.inode
         except OSError as error:
-            if error.errno is None:
+            if from_outside(error) is not None:
                 raise
             return False
 

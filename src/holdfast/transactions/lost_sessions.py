@@ -105,7 +105,7 @@ def _port(fd: int | None) -> int | None:
         with drivers.borrowed(fd) as sock:
             return int(sock.getsockname()[1]) if sock.family in (socket.AF_INET, socket.AF_INET6) else None
     except OSError as error:
-        if error.errno is None:  # a signal's handler has raised it
+        if drivers.from_outside(error) is not None:
             raise
         return None
 
