@@ -22,6 +22,7 @@ import sys
 import threading
 import time
 import traceback
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -712,8 +713,10 @@ class Worker:
         connection: Connection | None = self.engine.connect()
         assert connection is not None
         self.insert(connection)
+        leaked = weakref.ref(connection)
         del connection
-        gc.collect()
+        while leaked() is not None:
+            gc.collect()  # returns at once while another thread's collection is under way
 
     # -- faults ----------------------------------------------------------------------------------------------------
 
