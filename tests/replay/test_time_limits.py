@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,17 +33,32 @@ class Soft(Exception):
 
 
 @contextmanager
-def alarm(seconds: float, error: BaseException, *, first: Callable[[], object] = lambda: None) -> Iterator[None]:
+def alarm(
+    when: Callable[[], object], error: BaseException, *, first: Callable[[], object] = lambda: None
+) -> Iterator[None]:
+    """Raise an error in this thread, as a time limit does, once something is so."""
+
     def raise_it(*args: Any) -> None:
         first()
         raise error
 
+    over, thread = threading.Event(), threading.get_ident()
+
+    def watch() -> None:
+        while not when():
+            if over.wait(0.005):
+                return
+        if not over.wait(0.05):  # for the driver to be reading
+            signal.pthread_kill(thread, signal.SIGALRM)
+
     before = signal.signal(signal.SIGALRM, raise_it)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    watching = threading.Thread(target=watch)
+    watching.start()
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        over.set()
+        watching.join()
         signal.signal(signal.SIGALRM, before)
 
 
@@ -108,7 +124,7 @@ def test_a_programs_own_time_limit(
     began = time.monotonic()
     with engine.connect() as connection:
         proxy.hold_replies()
-        with pytest.raises((DBAPIError, type(error))), alarm(0.3, error):
+        with pytest.raises((DBAPIError, type(error))), alarm(lambda: sent(proxy), error):
             connection.execute(text(SLOW))
         connection.invalidate()
     assert time.monotonic() - began < 60
@@ -131,7 +147,7 @@ def test_a_units_function_is_not_called_again_for_it(
         proxy.hold_replies()
         connection.execute(text(SLOW))
 
-    with pytest.raises((DBAPIError, type(error))), alarm(0.3, error):
+    with pytest.raises((DBAPIError, type(error))), alarm(lambda: sent(proxy), error):
         holdfast.run(engine, unit)
     proxy.restore()
     assert calls == [1]
@@ -146,26 +162,35 @@ def test_one_that_comes_while_a_rollbacks_reply_is_read(
     engine = make(server, proxy, driver, held)
     with engine.connect() as connection:
         connection.execute(text("SELECT 1"))
+        proxy.reset_counts()
         proxy.hold_replies()
-    with pytest.raises(type(error)) as caught, alarm(0.3, error), engine.connect() as connection:
+
+    def rolled_back() -> bool:
+        return "ROLLBACK" in proxy.statements
+
+    with pytest.raises(type(error)) as caught, alarm(rolled_back, error), engine.connect() as connection:
         connection.execute(text("SET @a = 1"))  # waits for the reply first
     assert caught.value is error
     proxy.restore()
     assert read(engine, 7) == 7
 
 
-def in_the_greeting(engine: Engine, proxy: Proxy) -> None:
+def in_the_greeting(engine: Engine, proxy: Proxy) -> Callable[[], object]:
     proxy.hold_replies()
+    return lambda: proxy.connections
 
 
-def in_the_first_question(engine: Engine, proxy: Proxy) -> None:
+def in_the_first_question(engine: Engine, proxy: Proxy) -> Callable[[], object]:
     """holdfast asks a new connection for the server's limits."""
 
     @event.listens_for(engine, "do_connect")
     def connect(dialect: Any, record: Any, arguments: Any, options: Any) -> Any:
         connection = dialect.loaded_dbapi.connect(*arguments, **options)
         proxy.hold_replies()
+        proxy.reset_counts()
         return connection
+
+    return lambda: proxy.statements
 
 
 @pytest.mark.parametrize("how", ["connect", "run"])
@@ -177,15 +202,15 @@ def test_one_that_comes_while_connecting(
     proxy: Proxy,
     driver: str,
     held: EngineFactory,
-    where: Callable[[Engine, Proxy], None],
+    where: Callable[[Engine, Proxy], Callable[[], object]],
     how: str,
     error: BaseException,
 ) -> None:
     """The server can be reached a moment later: whoever tries again hides the limit."""
     engine = held(server.url(driver, host=proxy.host, port=proxy.port), pool_size=1, max_overflow=0)
-    where(engine, proxy)
+    reached = where(engine, proxy)
     use = engine.connect if how == "connect" else lambda: holdfast.run(engine, lambda connection: None)
-    with pytest.raises((DBAPIError, type(error))), alarm(0.3, error, first=proxy.restore):
+    with pytest.raises((DBAPIError, type(error))), alarm(reached, error, first=proxy.restore):
         use()
 
 
