@@ -9,11 +9,11 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from holdfast.cli.demo.contenders import installed_drivers, missing_drivers
-from holdfast.cli.demo.stage import Stage
-from holdfast.cli.demo.surroundings import Surroundings, look_around
-from holdfast.cli.tables import make_console, markdown, show
-from holdfast.lab import LabError, Server
+from sqlalchemy_holdfast.cli.demo.contenders import installed_drivers, missing_drivers
+from sqlalchemy_holdfast.cli.demo.stage import Stage
+from sqlalchemy_holdfast.cli.demo.surroundings import Surroundings, look_around
+from sqlalchemy_holdfast.cli.tables import make_console, markdown, show
+from sqlalchemy_holdfast.lab import LabError, Server
 
 from . import connect, cpu, prefork, recovery, silence, throughput, waits
 from .section import Bars, Result, Section

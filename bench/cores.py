@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from holdfast.lab import Server
+from sqlalchemy_holdfast.lab import Server
 
 __all__ = ["PLACEMENTS", "SCHEDULER", "placed"]
 

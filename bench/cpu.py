@@ -8,10 +8,10 @@ from typing import Literal
 
 from sqlalchemy import URL
 
-from holdfast.cli.demo.contenders import HOLDFAST, STOCK
-from holdfast.cli.demo.stage import Stage
-from holdfast.cli.demo.waits import UNITS
-from holdfast.cli.tables import Cell, Table
+from sqlalchemy_holdfast.cli.demo.contenders import HOLDFAST, STOCK
+from sqlalchemy_holdfast.cli.demo.stage import Stage
+from sqlalchemy_holdfast.cli.demo.waits import UNITS
+from sqlalchemy_holdfast.cli.tables import Cell, Table
 
 from .cores import PLACEMENTS, placed
 from .rounds import cpu_in_turn, spread

@@ -1,4 +1,4 @@
-"""A `holdfast.lab.Proxy` in a process of its own: near enough to a network.
+"""A `sqlalchemy_holdfast.lab.Proxy` in a process of its own: near enough to a network.
 
 In this process it would compete with the driver for the interpreter's lock, and be late whenever the driver computes.
 Run as a program it prints its port and lives until its standard input ends.
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from holdfast.lab import Proxy, Server
+from sqlalchemy_holdfast.lab import Proxy, Server
 
 __all__ = ["distance"]
 

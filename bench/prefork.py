@@ -15,12 +15,12 @@ from statistics import median
 
 from sqlalchemy import Engine
 
-from holdfast import fork
-from holdfast.cli.demo import prefork
-from holdfast.cli.demo.contenders import HOLDFAST, STOCK
-from holdfast.cli.demo.prefork import KINDS, SESSION_OPEN, VARIANTS, Answers
-from holdfast.cli.demo.stage import Stage
-from holdfast.cli.tables import Cell, Table
+from sqlalchemy_holdfast import fork
+from sqlalchemy_holdfast.cli.demo import prefork
+from sqlalchemy_holdfast.cli.demo.contenders import HOLDFAST, STOCK
+from sqlalchemy_holdfast.cli.demo.prefork import KINDS, SESSION_OPEN, VARIANTS, Answers
+from sqlalchemy_holdfast.cli.demo.stage import Stage
+from sqlalchemy_holdfast.cli.tables import Cell, Table
 
 from .section import Result, Section
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from holdfast.cli.demo import lost, shown
-from holdfast.cli.demo.contenders import HOLDFAST, PRE_PING, STOCK
-from holdfast.cli.demo.stage import IDLE_LIMIT, PAUSE, Stage
-from holdfast.lab import Server
+from sqlalchemy_holdfast.cli.demo import lost, shown
+from sqlalchemy_holdfast.cli.demo.contenders import HOLDFAST, PRE_PING, STOCK
+from sqlalchemy_holdfast.cli.demo.stage import IDLE_LIMIT, PAUSE, Stage
+from sqlalchemy_holdfast.lab import Server
 
 from .section import Result, Section
 

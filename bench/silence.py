@@ -14,11 +14,11 @@ from typing import Any
 
 from sqlalchemy import Engine, event, text
 
-from holdfast import Settings
-from holdfast.cli.demo.contenders import HOLDFAST, PRE_PING, STOCK, Contender
-from holdfast.cli.demo.stage import Stage
-from holdfast.cli.tables import Cell, Table
-from holdfast.lab import Proxy, Server
+from sqlalchemy_holdfast import Settings
+from sqlalchemy_holdfast.cli.demo.contenders import HOLDFAST, PRE_PING, STOCK, Contender
+from sqlalchemy_holdfast.cli.demo.stage import Stage
+from sqlalchemy_holdfast.cli.tables import Cell, Table
+from sqlalchemy_holdfast.lab import Proxy, Server
 
 from .section import Result, Section
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from holdfast.cli.demo import shown, waits
-from holdfast.cli.demo.contenders import CONTENDERS
-from holdfast.cli.demo.stage import Stage
+from sqlalchemy_holdfast.cli.demo import shown, waits
+from sqlalchemy_holdfast.cli.demo.contenders import CONTENDERS
+from sqlalchemy_holdfast.cli.demo.stage import Stage
 
 from .flask_site import FLASK_READ
 from .section import Bars, Result, Section

@@ -20,7 +20,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy import String, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-import holdfast
+import sqlalchemy_holdfast as holdfast
 
 
 class Base(DeclarativeBase):

@@ -19,7 +19,7 @@ import time
 from sqlalchemy import func, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-import holdfast
+import sqlalchemy_holdfast as holdfast
 
 
 class Base(DeclarativeBase):

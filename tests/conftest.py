@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from sqlalchemy import URL, Engine, create_engine, text
 
-from holdfast.lab import Proxy, Server
+from sqlalchemy_holdfast.lab import Proxy, Server
 from tests._report import report_lines
 
 MYSQLD = os.environ.pop("HOLDFAST_LAB_MYSQLD", None) or os.environ.get("HOLDFAST_TESTS_MYSQLD")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from holdfast import SETTINGS, Setting
+from sqlalchemy_holdfast import SETTINGS, Setting
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
-from holdfast import SETTINGS, Setting
-from holdfast.faults import ROWS, Effect
+from sqlalchemy_holdfast import SETTINGS, Setting
+from sqlalchemy_holdfast.faults import ROWS, Effect
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx

@@ -12,7 +12,7 @@ from flask_migrate import Migrate  # type: ignore[import-untyped]
 from sqlalchemy import String, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from holdfast.flask import SQLAlchemy
+from sqlalchemy_holdfast.flask import SQLAlchemy
 
 
 class Base(DeclarativeBase):

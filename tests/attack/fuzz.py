@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from holdfast import CommitOutcomeUnknown
+from sqlalchemy_holdfast import CommitOutcomeUnknown
 
 from . import actions, ends, faults, flows, listeners, units, web
 from .actions import number_of

@@ -10,7 +10,7 @@ from typing import Any
 
 import pymysql
 
-from holdfast.lab import Proxy, Server
+from sqlalchemy_holdfast.lab import Proxy, Server
 
 from . import schema
 from .refuser import Refuser

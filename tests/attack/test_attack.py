@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-import holdfast
+import sqlalchemy_holdfast as holdfast
 from tests.attack.campaign import Campaign, quiet
 from tests.attack.fuzz import Pair
 from tests.attack.lab import Lab
@@ -113,9 +113,9 @@ def test_a_unit_that_is_repeated_whatever_became_of_its_commit_is_found(monkeypa
 
 
 def test_a_connection_that_is_returned_in_its_transaction_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    from holdfast.drivers.mysqldb import MySQLdbConnection
+    from sqlalchemy_holdfast.drivers.mysqldb import MySQLdbConnection
 
-    monkeypatch.setattr("holdfast.drivers.base._classes", {})
+    monkeypatch.setattr("sqlalchemy_holdfast.drivers.base._classes", {})
     monkeypatch.setattr(MySQLdbConnection, "rollback", lambda connection: None)
     assert found_by("mysqldb", "ordinary") & {"locks left behind", "transaction left open", "refused and there"}
 

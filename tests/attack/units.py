@@ -13,8 +13,8 @@ from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.orm import scoped_session
 
-import holdfast
-from holdfast.faults import refuses_commit
+import sqlalchemy_holdfast as holdfast
+from sqlalchemy_holdfast.faults import refuses_commit
 
 from .hands import ConnectionHand, Hand, SessionHand
 from .ledger import OUTSIDE, Fate, Told, Tx, told

@@ -7,7 +7,7 @@ from typing import Any
 import flask
 import flask_sqlalchemy
 
-import holdfast.flask
+import sqlalchemy_holdfast.flask
 
 from .hands import watch
 from .ledger import Fate
@@ -30,7 +30,7 @@ class Site:
             HOLDFAST_RETRY_SAFE_REQUESTS=True,
             PROPAGATE_EXCEPTIONS=True,
         )
-        extension: Any = holdfast.flask.SQLAlchemy if side.held else flask_sqlalchemy.SQLAlchemy
+        extension: Any = sqlalchemy_holdfast.flask.SQLAlchemy if side.held else flask_sqlalchemy.SQLAlchemy
         self.db = extension(self.app)
         self.unit: Unit | None = None
         self.app.add_url_rule("/", "view", self.view, methods=["GET", "POST"])

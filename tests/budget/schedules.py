@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
-from holdfast.budget import Budget, Slot
-from holdfast.budget.sharing import BORROWING, LEASE, OWED, PATIENCE, STALL
-from holdfast.budget.slots import LINE, SLOTS, SlotFile
+from sqlalchemy_holdfast.budget import Budget, Slot
+from sqlalchemy_holdfast.budget.sharing import BORROWING, LEASE, OWED, PATIENCE, STALL
+from sqlalchemy_holdfast.budget.slots import LINE, SLOTS, SlotFile
 
 LONG = 10.0
 """What passes when time passes: more than any of the budget's times."""
@@ -291,7 +291,7 @@ class World:
 
     def explore(self) -> Explored:
         """Visit every state; each must be sound, and from each all processes that live must be able to end."""
-        sharing = "holdfast.budget.sharing"
+        sharing = "sqlalchemy_holdfast.budget.sharing"
         with (
             mock.patch.multiple(sharing, after_fork=lambda: None, watch=lambda something: None),
             mock.patch(f"{sharing}.os.getpid", side_effect=lambda: 1000 + self.running),

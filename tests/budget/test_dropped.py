@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from holdfast.budget import Budget, Slot
-from holdfast.registry import Registry
+from sqlalchemy_holdfast.budget import Budget, Slot
+from sqlalchemy_holdfast.registry import Registry
 from tests.budget.workers import KEY, locks
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.budget import sharing
-from holdfast.budget.sharing import UNPLACED
+from sqlalchemy_holdfast.budget import sharing
+from sqlalchemy_holdfast.budget.sharing import UNPLACED
 from tests.budget.workers import Worker, Workers, ended
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from holdfast.budget.holding import Holding
-from holdfast.budget.sharing import Budget
+from sqlalchemy_holdfast.budget.holding import Holding
+from sqlalchemy_holdfast.budget.sharing import Budget
 from tests._long import LONG
 from tests.budget.schedules import Process, Program, World
 

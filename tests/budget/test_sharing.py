@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.budget import Budget, Slot
-from holdfast.budget.sharing import FRESH, LEASE, PATIENCE, UNPLACED
-from holdfast.budget.slots import SlotFile
+from sqlalchemy_holdfast.budget import Budget, Slot
+from sqlalchemy_holdfast.budget.sharing import FRESH, LEASE, PATIENCE, UNPLACED
+from sqlalchemy_holdfast.budget.slots import SlotFile
 from tests.budget.workers import KEY, Workers
 
 
@@ -331,7 +331,7 @@ def test_an_exception_from_outside_costs_no_place_in_line(budget: Budget, worker
 def test_importing_starts_no_thread_and_opens_no_file() -> None:
     code = (
         "import ctypes, os, sqlalchemy, threading; "  # libffi 3.5 keeps itself open
-        "before = os.listdir('/proc/self/fd'); import holdfast.budget; "
+        "before = os.listdir('/proc/self/fd'); import sqlalchemy_holdfast.budget; "
         "assert threading.active_count() == 1 and os.listdir('/proc/self/fd') == before"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)

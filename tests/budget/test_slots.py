@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from holdfast.budget.slots import SlotFile, default_directory
-from holdfast.errors import BudgetUnavailable
+from sqlalchemy_holdfast.budget.slots import SlotFile, default_directory
+from sqlalchemy_holdfast.errors import BudgetUnavailable
 from tests.budget.workers import KEY, Workers
 
 NOBODY = 65534
@@ -211,7 +211,7 @@ def test_a_full_disk_costs_the_hint_and_nothing_else(directory: Path) -> None:
 
 FULL = """
 import os, sys
-from holdfast.budget import Budget
+from sqlalchemy_holdfast.budget import Budget
 directory = sys.argv[1]
 os.mkdir(directory + "/slots", 0o700)
 filler = os.open(directory + "/filler", os.O_CREAT | os.O_WRONLY)

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from holdfast.budget import Budget, Slot
-from holdfast.budget.slots import SLOTS
+from sqlalchemy_holdfast.budget import Budget, Slot
+from sqlalchemy_holdfast.budget.slots import SLOTS
 
 KEY = "user@server"
 

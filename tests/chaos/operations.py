@@ -33,15 +33,15 @@ from sqlalchemy import BigInteger, Connection, Engine, Integer, create_engine, e
 from sqlalchemy.exc import DBAPIError, PendingRollbackError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-import holdfast
-from holdfast.drivers import unwrap
-from holdfast.drivers.base import _collected
-from holdfast.lab import Proxy, Server
+import sqlalchemy_holdfast as holdfast
+from sqlalchemy_holdfast.drivers import unwrap
+from sqlalchemy_holdfast.drivers.base import _collected
+from sqlalchemy_holdfast.lab import Proxy, Server
 
 PER_THREAD = 10_000_000
 """Tokens of one thread begin at its number times this."""
 CONNECTION_ID = {"mysqldb": "thread_id", "pymysql": "thread_id", "mysqlconnector": "connection_id"}
-DRIVER_FILES = ("/pymysql/", "/mysql/connector/", "/MySQLdb/", "/holdfast/drivers/")
+DRIVER_FILES = ("/pymysql/", "/mysql/connector/", "/MySQLdb/", "/sqlalchemy_holdfast/drivers/")
 ROWS = text("WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300) SELECT :k * i FROM n")
 MORTAL_SECONDS = 0.8
 """A connection with a wait_timeout of one second may end once it has been idle for so long."""

@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from holdfast.lab import Server
+from sqlalchemy_holdfast.lab import Server
 from tests.conftest import EngineFactory, wait_until_ended
 
 WORDS = st.sampled_from(["SELECT {}", "  select {}", "/* no word first */ SELECT {}", "(SELECT {})"])

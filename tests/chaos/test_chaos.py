@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from holdfast.lab import Server
+from sqlalchemy_holdfast.lab import Server
 from tests._long import LONG
 from tests.chaos.operations import FAULTS, Plan, Report, run
 

@@ -17,15 +17,19 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError, PendingRollbackError
 
-from holdfast.lab import Server
+from sqlalchemy_holdfast.lab import Server
 from tests._long import LONG
 from tests.chaos.operations import ROWS, Interruption
 from tests.conftest import EngineFactory
 
 FILES = {
-    "mysqldb": ("/MySQLdb/", "/holdfast/drivers/"),
-    "pymysql": ("/pymysql/connections.py", "/pymysql/cursors.py", "/holdfast/drivers/"),
-    "mysqlconnector": ("/mysql/connector/network.py", "/mysql/connector/connection.py", "/holdfast/drivers/"),
+    "mysqldb": ("/MySQLdb/", "/sqlalchemy_holdfast/drivers/"),
+    "pymysql": ("/pymysql/connections.py", "/pymysql/cursors.py", "/sqlalchemy_holdfast/drivers/"),
+    "mysqlconnector": (
+        "/mysql/connector/network.py",
+        "/mysql/connector/connection.py",
+        "/sqlalchemy_holdfast/drivers/",
+    ),
 }
 CALLS: dict[str, Callable[[Connection], object]] = {
     "read": lambda c: c.execute(text("SELECT 111, 2, 3")).all(),

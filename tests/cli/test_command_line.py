@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-import holdfast
+import sqlalchemy_holdfast as holdfast
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -16,7 +16,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 def test_help_names_the_commands() -> None:
-    done = run("-m", "holdfast.cli", "--help")
+    done = run("-m", "sqlalchemy_holdfast.cli", "--help")
     assert done.returncode == 0
     assert done.stdout.startswith("Usage: holdfast ")
     assert "demo" in done.stdout
@@ -24,13 +24,13 @@ def test_help_names_the_commands() -> None:
 
 @pytest.mark.slow
 def test_version() -> None:
-    assert holdfast.__version__ in run("-m", "holdfast.cli", "--version").stdout
+    assert holdfast.__version__ in run("-m", "sqlalchemy_holdfast.cli", "--version").stdout
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("package", ["click", "rich"])
 def test_a_missing_package_is_named_with_what_to_install(package: str) -> None:
-    done = run("-c", f"import sys; sys.modules['{package}'] = None\nfrom holdfast.cli import main\nmain()")
+    done = run("-c", f"import sys; sys.modules['{package}'] = None\nfrom sqlalchemy_holdfast.cli import main\nmain()")
     assert done.returncode == 1
     assert done.stdout == ""
     assert package in done.stderr
@@ -40,7 +40,7 @@ def test_a_missing_package_is_named_with_what_to_install(package: str) -> None:
 
 @pytest.mark.slow
 def test_no_driver_at_all_is_said_in_words() -> None:
-    hide = "import sys, holdfast.drivers as d; d.is_installed = lambda driver: False\n"
-    done = run("-c", f"{hide}from holdfast.cli import main\nsys.argv[1:] = ['demo']\nmain()")
+    hide = "import sys, sqlalchemy_holdfast.drivers as d; d.is_installed = lambda driver: False\n"
+    done = run("-c", f"{hide}from sqlalchemy_holdfast.cli import main\nsys.argv[1:] = ['demo']\nmain()")
     assert done.returncode == 1
     assert "pip install mysqlclient or pip install PyMySQL or pip install mysql-connector-python" in done.stderr

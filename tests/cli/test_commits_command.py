@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from click.testing import CliRunner, Result
 
-from holdfast.cli.commands import cli
-from holdfast.lab import Server
+from sqlalchemy_holdfast.cli.commands import cli
+from sqlalchemy_holdfast.lab import Server
 
 
 def run(*arguments: str, **environment: str) -> Result:

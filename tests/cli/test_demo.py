@@ -12,16 +12,16 @@ from typing import Any
 
 import pytest
 
-from holdfast.cli.demo import prefork
-from holdfast.cli.demo.command import _part as play
-from holdfast.cli.demo.parts import PARTS
-from holdfast.cli.tables import make_console
-from holdfast.lab import Server, ServerNotFound
+from sqlalchemy_holdfast.cli.demo import prefork
+from sqlalchemy_holdfast.cli.demo.command import _part as play
+from sqlalchemy_holdfast.cli.demo.parts import PARTS
+from sqlalchemy_holdfast.cli.tables import make_console
+from sqlalchemy_holdfast.lab import Server, ServerNotFound
 from tests.conftest import DRIVERS
 
 pytestmark = pytest.mark.slow
 
-DEMO = [sys.executable, "-m", "holdfast.cli", "demo", "--quick"]
+DEMO = [sys.executable, "-m", "sqlalchemy_holdfast.cli", "demo", "--quick"]
 
 Rows = list[dict[str, Any]]
 

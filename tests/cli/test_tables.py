@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from holdfast.cli.tables import Cell, Table, make_console, markdown, show
+from sqlalchemy_holdfast.cli.tables import Cell, Table, make_console, markdown, show
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def test_markdown(table: Table) -> None:
 
 
 def test_what_is_in_square_brackets_is_shown_as_it_is(table: Table) -> None:
-    table.notes = ["pip install 'holdfast[cli]'"]
+    table.notes = ["pip install 'sqlalchemy-holdfast[cli]'"]
     table.add("[dim]", "", "")
     file = io.StringIO()
     show(Console(file=file, width=80), table)

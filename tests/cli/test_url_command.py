@@ -9,10 +9,10 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import make_url
 
-from holdfast.cli.commands import cli
-from holdfast.hosts import HOSTS
-from holdfast.lab import Server
-from holdfast.urls import URL_VARIABLES, VARIABLES
+from sqlalchemy_holdfast.cli.commands import cli
+from sqlalchemy_holdfast.hosts import HOSTS
+from sqlalchemy_holdfast.lab import Server
+from sqlalchemy_holdfast.urls import URL_VARIABLES, VARIABLES
 
 SECRET = "Kx7q@Zv9w"
 ESCAPED = "Kx7q%40Zv9w"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from holdfast.lab import Proxy
+from sqlalchemy_holdfast.lab import Proxy
 from tests.limits.host import Host, limited
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import holdfast
+import sqlalchemy_holdfast as holdfast
 
 SOURCE = str(Path(holdfast.__file__).parent)
 PARTS = ("connecting.py", "pools.py", "budget/", "fork.py", "registry.py", "hold.py", "leaks.py", "limits.py")

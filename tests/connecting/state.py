@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Engine
 from sqlalchemy.pool import QueuePool
 
-import holdfast
+import sqlalchemy_holdfast as holdfast
 from tests.budget.workers import locks
 from tests.conftest import read
 

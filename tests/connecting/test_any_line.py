@@ -17,7 +17,7 @@ from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool, QueuePool
 
-from holdfast.errors import CheckoutTimeout
+from sqlalchemy_holdfast.errors import CheckoutTimeout
 from tests._long import LONG
 from tests.conftest import read
 from tests.connecting.moments import KINDS, Moment, raising

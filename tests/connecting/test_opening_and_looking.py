@@ -16,10 +16,10 @@ from sqlalchemy import Engine, event, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-import holdfast
-from holdfast.counters import Counters
-from holdfast.lab import Server
-from holdfast.registry import Registry
+import sqlalchemy_holdfast as holdfast
+from sqlalchemy_holdfast.counters import Counters
+from sqlalchemy_holdfast.lab import Server
+from sqlalchemy_holdfast.registry import Registry
 from tests.conftest import EngineFactory, read
 
 SECONDS = 1.5
@@ -110,7 +110,7 @@ def test_counters_can_be_read_while_new_causes_are_counted(server: Server, held:
 
 
 def test_engines_can_be_made_while_a_child_is_told_of_all(server: Server, held: EngineFactory) -> None:
-    from holdfast import fork
+    from sqlalchemy_holdfast import fork
 
     url = server.url("pymysql")
     at_once(*[lambda: held(url)] * 3, *[lambda: list(fork._watched)] * 2, seconds=1)

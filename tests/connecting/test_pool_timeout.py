@@ -16,7 +16,7 @@ from sqlalchemy import Engine, create_engine
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import AssertionPool, NullPool, SingletonThreadPool, StaticPool
 
-from holdfast.lab import Proxy, Server
+from sqlalchemy_holdfast.lab import Proxy, Server
 from tests.conftest import EngineFactory, read
 from tests.connecting.state import AT_ONCE
 from tests.lab.helpers import eventually

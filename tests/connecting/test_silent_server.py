@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, create_engine
 
-import holdfast
-from holdfast.errors import CheckoutTimeout
-from holdfast.lab import Proxy, Server
+import sqlalchemy_holdfast as holdfast
+from sqlalchemy_holdfast.errors import CheckoutTimeout
+from sqlalchemy_holdfast.lab import Proxy, Server
 from tests.conftest import EngineFactory, read
 from tests.lab.helpers import eventually
 from tests.limits.host import Host

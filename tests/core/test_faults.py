@@ -20,10 +20,10 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
-import holdfast
-from holdfast import Cause, faults
-from holdfast.faults import Effect, Row
-from holdfast.lab import Proxy, Server
+import sqlalchemy_holdfast as holdfast
+from sqlalchemy_holdfast import Cause, faults
+from sqlalchemy_holdfast.faults import Effect, Row
+from sqlalchemy_holdfast.lab import Proxy, Server
 from tests.conftest import DRIVERS, EngineFactory, connection_id, eventually, wait_until_ended
 
 

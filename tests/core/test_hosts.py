@@ -7,9 +7,9 @@ from dataclasses import fields
 import pytest
 from sqlalchemy import make_url
 
-import holdfast
-from holdfast import DatabaseURLError, hosts
-from holdfast.hosts import HOSTS, KnownHost
+import sqlalchemy_holdfast as holdfast
+from sqlalchemy_holdfast import DatabaseURLError, hosts
+from sqlalchemy_holdfast.hosts import HOSTS, KnownHost
 
 every = pytest.mark.parametrize("known", HOSTS, ids=lambda known: known.name)
 

@@ -16,7 +16,7 @@ import pytest
 import sqlalchemy
 import typing_extensions
 
-import holdfast
+import sqlalchemy_holdfast as holdfast
 
 SOURCE = Path(holdfast.__file__).parent
 MODULES = {path.relative_to(SOURCE).with_suffix("").as_posix(): path for path in sorted(SOURCE.rglob("*.py"))}
@@ -40,7 +40,7 @@ LAYERS = (
 
 def imports(path: Path) -> Iterator[str]:
     """Every module that a file imports, as a dotted name, wherever in the file."""
-    package = ["holdfast", *path.relative_to(SOURCE).parent.parts]
+    package = ["sqlalchemy_holdfast", *path.relative_to(SOURCE).parent.parts]
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -54,7 +54,11 @@ def imports(path: Path) -> Iterator[str]:
 
 def own_parts(path: Path) -> set[str]:
     """The first level of holdfast's own modules that a file imports."""
-    own = {name.partition(".")[2].partition(".")[0] for name in imports(path) if name.partition(".")[0] == "holdfast"}
+    own = {
+        name.partition(".")[2].partition(".")[0]
+        for name in imports(path)
+        if name.partition(".")[0] == "sqlalchemy_holdfast"
+    }
     return {part if f"{part}.py" in os.listdir(SOURCE) or (SOURCE / part).is_dir() else "__init__" for part in own}
 
 
@@ -63,7 +67,9 @@ def layer(part: str) -> int | None:
 
 
 def test_the_parser_sees_imports() -> None:
-    assert {"holdfast.counters", "holdfast.faults", "weakref"} <= set(imports(MODULES["drivers/base"]))
+    assert {"sqlalchemy_holdfast.counters", "sqlalchemy_holdfast.faults", "weakref"} <= set(
+        imports(MODULES["drivers/base"])
+    )
     assert own_parts(MODULES["plugin"]) >= {"drivers", "urls", "errors", "hold", "settings"}
 
 
@@ -104,7 +110,7 @@ def test_a_drivers_module_imports_its_own_driver_and_no_other(name: str) -> None
 @functools.cache
 def _site(packages: tuple[str, ...]) -> tempfile.TemporaryDirectory[str]:
     site = tempfile.TemporaryDirectory(prefix="holdfast-bare-")
-    distribution = importlib.metadata.distribution("holdfast")._path  # type: ignore[attr-defined]
+    distribution = importlib.metadata.distribution("sqlalchemy-holdfast")._path  # type: ignore[attr-defined]
     targets = [SOURCE, Path(distribution), Path(sqlalchemy.__file__).parent, Path(typing_extensions.__file__)]
     for name in packages:
         found = importlib.import_module(name).__file__
@@ -134,7 +140,7 @@ def test_no_driver_is_there_in_a_bare_python() -> None:
 @pytest.mark.slow
 def test_importing_holdfast_needs_sqlalchemy_alone() -> None:
     code = """
-        import holdfast
+        import sqlalchemy_holdfast as holdfast
         from sqlalchemy import create_engine
         engine = create_engine('sqlite://?plugin=holdfast')
         print(holdfast.__version__, engine.connect().exec_driver_sql('select 7').scalar(), holdfast.of(engine).active)
@@ -143,10 +149,16 @@ def test_importing_holdfast_needs_sqlalchemy_alone() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("code", ["import holdfast", "import holdfast, holdfast.plugin; holdfast.SETTINGS"])
+@pytest.mark.parametrize(
+    "code",
+    ["import sqlalchemy_holdfast as holdfast", "import sqlalchemy_holdfast.plugin; sqlalchemy_holdfast.SETTINGS"],
+)
 def test_importing_holdfast_imports_no_driver_and_no_extra(code: str) -> None:
-    unwanted = "MySQLdb _mysql pymysql mysql click rich flask flask_sqlalchemy prometheus_client cryptography"
-    code += f"; import sys; print(sorted(set('{unwanted} holdfast.lab holdfast.cli'.split()) & set(sys.modules)))"
+    own, unwanted = (
+        "sqlalchemy_holdfast",
+        "MySQLdb _mysql pymysql mysql click rich flask flask_sqlalchemy prometheus_client cryptography",
+    )
+    code += f"; import sys; print(sorted(set('{unwanted} {own}.lab {own}.cli'.split()) & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, timeout=60)
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
 

@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-import holdfast
-from holdfast import Cause
-from holdfast.lab import Proxy, Server
+import sqlalchemy_holdfast as holdfast
+from sqlalchemy_holdfast import Cause
+from sqlalchemy_holdfast.lab import Proxy, Server
 from tests.conftest import MYSQLD, EngineFactory, connection_id, read, wait_until_ended, waits
 
 pytestmark = pytest.mark.mysql

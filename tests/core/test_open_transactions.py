@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
-import holdfast
-from holdfast.lab import Proxy, Server
+import sqlalchemy_holdfast as holdfast
+from sqlalchemy_holdfast.lab import Proxy, Server
 from tests.conftest import EngineFactory, read
 
 PROBES = {"holdfast_probe_after_idle": 0}

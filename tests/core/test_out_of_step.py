@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, text
 
-import holdfast
-from holdfast import Cause
-from holdfast.lab import Server
+import sqlalchemy_holdfast as holdfast
+from sqlalchemy_holdfast import Cause
+from sqlalchemy_holdfast.lab import Server
 from tests.conftest import EngineFactory, connection_id, eventually, read
 
 

@@ -14,8 +14,8 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError, InternalError, OperationalError
 from sqlalchemy.pool import AssertionPool, NullPool, QueuePool, SingletonThreadPool, StaticPool
 
-import holdfast
-from holdfast.lab import Proxy, Server
+import sqlalchemy_holdfast as holdfast
+from sqlalchemy_holdfast.lab import Proxy, Server
 from tests.conftest import EngineFactory, connection_id, read
 
 

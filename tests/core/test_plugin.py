@@ -17,9 +17,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import NullPool, QueuePool, StaticPool
 
-import holdfast
-from holdfast import Cause, Counters, plugin
-from holdfast.lab import Proxy, Server
+import sqlalchemy_holdfast as holdfast
+from sqlalchemy_holdfast import Cause, Counters, plugin
+from sqlalchemy_holdfast.lab import Proxy, Server
 from tests.conftest import EngineFactory, connection_id, read, wait_until_ended
 
 Log = Callable[[], list[str]]

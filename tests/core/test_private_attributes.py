@@ -23,9 +23,9 @@ from sqlalchemy.pool import (
 )
 from sqlalchemy.util.queue import Full, Queue
 
-import holdfast
-from holdfast import pools
-from holdfast.lab import Server
+import sqlalchemy_holdfast as holdfast
+from sqlalchemy_holdfast import pools
+from sqlalchemy_holdfast.lab import Server
 from tests.conftest import EngineFactory, read
 from tests.lab.helpers import eventually
 
@@ -45,7 +45,7 @@ def test_the_listeners_of_a_pool_can_be_listed_in_order(engine: Engine) -> None:
     assert next(iter(engine.pool.dispatch.connect)) == listener
 
 
-# -- holdfast.holders: who asked for a connection --------------------------------------------------------------
+# -- sqlalchemy_holdfast.holders: who asked for a connection -----------------------------------------------------------
 
 
 @pytest.mark.parametrize("pool", [QueuePool, NullPool, StaticPool, SingletonThreadPool, AssertionPool])
@@ -69,7 +69,7 @@ def test_a_connection_that_nobodys_code_asked_for_is_handed_out(engine: Engine) 
     assert holdfast.of(engine).counters.checkouts == 1
 
 
-# -- holdfast.pools: what becomes of a pool in a forked child --------------------------------------------------
+# -- sqlalchemy_holdfast.pools: what becomes of a pool in a forked child -----------------------------------------------
 
 
 def test_a_queue_pool_keeps_idle_connections_in_a_queue_under_a_lock(engine: Engine) -> None:
@@ -162,7 +162,7 @@ def test_the_first_connection_can_be_made_the_first_again(server: Server, driver
     assert engine.dialect.server_version_info == version
 
 
-# -- holdfast.pools: how checkouts wait ------------------------------------------------------------------------
+# -- sqlalchemy_holdfast.pools: how checkouts wait ---------------------------------------------------------------------
 
 
 def test_a_held_queue_pool_is_one_and_so_is_its_copy(engine: Engine) -> None:
@@ -208,7 +208,7 @@ def test_a_proxy_that_the_garbage_collector_returned_is_gone_by_then(engine: Eng
     assert seen == [True, False]
 
 
-# -- holdfast.transactions.orm -----------------------------------------------------------------------------------
+# -- sqlalchemy_holdfast.transactions.orm ------------------------------------------------------------------------------
 
 
 def test_a_sessions_transaction_knows_its_connections(engine: Engine) -> None:

@@ -16,8 +16,8 @@ from typing import Any, get_type_hints
 import pytest
 from sqlalchemy import exc
 
-import holdfast
-import holdfast.lab
+import sqlalchemy_holdfast as holdfast
+import sqlalchemy_holdfast.lab
 
 PUBLIC = [
     "SETTINGS",
@@ -60,10 +60,10 @@ LAB = [
 
 def test_the_public_names_are_these() -> None:
     assert holdfast.__all__ == PUBLIC, "removing a name breaks somebody; adding one is a promise"
-    assert holdfast.lab.__all__ == LAB
+    assert sqlalchemy_holdfast.lab.__all__ == LAB
 
 
-@pytest.mark.parametrize("module", [holdfast, holdfast.lab], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [holdfast, sqlalchemy_holdfast.lab], ids=lambda module: module.__name__)
 def test_the_list_is_sorted_and_complete(module: ModuleType) -> None:
     assert sorted(module.__all__, key=by_kind) == module.__all__
     assert [name for name in module.__all__ if not hasattr(module, name)] == []
@@ -82,7 +82,7 @@ def by_kind(name: str) -> tuple[bool, bool, str]:
 
 def public_members() -> Iterator[tuple[str, Any]]:
     """Everything public that can have a docstring: modules, functions, classes, and the members of those."""
-    for module in (holdfast, holdfast.lab):
+    for module in (holdfast, sqlalchemy_holdfast.lab):
         yield module.__name__, module
         for name in module.__all__:
             value = getattr(module, name)
@@ -177,7 +177,7 @@ def test_the_errors_are_what_their_docstring_says() -> None:
         holdfast.DriverNotInstalled: (holdfast.HoldfastError, ModuleNotFoundError, ImportError),
         holdfast.CommitOutcomeUnknown: (holdfast.HoldfastError, exc.DBAPIError),
     }
-    drawing = importlib.import_module("holdfast.errors").__doc__ or ""
+    drawing = importlib.import_module("sqlalchemy_holdfast.errors").__doc__ or ""
     for error, bases in tree.items():
         assert all(issubclass(error, base) for base in bases)
         assert error.__name__ in drawing
@@ -189,11 +189,11 @@ def test_type_hints_are_shipped() -> None:
 
 
 def test_the_version_is_the_distributions() -> None:
-    assert holdfast.__version__ == importlib.metadata.version("holdfast")
+    assert holdfast.__version__ == importlib.metadata.version("sqlalchemy-holdfast")
 
 
 def test_the_plugin_is_registered() -> None:
     (point,) = (
         point for point in importlib.metadata.entry_points(group="sqlalchemy.plugins") if point.name == "holdfast"
     )
-    assert point.load() is importlib.import_module("holdfast.plugin").HoldfastPlugin
+    assert point.load() is importlib.import_module("sqlalchemy_holdfast.plugin").HoldfastPlugin

@@ -20,10 +20,10 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-import holdfast
-from holdfast import Cause
-from holdfast.lab import Proxy, Server
-from holdfast.statements import is_plain_read, may_follow_rollback
+import sqlalchemy_holdfast as holdfast
+from sqlalchemy_holdfast import Cause
+from sqlalchemy_holdfast.lab import Proxy, Server
+from sqlalchemy_holdfast.statements import is_plain_read, may_follow_rollback
 from tests.conftest import EngineFactory, connection_id, eventually, read, wait_until_ended
 
 

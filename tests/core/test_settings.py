@@ -13,9 +13,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from sqlalchemy import create_engine, make_url
 
-import holdfast
-from holdfast import SETTINGS, Setting, SettingError, Settings
-from holdfast.lab import Server
+import sqlalchemy_holdfast as holdfast
+from sqlalchemy_holdfast import SETTINGS, Setting, SettingError, Settings
+from sqlalchemy_holdfast.lab import Server
 from tests.conftest import EngineFactory, read
 
 NOWHERE = "mysql+pymysql://app:app@127.0.0.1:1/test?plugin=holdfast"

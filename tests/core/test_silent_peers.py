@@ -12,9 +12,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-import holdfast
-from holdfast import Cause
-from holdfast.lab import Proxy, Server
+import sqlalchemy_holdfast as holdfast
+from sqlalchemy_holdfast import Cause
+from sqlalchemy_holdfast.lab import Proxy, Server
 from tests.conftest import EngineFactory, eventually, read
 
 PROBE = {"holdfast_probe_after_idle": 0.2, "holdfast_probe_timeout": 0.5}

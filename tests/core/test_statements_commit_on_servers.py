@@ -12,8 +12,8 @@ import pymysql
 import pytest
 from pymysql.constants import CLIENT
 
-from holdfast.lab import Server
-from holdfast.statements import may_commit
+from sqlalchemy_holdfast.lab import Server
+from sqlalchemy_holdfast.statements import may_commit
 from tests.core.test_statements_may_commit import COMMIT, DO_NOT, ONE_HAS, lines
 
 

@@ -17,9 +17,9 @@ from sqlalchemy import URL, Engine, event, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
-import holdfast
-from holdfast import Cause, fork, plugin
-from holdfast.lab import Server
+import sqlalchemy_holdfast as holdfast
+from sqlalchemy_holdfast import Cause, fork, plugin
+from sqlalchemy_holdfast.lab import Server
 from tests.conftest import EngineFactory, connection_id, read, wait_until_ended
 
 Make = Callable[..., Engine]
@@ -205,7 +205,7 @@ import pymysql
 pymysql.install_as_MySQLdb()
 import sys
 from sqlalchemy import create_engine, make_url, text
-import holdfast
+import sqlalchemy_holdfast as holdfast
 url = make_url(sys.argv[1])
 engine = create_engine(url.set(drivername=sys.argv[2]), plugins=["holdfast"])
 for number in range(20):

@@ -12,12 +12,12 @@ import sys
 
 import pytest
 
-from holdfast.lab import Server
+from sqlalchemy_holdfast.lab import Server
 
 PROGRAM = """
 import ctypes, json, os, sys, time
 from sqlalchemy import create_engine, text
-import holdfast
+import sqlalchemy_holdfast as holdfast
 
 url, namespace = sys.argv[1:]
 engine = create_engine(url, pool_size=1, holdfast_probe_after_idle=60, holdfast_leak_warning=300)

@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from holdfast.lab import Server
+from sqlalchemy_holdfast.lab import Server
 
 PROGRAM = """
 import logging, os, select, socket, sys, threading
@@ -53,7 +53,7 @@ class Keep(logging.Handler):
 logging.getLogger("holdfast").addHandler(Keep())
 logging.getLogger("holdfast").setLevel(logging.INFO)
 
-import holdfast
+import sqlalchemy_holdfast as holdfast
 
 engines = []
 for driver in ("pymysql", "mysqldb", "mysqlconnector"):

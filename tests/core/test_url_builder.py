@@ -13,10 +13,10 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import URL, make_url, text
 
-import holdfast
-from holdfast import DatabaseURLError, SettingError, urls
-from holdfast.lab import Server
-from holdfast.urls import option_files
+import sqlalchemy_holdfast as holdfast
+from sqlalchemy_holdfast import DatabaseURLError, SettingError, urls
+from sqlalchemy_holdfast.lab import Server
+from sqlalchemy_holdfast.urls import option_files
 from tests.core.test_urls import AWKWARD, assert_kept_secret, said
 
 SECRET = "Kx7qZv9w"
@@ -106,9 +106,11 @@ def test_a_port_is_a_number_or_its_digits(port: int | str) -> None:
 def test_the_driver_is_the_first_that_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert holdfast.url("me").startswith("mysql+mysqldb://me@localhost?")
     for there, first in (({"pymysql", "mysqlconnector"}, "pymysql"), ({"mysqlconnector"}, "mysqlconnector")):
-        monkeypatch.setattr("holdfast.drivers.is_installed", lambda driver, there=there: driver.url_name in there)
+        monkeypatch.setattr(
+            "sqlalchemy_holdfast.drivers.is_installed", lambda driver, there=there: driver.url_name in there
+        )
         assert holdfast.url("me").startswith(f"mysql+{first}://")
-    monkeypatch.setattr("holdfast.drivers.is_installed", lambda driver: False)
+    monkeypatch.setattr("sqlalchemy_holdfast.drivers.is_installed", lambda driver: False)
     assert holdfast.url("me").startswith("mysql+mysqldb://")
     assert holdfast.url("me", driver="pymysql").startswith("mysql+pymysql://")
 

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from sqlalchemy import URL, Engine, make_url, text
 from sqlalchemy.exc import DBAPIError, NoSuchModuleError
 
-import holdfast
-from holdfast import DatabaseURLError, DriverNotInstalled, SettingError, urls
-from holdfast.lab import Server
+import sqlalchemy_holdfast as holdfast
+from sqlalchemy_holdfast import DatabaseURLError, DriverNotInstalled, SettingError, urls
+from sqlalchemy_holdfast.lab import Server
 from tests.conftest import EngineFactory, read
 from tests.core.test_imports import run_bare
 
@@ -137,10 +137,10 @@ MISSING = [
 ]
 
 
-def missing(scheme: str, *installed: str, function: str = "holdfast.create_engine") -> str:
+def missing(scheme: str, *installed: str, function: str = "sqlalchemy_holdfast.create_engine") -> str:
     """What is said, in a Python without the driver, about a URL that needs it."""
     code = f"""
-import sqlalchemy, holdfast
+import sqlalchemy, sqlalchemy_holdfast
 try:
     {function}("{scheme}://user:Kx7qZv9w@127.0.0.1/db?plugin=holdfast")
 except ImportError as error:
@@ -152,7 +152,7 @@ except ImportError as error:
 @pytest.mark.slow
 @pytest.mark.parametrize(("scheme", "distribution", "module"), MISSING)
 def test_a_missing_driver_is_named_with_what_to_install(scheme: str, distribution: str, module: str) -> None:
-    for function in ("holdfast.create_engine", "sqlalchemy.create_engine"):
+    for function in ("sqlalchemy_holdfast.create_engine", "sqlalchemy.create_engine"):
         kind, name, message = missing(scheme, function=function).split("|")
         assert (kind, name) == (DriverNotInstalled.__name__, module)
         assert f"{distribution} ({module})" in message

@@ -13,9 +13,9 @@ import pytest
 from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-import holdfast
-from holdfast import faults, replay
-from holdfast.lab import Proxy, Server
+import sqlalchemy_holdfast as holdfast
+from sqlalchemy_holdfast import faults, replay
+from sqlalchemy_holdfast.lab import Proxy, Server
 from tests.conftest import EngineFactory, wait_until_ended
 
 SECRETS = [

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.lab import Server
+from sqlalchemy_holdfast.lab import Server
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(page for page in (ROOT / "docs").rglob("*.md") if "_build" not in page.parts)

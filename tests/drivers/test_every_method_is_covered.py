@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from holdfast.drivers import DRIVERS, Driver, is_installed
-from holdfast.drivers.base import HeldConnection
+from sqlalchemy_holdfast.drivers import DRIVERS, Driver, is_installed
+from sqlalchemy_holdfast.drivers.base import HeldConnection
 from tests.drivers import classified
 
 TABLES: dict[str, dict[str, Any]] = {
@@ -39,7 +39,7 @@ def members(cls: type) -> set[str]:
 
 
 def held_methods(driver: Driver) -> set[str]:
-    module = importlib.import_module(f"holdfast.drivers.{driver.module}")
+    module = importlib.import_module(f"sqlalchemy_holdfast.drivers.{driver.module}")
     methods: type[HeldConnection] = getattr(module, driver.mixin)
     return {name for part in methods.__mro__[:-1] for name in vars(part) if not name.startswith("_holdfast")}
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.lab import Server
+from sqlalchemy_holdfast.lab import Server
 
 OLD = Path(__file__).parents[2] / ".lab" / "old-mysql-connector"
 
@@ -23,7 +23,7 @@ import mysql.connector
 from mysql.connector import errors
 from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.exc import ProgrammingError
-import holdfast
+import sqlalchemy_holdfast as holdfast
 
 assert not hasattr(errors, "ReadTimeoutError"), mysql.connector.__version__
 pure = sys.argv[2] == "pure"

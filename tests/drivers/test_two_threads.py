@@ -14,8 +14,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import StaticPool
 
-import holdfast
-from holdfast.lab import Proxy, Server
+import sqlalchemy_holdfast as holdfast
+from sqlalchemy_holdfast.lab import Proxy, Server
 from tests.conftest import EngineFactory
 
 

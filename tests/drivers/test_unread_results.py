@@ -11,7 +11,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from holdfast.lab import Proxy, Server
+from sqlalchemy_holdfast.lab import Proxy, Server
 from tests.conftest import EngineFactory
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 from urllib.parse import urlencode, urlsplit
 
-from holdfast.lab import Server
+from sqlalchemy_holdfast.lab import Server
 
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.lab import Prefork, Question, Server, load
+from sqlalchemy_holdfast.lab import Prefork, Question, Server, load
 from tests.examples.running import EXAMPLES, address, environment, eventually, run, served, visit
 
 pytestmark = pytest.mark.slow

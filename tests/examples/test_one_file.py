@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.lab import Server
+from sqlalchemy_holdfast.lab import Server
 from tests.examples.running import EXAMPLES, address, end_idle_connections, environment, run, send, served
 
 pytestmark = pytest.mark.slow

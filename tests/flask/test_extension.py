@@ -1,4 +1,4 @@
-"""`from holdfast.flask import SQLAlchemy`: Flask-SQLAlchemy's class, held, with what older versions could do."""
+"""`from sqlalchemy_holdfast.flask import SQLAlchemy`: Flask-SQLAlchemy's class, held, and what older ones could do."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column
 from sqlalchemy.pool import NullPool
 
-import holdfast
-from holdfast.flask import SQLAlchemy
-from holdfast.lab import Server
+import sqlalchemy_holdfast as holdfast
+from sqlalchemy_holdfast.flask import SQLAlchemy
+from sqlalchemy_holdfast.lab import Server
 
 NUMBER = text("SELECT CONNECTION_ID()")
 

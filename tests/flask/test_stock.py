@@ -12,9 +12,9 @@ from flask import Flask
 from sqlalchemy import Engine, func, select, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-import holdfast
-from holdfast.counters import Cause
-from holdfast.lab import Server
+import sqlalchemy_holdfast as holdfast
+from sqlalchemy_holdfast.counters import Cause
+from sqlalchemy_holdfast.lab import Server
 from tests.conftest import wait_until_ended
 
 

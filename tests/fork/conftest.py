@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from sqlalchemy import URL
 
-from holdfast.lab import Server
+from sqlalchemy_holdfast.lab import Server
 from tests._long import leave_out
 from tests.fork.processes import ROWS, TABLE, Parent
 

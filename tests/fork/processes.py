@@ -179,7 +179,7 @@ class Parent:
 
         :raises AssertionError: saying which.
         """
-        import holdfast
+        import sqlalchemy_holdfast as holdfast
 
         if self.session is None:
             with self.engine.connect() as connection:
@@ -424,9 +424,9 @@ _kept: list[Parent] = []
 def _main() -> None:
     task = Task(**json.load(sys.stdin))
     if not task.at_fork_hook:
-        assert "holdfast.fork" not in sys.modules
+        assert "sqlalchemy_holdfast.fork" not in sys.modules
         real, os.register_at_fork = os.register_at_fork, lambda **hooks: None
-        importlib.import_module("holdfast.fork")
+        importlib.import_module("sqlalchemy_holdfast.fork")
         os.register_at_fork = real
     logging.getLogger("holdfast").addHandler(logging.NullHandler())
     if task.own_hook:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.lab import Server
+from sqlalchemy_holdfast.lab import Server
 from tests.fork.conftest import url_for
 from tests.fork.scripts.running import CELERY_TABLE, TOP, environment
 

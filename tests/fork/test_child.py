@@ -20,9 +20,9 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, scoped_session, sessionmaker
 from sqlalchemy.pool import AssertionPool, NullPool, Pool, SingletonThreadPool, StaticPool
 
-import holdfast
-from holdfast import Cause
-from holdfast.lab import Server
+import sqlalchemy_holdfast as holdfast
+from sqlalchemy_holdfast import Cause
+from sqlalchemy_holdfast.lab import Server
 from tests.conftest import EngineFactory, read
 from tests.fork.conftest import TRANSPORTS, ParentFactory
 from tests.fork.processes import TABLE, Parent, in_child, server_id

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from sqlalchemy import event, text
 
-import holdfast
-from holdfast import fork
-from holdfast.lab import Server
+import sqlalchemy_holdfast as holdfast
+from sqlalchemy_holdfast import fork
+from sqlalchemy_holdfast.lab import Server
 from tests._long import LONG
 from tests.conftest import EngineFactory, read
 from tests.connecting.moments import PARTS, Break, Interrupted, Moment

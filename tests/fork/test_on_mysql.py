@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from holdfast.cli.demo import prefork
-from holdfast.lab import Server
+from sqlalchemy_holdfast.cli.demo import prefork
+from sqlalchemy_holdfast.lab import Server
 from tests.conftest import MYSQLD
 from tests.fork.conftest import with_table
 from tests.fork.test_child import (

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.cli.demo import prefork
-from holdfast.cli.demo.contenders import HOLDFAST, STOCK, Contender
-from holdfast.cli.demo.prefork import KINDS, VARIANTS, WORKERS, Kind, Visit
-from holdfast.lab import Prefork, Question, Server, load
+from sqlalchemy_holdfast.cli.demo import prefork
+from sqlalchemy_holdfast.cli.demo.contenders import HOLDFAST, STOCK, Contender
+from sqlalchemy_holdfast.cli.demo.prefork import KINDS, VARIANTS, WORKERS, Kind, Visit
+from sqlalchemy_holdfast.lab import Prefork, Question, Server, load
 
 pytestmark = pytest.mark.slow
 
@@ -134,7 +134,7 @@ def test_every_client_gets_its_own_answer_and_every_entry_is_made_once(
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_where_uwsgis_hook_was_overwritten_the_process_id_is_enough(tables: Server, driver: str, variant: str) -> None:
     with serving(tables, driver, "uwsgi", variant, app=LATE_HOOK) as site:
-        assert "overwritten: holdfast.fork" in site.log
+        assert "overwritten: sqlalchemy_holdfast.fork" in site.log
         seen = visit(site, tables, f"late-{variant}-{driver}", 200)
         assert_right(seen, site, variant)
         assert import_goes_on(site, tables, variant)

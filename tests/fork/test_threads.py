@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import URL
 
-from holdfast.lab import Proxy, Server
+from sqlalchemy_holdfast.lab import Proxy, Server
 from tests.fork.conftest import url_for
 from tests.fork.scripts.running import LONG, THREADS_TABLE, run
 

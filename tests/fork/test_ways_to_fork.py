@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from holdfast.lab import Server
+from sqlalchemy_holdfast.lab import Server
 from tests.fork.conftest import url_for
 from tests.fork.scripts.running import WAYS_TABLE, run
 

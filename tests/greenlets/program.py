@@ -39,7 +39,7 @@ from sqlalchemy import create_engine, text  # noqa: E402
 from sqlalchemy.exc import DBAPIError  # noqa: E402
 from sqlalchemy.pool import NullPool  # noqa: E402
 
-import holdfast  # noqa: E402
+import sqlalchemy_holdfast as holdfast  # noqa: E402
 
 if given["patched"] == "after the import":
     patch()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import URL
 
-from holdfast.lab import LoadReport, Prefork, Question, Server, load
+from sqlalchemy_holdfast.lab import LoadReport, Prefork, Question, Server, load
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from sqlalchemy import URL
 
-from holdfast.lab import Proxy, Server
+from sqlalchemy_holdfast.lab import Proxy, Server
 
 pytestmark = pytest.mark.slow
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from holdfast import Cause
-from holdfast.lab import Server
+from sqlalchemy_holdfast import Cause
+from sqlalchemy_holdfast.lab import Server
 from tests.conftest import DRIVERS
 from tests.instrumentation.traced import LAST
 

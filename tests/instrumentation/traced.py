@@ -146,8 +146,8 @@ def exercise(tracer: str, url: str) -> dict[str, Any]:
     import sqlalchemy
     from sqlalchemy import text
 
-    import holdfast
-    from holdfast.drivers import Wire, unwrap
+    import sqlalchemy_holdfast as holdfast
+    from sqlalchemy_holdfast.drivers import Wire, unwrap
     from tests.conftest import wait_until_ended
 
     engine = sqlalchemy.create_engine(url, pool_size=1, max_overflow=0)

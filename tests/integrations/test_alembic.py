@@ -11,7 +11,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Column, Integer, MetaData, String, Table
 
-from holdfast.lab import Server
+from sqlalchemy_holdfast.lab import Server
 from tests.integrations.conftest import Watch
 
 METADATA = MetaData()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from celery import Celery  # type: ignore[import-untyped]
 
-from holdfast.lab import Server
+from sqlalchemy_holdfast.lab import Server
 from tests.integrations.conftest import Watch
 
 

@@ -12,8 +12,9 @@ from flask_migrate import Migrate, init, migrate, upgrade  # type: ignore[import
 from sqlalchemy import MetaData, String, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-import holdfast.flask
-from holdfast.lab import Server
+import sqlalchemy_holdfast as holdfast
+import sqlalchemy_holdfast.flask
+from sqlalchemy_holdfast.lab import Server
 from tests.integrations.conftest import Watch
 
 pytestmark = [
@@ -22,10 +23,10 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:'get_engine' is deprecated:DeprecationWarning"),
 ]
 
-CLASSES = (flask_sqlalchemy.SQLAlchemy, holdfast.flask.SQLAlchemy)
+CLASSES = (flask_sqlalchemy.SQLAlchemy, sqlalchemy_holdfast.flask.SQLAlchemy)
 
 
-@pytest.fixture(params=CLASSES, ids=["stock class", "holdfast.flask"])
+@pytest.fixture(params=CLASSES, ids=["stock class", "sqlalchemy_holdfast.flask"])
 def db(request: pytest.FixtureRequest, url: str, server: Server) -> Iterator[flask_sqlalchemy.SQLAlchemy]:
     class Base(DeclarativeBase):
         metadata = MetaData()

@@ -6,7 +6,7 @@ import pandas  # type: ignore[import-untyped]
 import pytest
 from sqlalchemy import create_engine
 
-from holdfast.lab import Server
+from sqlalchemy_holdfast.lab import Server
 from tests.integrations.conftest import Watch
 
 FRAME = pandas.DataFrame({"city": ["Zürich", "Łódź", "東京"], "people": [1, 2, 3]})

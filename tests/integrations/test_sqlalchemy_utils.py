@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import create_engine, make_url, text
 from sqlalchemy_utils import create_database, database_exists, drop_database  # type: ignore[import-untyped]
 
-from holdfast.lab import Server
+from sqlalchemy_holdfast.lab import Server
 from tests.integrations.conftest import Watch
 
 NAME = "you$shop"

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import MetaData
 from sqlmodel import Field, Session, SQLModel, create_engine, select
 
-from holdfast.lab import Server
+from sqlalchemy_holdfast.lab import Server
 from tests.integrations.conftest import Watch
 
 

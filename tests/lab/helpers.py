@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import holdfast.lab
+import sqlalchemy_holdfast.lab
 
-PACKAGE_ROOT = str(Path(holdfast.lab.__file__).parents[2])
+PACKAGE_ROOT = str(Path(sqlalchemy_holdfast.lab.__file__).parents[2])
 
 
 def eventually(condition: Callable[[], object], seconds: float = 60.0) -> None:

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.lab import Server, ServerFailed
+from sqlalchemy_holdfast.lab import Server, ServerFailed
 from tests.lab.helpers import environment, eventually, exists, python
 
 pytestmark = pytest.mark.slow
 
 OWNER = """
 import os, sys, time
-from holdfast.lab import Server
+from sqlalchemy_holdfast.lab import Server
 server = Server().start()
 {more}
 print(server.pid, server.directory, flush=True)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from holdfast.lab import Prefork, Question, load
+from sqlalchemy_holdfast.lab import Prefork, Question, load
 
 APP = """
 import os, time

@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from holdfast.lab import LoadReport, Prefork, Question, ServerFailed, ServerNotFound, _ports, _web, load
-from holdfast.lab._web import Kind
+from sqlalchemy_holdfast.lab import LoadReport, Prefork, Question, ServerFailed, ServerNotFound, _ports, _web, load
+from sqlalchemy_holdfast.lab._web import Kind
 from tests.lab.helpers import environment, eventually, exists, python
 
 pytestmark = pytest.mark.slow
@@ -60,7 +60,7 @@ def application(environ, start_response):
 
 OWNER = """
 import sys
-from holdfast.lab import Prefork
+from sqlalchemy_holdfast.lab import Prefork
 site = Prefork("shop.py:application", kind={kind!r}, workers=2, directory={directory!r}).start()
 print(site.pid, *site.workers, flush=True)
 sys.stdin.read()

@@ -19,7 +19,7 @@ from typing import Any
 import pymysql
 import pytest
 
-from holdfast.lab import LabError, Measurement, Proxy, Server
+from sqlalchemy_holdfast.lab import LabError, Measurement, Proxy, Server
 from tests.lab.helpers import connect, eventually
 
 

@@ -21,8 +21,8 @@ import sqlalchemy
 import typing_extensions
 from sqlalchemy import create_engine, text
 
-import holdfast
-from holdfast.lab import Proxy, Server, ServerFailed, ServerNotFound, _bootstrap, _executable, _ports, _tls
+import sqlalchemy_holdfast as holdfast
+from sqlalchemy_holdfast.lab import Proxy, Server, ServerFailed, ServerNotFound, _bootstrap, _executable, _ports, _tls
 from tests.lab.helpers import connect, eventually, exists
 
 
@@ -228,7 +228,7 @@ def test_an_ordinary_user_can_run_a_server_and_break_its_connections(server: Ser
     if os.geteuid() != 0:
         pytest.skip("the whole run is by an ordinary user")
     code = (
-        "import os, socket; from holdfast.lab import Proxy, Server\n"
+        "import os, socket; from sqlalchemy_holdfast.lab import Proxy, Server\n"
         "with Server() as server, Proxy.for_server(server) as proxy:\n"
         "    print(server.execute('SELECT CURRENT_USER()'), os.stat(server.directory).st_uid)\n"
         "    with socket.create_connection((proxy.host, proxy.port)) as client:\n"

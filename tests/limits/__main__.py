@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import click
 
-from holdfast.cli.tables import Cell, Table, make_console, show
+from sqlalchemy_holdfast.cli.tables import Cell, Table, make_console, show
 from tests.conftest import DRIVERS
 from tests.limits import cases, cost
 from tests.limits.cases import SHAPES, Seen

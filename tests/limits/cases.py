@@ -14,9 +14,9 @@ from typing import Any, Literal
 from sqlalchemy import URL, create_engine
 from sqlalchemy.exc import SQLAlchemyError
 
-import holdfast
-from holdfast.lab import Proxy
-from holdfast.transactions import create_commit_table
+import sqlalchemy_holdfast as holdfast
+from sqlalchemy_holdfast.lab import Proxy
+from sqlalchemy_holdfast.transactions import create_commit_table
 from tests.limits.crowd import Crowd
 from tests.limits.host import Host, Kind, limited
 from tests.limits.request import Outcome, serve

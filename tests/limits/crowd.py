@@ -24,7 +24,7 @@ from typing import Any
 
 from sqlalchemy import URL, create_engine
 
-import holdfast
+import sqlalchemy_holdfast as holdfast
 from tests.limits.request import Outcome, serve
 
 _NUMBER = struct.Struct("q")

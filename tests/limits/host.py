@@ -13,7 +13,7 @@ from typing import Literal
 
 from sqlalchemy import URL
 
-from holdfast.lab import Proxy, Server
+from sqlalchemy_holdfast.lab import Proxy, Server
 from tests.limits.request import PAGES, Outcome, words_of
 
 Kind = Literal["account", "global", "server"]

@@ -8,7 +8,7 @@ import pymysql
 import sqlalchemy.dialects.mysql
 import sqlalchemy.orm
 
-import holdfast
+import sqlalchemy_holdfast as holdfast
 import tests.limits.crowd
 
 __all__ = ["MySQLdb", "holdfast", "mysql", "pymysql", "sqlalchemy", "tests"]

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-import holdfast
+import sqlalchemy_holdfast as holdfast
 
 PAGES = 100
 WRITES_EVERY = 10

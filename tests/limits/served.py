@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import URL
 
-from holdfast.lab import Prefork, Question, load
+from sqlalchemy_holdfast.lab import Prefork, Question, load
 from tests.limits.request import Outcome
 
 TOP = Path(__file__).resolve().parents[2]

@@ -15,9 +15,9 @@ from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-import holdfast
-from holdfast.errors import CheckoutTimeout, TooManyWaiting
-from holdfast.lab import Server
+import sqlalchemy_holdfast as holdfast
+from sqlalchemy_holdfast.errors import CheckoutTimeout, TooManyWaiting
+from sqlalchemy_holdfast.lab import Server
 from tests.conftest import DRIVERS, EngineFactory, eventually, read
 from tests.limits.host import Host
 from tests.limits.request import kind_of

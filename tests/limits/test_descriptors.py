@@ -7,7 +7,7 @@ import os
 
 from sqlalchemy import create_engine
 
-from holdfast.lab import Server
+from sqlalchemy_holdfast.lab import Server
 from tests.conftest import read
 
 

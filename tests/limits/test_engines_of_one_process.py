@@ -15,9 +15,9 @@ import pytest
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.pool import NullPool, QueuePool
 
-import holdfast
-from holdfast.budget.sharing import LEASE
-from holdfast.errors import CheckoutTimeout
+import sqlalchemy_holdfast as holdfast
+from sqlalchemy_holdfast.budget.sharing import LEASE
+from sqlalchemy_holdfast.errors import CheckoutTimeout
 from tests.budget.workers import Workers
 from tests.conftest import EngineFactory, read
 from tests.lab.helpers import eventually

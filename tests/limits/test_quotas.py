@@ -18,8 +18,8 @@ from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-import holdfast
-from holdfast.lab import Server
+import sqlalchemy_holdfast as holdfast
+from sqlalchemy_holdfast.lab import Server
 from tests.conftest import MYSQLD, EngineFactory
 
 pytestmark = pytest.mark.slow

@@ -13,9 +13,9 @@ import pytest
 from sqlalchemy import URL, Engine, create_engine
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-import holdfast
-from holdfast.budget import Budget, slots
-from holdfast.lab import Server
+import sqlalchemy_holdfast as holdfast
+from sqlalchemy_holdfast.budget import Budget, slots
+from sqlalchemy_holdfast.lab import Server
 from tests.conftest import EngineFactory, read
 from tests.limits.cost import TOP
 from tests.limits.crowd import Crowd

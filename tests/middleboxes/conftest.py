@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from holdfast.lab import Server
+from sqlalchemy_holdfast.lab import Server
 from tests.conftest import MYSQLD
 from tests.middleboxes.work import THREADS
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.lab import Server
+from sqlalchemy_holdfast.lab import Server
 
 UNPACKED = Path(os.environ.get("HOLDFAST_LAB_MIDDLEBOXES", Path(__file__).parents[2] / ".lab" / "middleboxes"))
 """Where ``tools/fetch-middleboxes`` has put them."""

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-import holdfast
-from holdfast.lab import Proxy, Server
+import sqlalchemy_holdfast as holdfast
+from sqlalchemy_holdfast.lab import Proxy, Server
 from tests.conftest import EngineFactory, read
 from tests.middleboxes.running import Pretender, haproxy
 from tests.middleboxes.work import THREADS, UNITS, units

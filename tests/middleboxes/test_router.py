@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import Engine, event
 
-import holdfast
-from holdfast.lab import Server
+import sqlalchemy_holdfast as holdfast
+from sqlalchemy_holdfast.lab import Server
 from tests.conftest import EngineFactory, read
 from tests.middleboxes.running import router
 from tests.middleboxes.work import THREADS, UNITS, units

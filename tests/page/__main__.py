@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from rich.console import Console
 from rich.table import Table
 
-from holdfast.lab import Server
+from sqlalchemy_holdfast.lab import Server
 from tests.conftest import DRIVERS
 from tests.page.host import BLOCKS, IDLE_LIMIT, make_host, serve, visit
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from holdfast.lab import Prefork, Question, Server, load
+from sqlalchemy_holdfast.lab import Prefork, Question, Server, load
 
 IDLE_LIMIT = 2
 """Seconds, for the 300 of the page."""

@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
-import holdfast
-from holdfast import Cause
-from holdfast.lab import Server
+import sqlalchemy_holdfast as holdfast
+from sqlalchemy_holdfast import Cause
+from sqlalchemy_holdfast.lab import Server
 from tests.conftest import DRIVERS, EngineFactory, read, wait_until_ended
 from tests.page.host import BLOCKS, DATABASE, IDLE_LIMIT, PASSWORD, USER, make_host, serve, visit
 

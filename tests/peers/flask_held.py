@@ -1,4 +1,4 @@
-"""A pytest plugin that puts `holdfast.flask.SQLAlchemy` in the place of Flask-SQLAlchemy's class.
+"""A pytest plugin that puts `sqlalchemy_holdfast.flask.SQLAlchemy` in the place of Flask-SQLAlchemy's class.
 
 It counts the engines that our class makes. It acts while it is imported: the suite's conftest takes the class
 before pytest_configure.
@@ -13,8 +13,8 @@ import flask_sqlalchemy.extension
 import pytest
 from sqlalchemy import Engine
 
-import holdfast
-from holdfast.flask import SQLAlchemy
+import sqlalchemy_holdfast as holdfast
+from sqlalchemy_holdfast.flask import SQLAlchemy
 
 _made = {True: 0, False: 0}
 _stock = SQLAlchemy._make_engine

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from holdfast.lab import Server
+from sqlalchemy_holdfast.lab import Server
 from tests.peers.runs import CACHE, DRIVERS, ROOT, SQLITE, Environment, Suite, Unavailable
 
 FLASK_SQLALCHEMY = "3.1.1"

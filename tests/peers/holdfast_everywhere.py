@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 from sqlalchemy.engine import CreateEnginePlugin
 from sqlalchemy.engine.url import URL
 
-import holdfast
+import sqlalchemy_holdfast as holdfast
 
 
 class Witness(CreateEnginePlugin):

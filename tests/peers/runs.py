@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from holdfast.lab import Server
+from sqlalchemy_holdfast.lab import Server
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = ROOT / "tests" / "peers"

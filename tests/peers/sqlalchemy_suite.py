@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from holdfast.lab import Server
+from sqlalchemy_holdfast.lab import Server
 from tests.peers.runs import CACHE, DRIVERS, Environment, Suite
 
 # greenlet: without it the suite leaves out its tests of the pool under asyncio.

@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
-import holdfast
-from holdfast import Counters, replay
-from holdfast.lab import Proxy, Server
+import sqlalchemy_holdfast as holdfast
+from sqlalchemy_holdfast import Counters, replay
+from sqlalchemy_holdfast.lab import Proxy, Server
 from tests._long import LONG
 from tests.conftest import DRIVERS, wait_until_ended
 

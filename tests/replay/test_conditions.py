@@ -12,8 +12,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool, StaticPool
 
-import holdfast
-from holdfast import Cause, replay
+import sqlalchemy_holdfast as holdfast
+from sqlalchemy_holdfast import Cause, replay
 from tests.replay.conftest import Cut, Scene, outcome, settle
 
 READ = "SELECT id FROM guests"

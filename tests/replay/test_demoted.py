@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
-import holdfast
-from holdfast import Cause
-from holdfast.lab import Proxy, Server
-from holdfast.liveness import Suspicion
+import sqlalchemy_holdfast as holdfast
+from sqlalchemy_holdfast import Cause
+from sqlalchemy_holdfast.lab import Proxy, Server
+from sqlalchemy_holdfast.liveness import Suspicion
 from tests.conftest import EngineFactory
 
 WRITE = text("INSERT INTO ledger VALUES (1)")

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from holdfast import Cause
-from holdfast.lab import Proxy, Server
+from sqlalchemy_holdfast import Cause
+from sqlalchemy_holdfast.lab import Proxy, Server
 from tests.conftest import wait_until_ended
 from tests.replay.conftest import Cut, Scene, outcome
 

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import DBAPIError
 
-from holdfast import Cause
+from sqlalchemy_holdfast import Cause
 from tests.replay.conftest import Cut, Scene, outcome, wait_for
 
 SENT: tuple[Cut, ...] = (Scene.cut_before_reply, Scene.cut_in_reply)

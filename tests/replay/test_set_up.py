@@ -12,7 +12,7 @@ from mysql.connector.conversion import MySQLConverter
 from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.exc import DBAPIError
 
-import holdfast
+import sqlalchemy_holdfast as holdfast
 from tests.replay.conftest import Cut, Scene, outcome, settle
 
 READ = "SELECT id FROM guests WHERE id = 1"

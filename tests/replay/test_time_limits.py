@@ -13,8 +13,8 @@ import pytest
 from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.exc import DBAPIError
 
-import holdfast
-from holdfast.lab import Proxy, Server
+import sqlalchemy_holdfast as holdfast
+from sqlalchemy_holdfast.lab import Proxy, Server
 from tests.conftest import EngineFactory, read
 
 SLOW = "SELECT COUNT(*) FROM guests a JOIN guests b ON a.id = b.id"

@@ -30,10 +30,10 @@ from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
-import holdfast
-from holdfast.cli.tables import make_console, show
-from holdfast.lab import Proxy, Server, ServerFailed
-from holdfast.transactions import create_commit_table
+import sqlalchemy_holdfast as holdfast
+from sqlalchemy_holdfast.cli.tables import make_console, show
+from sqlalchemy_holdfast.lab import Proxy, Server, ServerFailed
+from sqlalchemy_holdfast.transactions import create_commit_table
 from tests.transactions.chaos_report import HELD, MODES, Report, faults, outcomes
 
 DRIVERS = ("mysqldb", "pymysql", "mysqlconnector")  # tests.conftest's would take HOLDFAST_LAB_MYSQLD away

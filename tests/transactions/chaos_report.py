@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from holdfast.cli.tables import Cell, Table
+from sqlalchemy_holdfast.cli.tables import Cell, Table
 
 MODES = {
     "holdfast": "holdfast",

@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import Connection, Engine, String, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
-import holdfast
-from holdfast.lab import Proxy, Server
-from holdfast.transactions import create_commit_table
+import sqlalchemy_holdfast as holdfast
+from sqlalchemy_holdfast.lab import Proxy, Server
+from sqlalchemy_holdfast.transactions import create_commit_table
 from tests._long import leave_out
 from tests.conftest import EngineFactory
 

@@ -14,9 +14,9 @@ from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
-import holdfast
-from holdfast.lab import Proxy, Server
-from holdfast.transactions import (
+import sqlalchemy_holdfast as holdfast
+from sqlalchemy_holdfast.lab import Proxy, Server
+from sqlalchemy_holdfast.transactions import (
     Attempt,
     Commit,
     Reason,
@@ -300,7 +300,7 @@ def test_a_server_that_is_restarted_in_the_middle_of_commit(
 @pytest.mark.slow
 def test_on_another_server_only_there_counts(held: EngineFactory, unit: Unit, monkeypatch: Any) -> None:
     """As after a failover to a replica, which may be behind: that it has no such row proves nothing."""
-    monkeypatch.setattr("holdfast.transactions.running._ASK_AT_LEAST", 0.2)
+    monkeypatch.setattr("sqlalchemy_holdfast.transactions.running._ASK_AT_LEAST", 0.2)
     with Server() as first, Server() as second, Proxy.for_server(first) as proxy:
         for server in (first, second):
             with_schema(server)
@@ -329,8 +329,8 @@ def test_while_the_old_session_lives_it_is_not_decided(
     server: Server, proxy: Proxy, one: Engine, entries: Names, unit: Unit, monkeypatch: Any
 ) -> None:
     """Where the session cannot be ended: its transaction keeps the token's row locked, and nothing is concluded."""
-    monkeypatch.setattr("holdfast.transactions.running._ASK_AT_LEAST", 0.2)
-    monkeypatch.setattr("holdfast.transactions.lost_sessions.kill", lambda connection, lost: None)
+    monkeypatch.setattr("sqlalchemy_holdfast.transactions.running._ASK_AT_LEAST", 0.2)
+    monkeypatch.setattr("sqlalchemy_holdfast.transactions.lost_sessions.kill", lambda connection, lost: None)
     proxy.cut_at("COMMIT", delivered=False, server_knows=False)
     with pytest.raises(holdfast.CommitOutcomeUnknown):
         holdfast.run(one, unit, verify=True, deadline=0.5)

@@ -10,9 +10,9 @@ from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.exc import DBAPIError, InvalidRequestError, OperationalError
 from sqlalchemy.orm import sessionmaker
 
-import holdfast
-from holdfast.lab import Proxy, Server
-from holdfast.transactions import create_commit_table
+import sqlalchemy_holdfast as holdfast
+from sqlalchemy_holdfast.lab import Proxy, Server
+from sqlalchemy_holdfast.transactions import create_commit_table
 from tests.conftest import EngineFactory
 from tests.transactions.conftest import WRITE, Calls, with_schema
 

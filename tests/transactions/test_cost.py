@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session, sessionmaker
 
-import holdfast
-from holdfast.lab import Proxy
+import sqlalchemy_holdfast as holdfast
+from sqlalchemy_holdfast.lab import Proxy
 from tests.conftest import waits
 from tests.transactions.conftest import Entry
 

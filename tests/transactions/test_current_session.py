@@ -11,9 +11,9 @@ from sqlalchemy import Engine, select, text
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
-import holdfast
-from holdfast.flask import SQLAlchemy
-from holdfast.lab import Server
+import sqlalchemy_holdfast as holdfast
+from sqlalchemy_holdfast.flask import SQLAlchemy
+from sqlalchemy_holdfast.lab import Server
 from tests.conftest import EngineFactory
 from tests.transactions.conftest import WRITE, Entry
 

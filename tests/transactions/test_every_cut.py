@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, text
 
-import holdfast
-from holdfast.lab import Proxy, Server
+import sqlalchemy_holdfast as holdfast
+from sqlalchemy_holdfast.lab import Proxy, Server
 from tests._long import LONG
 from tests.conftest import DRIVERS, EngineFactory
 from tests.transactions.conftest import WRITE

@@ -11,9 +11,9 @@ from sqlalchemy import String, text
 from sqlalchemy.exc import DBAPIError, InvalidRequestError, OperationalError
 from sqlalchemy.orm import Mapped, mapped_column
 
-import holdfast
-from holdfast.flask import SQLAlchemy
-from holdfast.lab import Proxy, Server
+import sqlalchemy_holdfast as holdfast
+from sqlalchemy_holdfast.flask import SQLAlchemy
+from sqlalchemy_holdfast.lab import Proxy, Server
 from tests.conftest import EngineFactory, wait_until_ended
 from tests.transactions.conftest import WRITE
 

@@ -17,8 +17,8 @@ from flask import Flask, Response, jsonify, send_file, stream_with_context
 from sqlalchemy import Engine, create_engine, select, text
 from sqlalchemy.orm import Session, sessionmaker
 
-import holdfast
-from holdfast.lab import Server
+import sqlalchemy_holdfast as holdfast
+from sqlalchemy_holdfast.lab import Server
 from tests.conftest import EngineFactory
 from tests.transactions.conftest import WRITE, Entry
 

@@ -12,9 +12,9 @@ from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
-import holdfast
-from holdfast.lab import Proxy, Server
-from holdfast.transactions import Attempt, Commit
+import sqlalchemy_holdfast as holdfast
+from sqlalchemy_holdfast.lab import Proxy, Server
+from sqlalchemy_holdfast.transactions import Attempt, Commit
 from tests.conftest import EngineFactory, wait_until_ended
 from tests.transactions.conftest import WRITE, Calls
 

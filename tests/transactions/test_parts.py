@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.transactions import Attempt, Commit, Reason
-from holdfast.transactions.attempts import Pace
+from sqlalchemy_holdfast.transactions import Attempt, Commit, Reason
+from sqlalchemy_holdfast.transactions.attempts import Pace
 
 
 class Clock:

@@ -12,8 +12,8 @@ import pymysql
 import pytest
 from sqlalchemy import Connection, text
 
-import holdfast
-from holdfast.lab import Proxy, Server
+import sqlalchemy_holdfast as holdfast
+from sqlalchemy_holdfast.lab import Proxy, Server
 from tests.conftest import MYSQLD, EngineFactory
 from tests.transactions.conftest import WRITE, assert_lost_commits_are_settled, with_schema
 

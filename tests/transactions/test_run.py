@@ -12,10 +12,10 @@ from sqlalchemy import Connection, Engine, create_engine, event, insert, select,
 from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidRequestError, OperationalError, ProgrammingError
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
-import holdfast
-from holdfast import faults
-from holdfast.lab import Proxy, Server
-from holdfast.transactions import Attempt, Commit, Reason
+import sqlalchemy_holdfast as holdfast
+from sqlalchemy_holdfast import faults
+from sqlalchemy_holdfast.lab import Proxy, Server
+from sqlalchemy_holdfast.transactions import Attempt, Commit, Reason
 from tests.conftest import EngineFactory, wait_until_ended
 from tests.transactions.conftest import WRITE, Calls, Entry
 

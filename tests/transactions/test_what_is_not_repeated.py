@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-import holdfast
-from holdfast.lab import Server
+import sqlalchemy_holdfast as holdfast
+from sqlalchemy_holdfast.lab import Server
 from tests.conftest import EngineFactory
 from tests.transactions.conftest import WRITE, with_schema
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from sqlalchemy import create_engine, text
 
-import holdfast
+import sqlalchemy_holdfast as holdfast
 from tests.fork.processes import in_child
 from tests.fork.scripts.running import THREADS_TABLE as TABLE
 

@@ -18,8 +18,8 @@ from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import scoped_session, sessionmaker
 
-import holdfast
-from holdfast import fork
+import sqlalchemy_holdfast as holdfast
+from sqlalchemy_holdfast import fork
 from tests.fork.processes import in_child, server_id
 
 engine: Engine

@@ -24,7 +24,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
-import holdfast
+import sqlalchemy_holdfast as holdfast
 from tests.fork.processes import in_child, server_id
 from tests.fork.scripts.running import LONG
 from tests.fork.scripts.running import WAYS_TABLE as TABLE

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import create_engine, text
 
-import holdfast
+import sqlalchemy_holdfast as holdfast
 from tests.limits.request import serve
 
 engine = create_engine(os.environ["LIMITED_URL"], **json.loads(os.environ["LIMITED_OPTIONS"]))

@@ -16,7 +16,7 @@ HOSTNAME, DATABASENAME = os.environ["HOSTNAME"], os.environ["DATABASENAME"]
 if STOCK:
     from flask_sqlalchemy import SQLAlchemy
 else:
-    from holdfast.flask import SQLAlchemy
+    from sqlalchemy_holdfast.flask import SQLAlchemy
 
 app = application = Flask(__name__)
 

@@ -1,0 +1,383 @@
+"""What is known about the stream of bytes between one connection and its server, and the socket that carries it."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import stat
+import sys
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from os import getpid
+from types import BuiltinFunctionType
+from typing import Any, Protocol
+
+from .. import fork
+from ..counters import Cause, Counters
+from .commit_record import CommitRecord
+from .outside import from_outside
+
+__all__ = ["GONE", "Owner", "Wire", "borrowed", "can_look"]
+
+GONE = (
+    getattr(select, "POLLHUP", 0)
+    | getattr(select, "POLLERR", 0)
+    | getattr(select, "POLLNVAL", 0)
+    | getattr(select, "POLLRDHUP", 0)
+)
+"""What poll() reports of a connection that the other side has closed."""
+_WATCHED = GONE | getattr(select, "POLLIN", 0)
+
+
+class Owner(Protocol):
+    """The engine that a connection belongs to, as far as its connections know it."""
+
+    def reconnect(self, inherited: Any) -> Any:
+        """In a child: put a connection of its own in the place of an inherited one and return it, or ``None``."""
+
+    def replace(self, dead: Any, cause: str) -> Any:
+        """Put a new connection in the place of one that was lost before anything was sent on it in its checkout, and
+        return it, or ``None``."""
+
+    def ended(self, wire: Wire) -> None:
+        """Note that a connection is closed or about to be: it no longer counts. Called more than once."""
+
+
+class Wire:
+    """What is known about the stream of bytes between one connection and its server."""
+
+    __slots__ = (
+        "__weakref__",
+        "begun",
+        "charset_is_set",
+        "checkout",
+        "clean",
+        "connection",
+        "counters",
+        "defer",
+        "depth",
+        "exclusive",
+        "fault",
+        "fd",
+        "first_cursor",
+        "fresh",
+        "holder",
+        "idle_since",
+        "in_flight",
+        "inode",
+        "judged",
+        "level",
+        "local",
+        "opened",
+        "opening_cursor",
+        "owner",
+        "parents_part",
+        "pending",
+        "pid",
+        "pipeline",
+        "poll",
+        "prepared_may_commit",
+        "probe",
+        "reads",
+        "reads_only",
+        "record",
+        "replying",
+        "retired",
+        "sent",
+        "set_up",
+        "slot",
+        "stands_in",
+        "statement",
+        "status",
+        "stock",
+        "time_limit",
+        "users",
+        "whole",
+    )
+
+    def __init__(
+        self,
+        counters: Counters,
+        *,
+        owner: Owner | None = None,
+        exclusive: bool = True,
+        defer: bool = True,
+        pipeline: bool = True,
+    ) -> None:
+        self.counters = counters
+        self.exclusive = exclusive
+        """Whether its pool gives it to one user at a time. If not, it may be in the middle of somebody else's
+        transaction at any time, and all that is done is to notice that it was closed."""
+        self.probe = exclusive
+        """Whether a ROLLBACK may be sent to see whether it answers."""
+        self.defer = defer
+        """Whether ROLLBACK may be sent without waiting for its reply."""
+        self.pipeline = pipeline
+        """Whether a statement may be sent behind an unanswered ROLLBACK."""
+        self.pending = False
+        """A ROLLBACK was sent and its reply has not been read."""
+        self.clean = False
+        """Nothing was sent since the last acknowledged COMMIT or ROLLBACK."""
+        self.reads_only = False
+        """Nothing but plain reads was sent since then, as far as a quick look tells."""
+        self.reads: list[str | bytes | bytearray] = []
+        """These reads, for who has to know for certain (:meth:`HeldConnection._holdfast_has_only_read`)."""
+        self.begun = False
+        """SQLAlchemy has begun a transaction on it, and neither COMMIT nor ROLLBACK has ended that. Noted where the
+        pool does not roll back what is returned."""
+        self.in_flight = False
+        """A command was sent and its reply has not been read to the end."""
+        self.depth = 0
+        """How many of the driver's methods that exchange commands are running, one inside the other."""
+        self.replying = False
+        """A command of theirs was sent, and not all of its reply was read."""
+        self.whole = False
+        """The method that is running reads a reply to its end, and not the first packet alone."""
+        self.users: dict[int, int] = {}
+        """Under the key 0 the thread that is inside one of the driver's methods. A dictionary, because setdefault() is
+        one step that no other thread can come between."""
+        self.fault: str | None = None
+        """Why this connection must not be used any more (:class:`~sqlalchemy_holdfast.counters.Cause`)."""
+        self.retired = False
+        """It works, and is to be replaced when it is returned."""
+        self.fresh = True
+        """It was never returned to the pool."""
+        self.sent = 1
+        """How many commands were sent in this checkout, ROLLBACKs that nobody waits for aside. Counted from 1 where it
+        may not be replaced by another one, whatever happens."""
+        self.first_cursor: float | None = None
+        """Monotonic time at which the last cursor was opened, if nothing had been sent in the checkout by then."""
+        self.opened = 0.0
+        """Monotonic time of its opening (:data:`sqlalchemy_holdfast.clock.monotonic_also_asleep`)."""
+        self.charset_is_set = False
+        """The driver has just sent SET NAMES, and nothing was sent since."""
+        self.opening_cursor = False
+        """The driver is inside ``cursor()``."""
+        self.idle_since = 0.0
+        """Monotonic time of its last return to the pool, on the same clock."""
+        self.pid = getpid()
+        """The process that opened it. In any other it is never used."""
+        self.owner = owner
+        self.checkout: weakref.ref[Any] | None = None
+        """SQLAlchemy's proxy that it was last handed out in."""
+        self.holder: Any = None
+        """Who has it checked out (:class:`sqlalchemy_holdfast.holders.Holder`)."""
+        self.statement: str | bytes | bytearray | None = None
+        """The beginning of the last statement sent in this checkout."""
+        self.slot: Any = None
+        """Its slot of the budget (:class:`sqlalchemy_holdfast.budget.Slot`)."""
+        self.stands_in = False
+        """It was put in the place of an inherited one, in the middle of a transaction of the parent's."""
+        self.parents_part = False
+        """The parent may have changed something in that transaction: this part of it must not be committed alone."""
+        self.record: CommitRecord | None = None
+        """What its user wants to know of its commits."""
+        self.judged = False
+        """Each command is judged before it is sent, because of one of these two."""
+        self.prepared_may_commit = False
+        """A statement was prepared that may commit when it is executed."""
+        self.status: int | None = None
+        """The server's status flags of the last reply, where the driver does not keep them itself."""
+        self.time_limit: float | None = None
+        """Seconds for which the driver waits for a reply, where its errors do not tell that it has waited in vain."""
+        self.set_up: Any = None
+        """What the driver's object and the pool's record held when all connect listeners had run."""
+        self.level: Any = None
+        """The isolation level that SQLAlchemy last set for it."""
+        self.connection: weakref.ref[Any] | None = None
+        self.stock: Any = None
+        """The connection's own class, before it was held."""
+        self.fd: int | None = None
+        self.inode: int | None = None
+        self.local = False
+        """It is a unix socket: no network that could swallow it in silence."""
+        self.poll: Callable[[int], list[tuple[int, int]]] | None = None
+
+    def watch(self, fd: int | None) -> None:
+        """Remember the connection's socket, for :meth:`events`.
+
+        Where there is no descriptor, or no ``poll()`` (Windows), nothing is watched and the connection is never
+        known to be dead before it is used, as in stock SQLAlchemy.
+        """
+        self.fd = self.inode = self.poll = None
+        make_poller = _unpatched_poll()
+        if fd is None or fd < 0 or make_poller is None:
+            return
+        try:
+            status = os.fstat(fd)
+        except OSError as error:
+            if from_outside(error) is not None:
+                raise
+            return
+        if not stat.S_ISSOCK(status.st_mode):
+            return
+        os.set_inheritable(fd, False)  # the C libraries leave it to programs that this one starts
+        poller = make_poller()
+        poller.register(fd, _WATCHED)
+        self.fd, self.inode, self.poll = fd, status.st_ino, poller.poll
+        self.local = _is_unix(fd)
+
+    def connected_port(self) -> int | None:
+        """Return the TCP port that the connection was made to, or ``None`` for a unix socket and where it is not
+        known."""
+        if self.fd is None or self.local:
+            return None
+        with borrowed(self.fd) as sock:
+            try:
+                address = sock.getpeername()
+            except OSError as error:
+                if from_outside(error) is not None:
+                    raise
+                return None  # it has ended
+        return int(address[1]) if isinstance(address, tuple) else None
+
+    def begin_anew(self) -> None:
+        """Forget the session that was, because the driver is about to connect again."""
+        if self.pid != getpid():
+            self.notice_fork()
+            self.pid = getpid()
+        self.pending = self.clean = self.in_flight = self.replying = self.whole = False
+        self.fault = None
+
+    def keep_record(self, record: CommitRecord | None) -> None:
+        """Tell a record from now on of what may commit, in the place of the one before."""
+        self.record = record
+        self.judged = record is not None or self.parents_part
+
+    def belong_to_parents(self, part: bool) -> None:
+        """Say whether what is done here is a part of a parent's transaction, which must not be committed alone."""
+        self.parents_part = part
+        self.judged = part or self.record is not None
+
+    def events(self, wait_seconds: float = 0.0) -> int:
+        """Return what ``poll()`` reports of the socket: 0 when there is nothing to read and nobody hung up."""
+        poll = self.poll
+        if poll is None:
+            return 0
+        if wait_seconds and not isinstance(time.sleep, BuiltinFunctionType):
+            found = _poll_among_greenlets(poll, wait_seconds)
+        else:
+            found = poll(int(wait_seconds * 1000) if wait_seconds else 0)
+        return found[0][1] if found else 0
+
+    def hung_up(self) -> bool:
+        """Say whether the other side has closed the connection, as far as this side knows."""
+        return bool(self.events() & GONE)
+
+    def leave_to_parent(self) -> None:
+        """In a child: never use the connection again, and put a dead socket in the place of the parent's."""
+        self.fault = Cause.INHERITED
+        if self.pid == getpid():
+            self.pid = -self.pid  # it has the parent's process id, and must not be taken for the parent
+        connection = self.connection() if self.connection is not None else None
+        if connection is not None:
+            connection._holdfast_left_to_parent()
+        if self.fd is not None and self.same_socket():
+            if fork.replace_by_dead(self.fd):
+                self.inode = os.fstat(self.fd).st_ino
+            else:
+                self.fd = None  # not known to be harmless
+
+    def notice_fork(self) -> None:
+        """To be called when the process is not the one that opened the connection."""
+        fork.after_fork()
+        if self.fault is not Cause.INHERITED:  # its engine is gone, or in the middle of being told
+            self.leave_to_parent()
+
+    def give_up(self, cause: str) -> None:
+        """Never use the connection again, and end its session now, so that what it did is undone and unlocked."""
+        if self.pid != getpid():
+            self.notice_fork()
+            return
+        self.fault = cause
+        try:
+            if self.fd is not None and self.same_socket():
+                with borrowed(self.fd) as sock:
+                    sock.shutdown(socket.SHUT_RDWR)
+        except OSError as error:
+            if from_outside(error) is not None:
+                raise
+        finally:
+            self.ended()
+
+    def ended(self) -> None:
+        """Tell the engine that the connection no longer counts."""
+        if self.owner is not None and self.pid == getpid():
+            self.owner.ended(self)
+
+    def same_socket(self) -> bool:
+        """Say whether the descriptor still is the socket it was.
+
+        A client library that closed its socket may go on reporting the old number (libmariadb does), which by then
+        may belong to another connection.
+        """
+        if self.fd is None:
+            return True
+        try:
+            return os.fstat(self.fd).st_ino == self.inode
+        except OSError as error:
+            if from_outside(error) is not None:
+                raise
+            return False
+
+
+def can_look() -> bool:
+    """Say whether connections can be looked at without waiting: whether this system has ``poll()``."""
+    return _unpatched_poll() is not None
+
+
+def _unpatched_poll() -> Any:
+    """Return ``select.poll`` as Python has it, or ``None``.
+
+    A look must not switch greenlets: the unit of work would stand still in the middle of its transaction, with its row
+    locks, and a driver in C that then waits for one of them stops the whole process. gevent's own ``poll`` does switch,
+    even when it is not to wait, and knows neither POLLHUP nor POLLERR; eventlet takes ``poll`` away. Asked for at each
+    connection, because a process may be patched after holdfast was imported.
+    """
+    poll = getattr(select, "poll", None)
+    if isinstance(poll, BuiltinFunctionType):
+        return poll
+    if "gevent.monkey" in sys.modules and poll is not None:
+        poll = sys.modules["gevent.monkey"].get_original("select", "poll")
+    elif "eventlet.patcher" in sys.modules:
+        poll = getattr(sys.modules["eventlet.patcher"].original("select"), "poll", None)
+    return poll
+
+
+def _poll_among_greenlets(poll: Callable[[int], list[tuple[int, int]]], wait_seconds: float) -> list[tuple[int, int]]:
+    """Wait as gevent and eventlet want it: in ``time.sleep()``, which they have made their own."""
+    deadline, pause = time.monotonic() + wait_seconds, 0.0005
+    while not (found := poll(0)) and (left := deadline - time.monotonic()) > 0:
+        time.sleep(min(pause, left))
+        pause = min(pause * 2, 0.01)
+    return found
+
+
+@contextmanager
+def borrowed(fd: int) -> Iterator[socket.socket]:
+    """Give a socket object for a descriptor that belongs to somebody else, for the length of a block.
+
+    With ``socket.setdefaulttimeout()`` in force a new socket object makes its descriptor non-blocking, and that flag
+    is shared with the owner's: it is put back.
+    """
+    blocking = os.get_blocking(fd) if hasattr(os, "get_blocking") else True
+    copy = os.dup(fd)
+    try:
+        sock = socket.socket(fileno=copy)
+    except OSError:
+        os.close(copy)
+        raise
+    try:
+        if hasattr(os, "set_blocking"):
+            os.set_blocking(fd, blocking)
+        yield sock
+    finally:
+        sock.close()
+
+
+def _is_unix(fd: int) -> bool:
+    with borrowed(fd) as sock:
+        return sock.family == getattr(socket, "AF_UNIX", None)

@@ -1,0 +1,109 @@
+"""The errors holdfast itself raises.
+
+::
+
+    HoldfastError
+    ├── SettingError      (also sqlalchemy.exc.ArgumentError)   a holdfast_* setting is wrong
+    ├── DatabaseURLError  (also sqlalchemy.exc.ArgumentError)   a database URL cannot be what was meant
+    ├── DriverNotInstalled (also ModuleNotFoundError)           the URL names a driver that is not there
+    ├── BudgetUnavailable                                       no safe place for the file that processes share
+    ├── CommitOutcomeUnknown (also sqlalchemy.exc.DBAPIError)   a transaction may or may not have been committed
+    └── CheckoutTimeout   (also sqlalchemy.exc.TimeoutError)    no connection became free in time
+        └── TooManyWaiting                                      too many threads were waiting for one already
+
+The first ones are raised while an engine is being created or a URL built. What goes wrong on a connection reaches the
+application as the driver's and SQLAlchemy's own exceptions, type unchanged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import exc
+
+__all__ = [
+    "BudgetUnavailable",
+    "CheckoutTimeout",
+    "CommitOutcomeUnknown",
+    "DatabaseURLError",
+    "DriverNotInstalled",
+    "HoldfastError",
+    "SettingError",
+    "TooManyWaiting",
+]
+
+
+class HoldfastError(Exception):
+    """Base of every error that holdfast raises on its own account."""
+
+
+class SettingError(HoldfastError, exc.ArgumentError):
+    """Raised when a ``holdfast_*`` setting is unknown, malformed, out of range or contradicts another."""
+
+
+class DatabaseURLError(HoldfastError, exc.ArgumentError):
+    """Raised when a database URL cannot mean what its author meant, as with an unescaped password."""
+
+
+class DriverNotInstalled(HoldfastError, ModuleNotFoundError):
+    """Raised when the URL names a driver that cannot be imported; the message names what to install."""
+
+
+class CheckoutTimeout(HoldfastError, exc.TimeoutError):
+    """Raised when no connection became free within ``pool_timeout``; its text names who holds them.
+
+    The attributes are for programs; the text says the same in words.
+    """
+
+    engine_key: str | None = None
+    """Which engine it was: the ``engine_key`` of :func:`~.of` that engine. ``None`` when nobody has said so.
+
+    Each engine has a key of its own, in the parent process and its children the same, which stays equal when the error
+    is pickled. Two engines with one URL have two keys.
+    """
+    account_full: bool = False
+    """Whether all connections that the server allows the account were taken, and no setting of the pool's was in the
+    way: another try may succeed when somebody returns one."""
+
+
+class TooManyWaiting(CheckoutTimeout):
+    """Raised at once when ``holdfast_max_waiting`` threads of this process are waiting for a connection already."""
+
+
+class BudgetUnavailable(HoldfastError):
+    """Raised when the processes of this user cannot share their connections; the message says why and what to do."""
+
+
+class CommitOutcomeUnknown(HoldfastError, exc.DBAPIError):
+    """Raised when the reply to COMMIT was lost: :func:`~.run` cannot tell whether the transaction was committed.
+
+    Not an ``OperationalError``, so that code which catches those and does its work again leaves it alone.
+    """
+
+    code = ""  # SQLAlchemy's page on errors of drivers is no help here
+    token: str | None
+    """What the transaction wrote into ``holdfast_commits``, in hexadecimal, or ``None`` without ``verify``."""
+
+    def __init__(self, message: str, orig: BaseException, token: str | None = None) -> None:
+        exc.StatementError.__init__(self, message, None, None, orig)
+        # Not "connection_invalidated", though it is: that invites to do it again.
+        self.token = token
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.args[0], self.orig, self.token), {"detail": self.detail}
+
+
+def raised_inside(error: BaseException, function: Callable[..., object]) -> bool:
+    """Say whether an error was raised by a function's own code, or by something written in C that it has called itself.
+
+    For telling what the system refuses (an ``OSError``) from what a signal's handler raises: that may come in the
+    middle of anything and may be any error, such as ``TimeoutError``, which is an ``OSError``, too.
+
+    :param error: as it was caught, by the function itself or by one that has called it.
+    :param function: one written in Python.
+    """
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    return traceback is not None and traceback.tb_frame.f_code is getattr(function, "__code__", None)

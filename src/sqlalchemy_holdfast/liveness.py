@@ -1,0 +1,118 @@
+"""May this idle connection be used? And how long may a peer stay silent?
+
+Two questions without a round trip, at checkin and at checkout: is there something to read on an idle connection
+(then it is dead, or a reply out of step), and was a statement left half done? What they cannot see is a connection
+that was dropped in silence, by a firewall or a host that lost its power. For that there are TCP keepalive and
+``TCP_USER_TIMEOUT``, and one bounded round trip after a long idle time.
+"""
+
+from __future__ import annotations
+
+import math
+import socket
+from dataclasses import dataclass, replace
+from typing import Any
+
+from .counters import Cause
+from .drivers import Wire, borrowed, from_outside
+from .settings import Settings
+
+__all__ = ["Suspicion", "check_before_use", "check_on_return", "set_socket_options"]
+
+_KEEPALIVE_PROBES = 3
+_MATES_PROBE_SECONDS = 0.5
+_DEMOTED_AGAIN_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Suspicion:
+    """A connection of the pool was lost at this time: its mates are to be asked once before they are used."""
+
+    since: float = -math.inf
+    """Monotonic time in seconds."""
+    silent: bool = False
+    """It did not answer a probe. Its mates are not given as long."""
+    retired: float = -math.inf
+    """Monotonic time at which its server turned out not to be one to go on with, as after a failover. Its mates that
+    were opened before then are replaced."""
+
+    def lost(self, now: float, *, silent: bool = False) -> Suspicion:
+        """Return what is suspected after a connection was lost."""
+        return replace(self, since=now, silent=silent)
+
+    def demoted(self, now: float) -> Suspicion:
+        """Return what is suspected after a server refused to write.
+
+        Every few seconds at the most: while the host name leads to the same server, replacing does not help. No jitter:
+        each process learns of it by an error of its own, and replaces a connection when it is about to use it.
+        """
+        return self if now - self.retired < _DEMOTED_AGAIN_SECONDS else replace(self, retired=now)
+
+
+def check_before_use(connection: Any, wire: Wire, settings: Settings, now: float, suspicion: Suspicion) -> str | None:
+    """Say why a connection from the pool must not be handed out, or ``None``.
+
+    :param connection: the held connection, or a tracer's proxy around it.
+    :param now: monotonic time in seconds.
+    :param suspicion: the last loss in the same pool. A connection that was returned before it gets one bounded round
+        trip; it is not thrown away. One that leads to a server that has become read-only is.
+    :return: one of :class:`sqlalchemy_holdfast.counters.Cause`.
+    """
+    cause: str | None = connection._holdfast_look()
+    if cause is None and wire.opened <= suspicion.retired and wire.exclusive:
+        cause = Cause.RETIRED
+    if cause is not None or wire.local:
+        return cause
+    limit, timeout = settings.probe_after_idle, settings.probe_timeout
+    if wire.idle_since <= suspicion.since:
+        cause = connection._holdfast_probe(min(timeout, _MATES_PROBE_SECONDS) if suspicion.silent else timeout)
+    elif limit is not None and now - wire.idle_since >= limit:
+        cause = connection._holdfast_probe(timeout)
+    return cause
+
+
+def check_on_return(connection: Any, wire: Wire) -> str | None:
+    """Say why a connection that is being returned must not be kept, or ``None``.
+
+    One whose ROLLBACK is still unanswered need not be asked: it was looked at when that was sent, and is looked at
+    again before use.
+    """
+    if wire.retired:
+        return Cause.RETIRED
+    cause: str | None = connection._holdfast_look()
+    return cause
+
+
+def set_socket_options(fd: int, settings: Settings) -> None:
+    """Set TCP keepalive, ``TCP_USER_TIMEOUT`` and ``TCP_NODELAY`` on a connection's socket, where the system has them.
+
+    The first two are both needed (measured): keepalive ends a connection that waits for a reply,
+    ``TCP_USER_TIMEOUT`` one that has sent something. A server that is slow to answer is not limited by them; one that
+    has stopped reading, as during LOAD DATA LOCAL behind a lock, is (Linux counts zero-window probes).
+    """
+    with borrowed(fd) as sock:
+        if sock.family not in (socket.AF_INET, socket.AF_INET6):
+            return
+        # mysql-connector leaves Nagle's algorithm on: a statement sent behind a ROLLBACK would wait for its reply.
+        _set(sock, "TCP_NODELAY", 1)
+        if settings.keepalive_idle is not None:
+            interval = max(1, round(settings.keepalive_idle / 6))
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            idle = "TCP_KEEPIDLE" if hasattr(socket, "TCP_KEEPIDLE") else "TCP_KEEPALIVE"  # macOS's name for it
+            _set(sock, idle, max(1, round(settings.keepalive_idle)))
+            _set(sock, "TCP_KEEPINTVL", interval)
+            _set(sock, "TCP_KEEPCNT", _KEEPALIVE_PROBES)
+        if settings.tcp_user_timeout is not None:
+            _set(sock, "TCP_USER_TIMEOUT", round(settings.tcp_user_timeout * 1000))
+
+
+def _set(sock: socket.socket, option: str, value: int) -> None:
+    number = getattr(socket, option, None)  # macOS has no TCP_USER_TIMEOUT
+    if number is None:
+        return
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, number, value)
+    except OSError as error:
+        if from_outside(error) is not None:
+            raise
+        return  # a kernel that knows the name and not the option

@@ -1,0 +1,24 @@
+"""Whole units of work: nothing lost, nothing doubled.
+
+:func:`~.run` begins a transaction, calls a function, commits, and does all of it again where that is safe.
+``running`` has the loop, ``units`` and ``orm`` one attempt, ``reasons`` why there may be another, ``commits`` how the
+server is asked whether a COMMIT was done, and ``lost_sessions`` how the other end of a lost connection is ended.
+"""
+
+from __future__ import annotations
+
+from .attempts import Attempt, Commit
+from .commits import commits_table, create_commit_table, prune_commits
+from .reasons import Reason
+from .running import run, transactional
+
+__all__ = [
+    "Attempt",
+    "Commit",
+    "Reason",
+    "commits_table",
+    "create_commit_table",
+    "prune_commits",
+    "run",
+    "transactional",
+]
