@@ -9,7 +9,7 @@ from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
 from sqlalchemy_holdfast import SETTINGS, Setting
-from sqlalchemy_holdfast.faults import ROWS, Effect
+from sqlalchemy_holdfast.server.faults import ROWS, Effect
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx

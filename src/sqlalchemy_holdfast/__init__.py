@@ -18,8 +18,8 @@ from .errors import (
     TooManyWaiting,
 )
 from .hold import Hold, of
-from .limits import Limits
 from .plugin import create_engine
+from .server.limits import Limits
 from .settings import SETTINGS, Setting, Settings
 from .transactions import run, transactional
 from .urls import url

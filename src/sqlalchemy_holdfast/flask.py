@@ -35,7 +35,7 @@ from sqlalchemy.pool import QueuePool
 from .drivers import CommitRecord, from_outside, wire_of
 from .errors import CommitOutcomeUnknown
 from .hold import has_changed, of
-from .refusals import was_connecting
+from .server.refusals import was_connecting
 from .settings import PREFIX
 from .transactions import Attempt, run
 from .transactions.lazy import refuse_lazy_function

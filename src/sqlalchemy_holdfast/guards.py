@@ -13,9 +13,10 @@ from typing import Any, Protocol
 
 from sqlalchemy.exc import DBAPIError
 
-from . import drivers, faults
+from . import drivers
 from .counters import Cause
 from .drivers import Wire
+from .server import faults
 
 __all__ = ["put_in"]
 

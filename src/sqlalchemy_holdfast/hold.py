@@ -18,15 +18,16 @@ from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
 from sqlalchemy.pool import AssertionPool, NullPool, QueuePool
 from sqlalchemy.pool.base import ResetStyle
 
-from . import drivers, faults, fork, guards, hints, holders, limits, liveness, middleboxes, pools, replay, set_up
+from . import drivers, fork, guards, holders, liveness, pools, replay, set_up
 from .budget import Snapshot
 from .clock import monotonic_also_asleep
 from .connecting import DEFAULT_TIMEOUT, Connecting
 from .counters import Cause, Counters
 from .drivers import HeldConnection, Wire
 from .leaks import Leaks
-from .limits import Limits
 from .registry import Registry
+from .server import faults, hints, limits, middleboxes
+from .server.limits import Limits
 from .settings import Settings
 
 __all__ = ["Hold", "of"]

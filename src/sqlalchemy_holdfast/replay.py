@@ -27,10 +27,11 @@ from typing import Any, Protocol
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from . import drivers, faults, pools, set_up
+from . import drivers, pools, set_up
 from .drivers import HeldConnection, Wire
-from .faults import Row
-from .statements import only_reads
+from .server import faults
+from .server.faults import Row
+from .server.statements import only_reads
 
 __all__ = ["before_first", "put_in", "replaced"]
 

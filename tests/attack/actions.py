@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import BigInteger, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from sqlalchemy_holdfast.faults import error_number
+from sqlalchemy_holdfast.server.faults import error_number
 
 from .grammar import STATEMENTS, Statement, dressed, has_several_results
 from .hands import ConnectionHand, Hand, RawHand, SessionHand

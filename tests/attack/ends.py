@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sqlalchemy_holdfast.faults import refuses_commit
+from sqlalchemy_holdfast.server.faults import refuses_commit
 
 from .actions import lost_something
 from .hands import ConnectionHand, Hand, RawHand, SessionHand

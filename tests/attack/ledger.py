@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy.exc import DBAPIError
 
-from sqlalchemy_holdfast.faults import error_number
+from sqlalchemy_holdfast.server.faults import error_number
 
 __all__ = ["Fate", "Ledger", "Told", "Tx", "told"]
 

@@ -12,9 +12,9 @@ from typing import Any
 from unittest import mock
 
 import sqlalchemy_holdfast.drivers.base
-from sqlalchemy_holdfast import statements
 from sqlalchemy_holdfast.drivers import mysqlconnector
 from sqlalchemy_holdfast.hold import Hold
+from sqlalchemy_holdfast.server import statements
 from sqlalchemy_holdfast.set_up import SetUp
 from sqlalchemy_holdfast.transactions import commits, units
 

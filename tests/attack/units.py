@@ -14,7 +14,7 @@ from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.orm import scoped_session
 
 import sqlalchemy_holdfast as holdfast
-from sqlalchemy_holdfast.faults import refuses_commit
+from sqlalchemy_holdfast.server.faults import refuses_commit
 
 from .hands import ConnectionHand, Hand, SessionHand
 from .ledger import OUTSIDE, Fate, Told, Tx, told

@@ -21,9 +21,10 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
 import sqlalchemy_holdfast as holdfast
-from sqlalchemy_holdfast import Cause, faults
-from sqlalchemy_holdfast.faults import Effect, Row
+from sqlalchemy_holdfast import Cause
 from sqlalchemy_holdfast.lab import Proxy, Server
+from sqlalchemy_holdfast.server import faults
+from sqlalchemy_holdfast.server.faults import Effect, Row
 from tests.conftest import DRIVERS, EngineFactory, connection_id, eventually, wait_until_ended
 
 

@@ -23,11 +23,10 @@ MODULES = {path.relative_to(SOURCE).with_suffix("").as_posix(): path for path in
 DRIVERS = {"MySQLdb", "pymysql", "mysql"}
 
 LAYERS = (
-    {"_version", "clock", "errors", "lexer", "middleboxes", "registry"},
-    {"statements"},
-    {"settings", "counters", "faults", "fork", "hosts", "holders", "limits"},
-    {"drivers", "refusals", "budget"},
-    {"liveness", "hints", "urls", "connecting", "guards", "leaks", "set_up"},
+    {"_version", "clock", "errors", "registry"},
+    {"settings", "counters", "fork", "hosts", "server"},
+    {"drivers", "budget", "holders"},
+    {"liveness", "urls", "connecting", "guards", "leaks", "set_up"},
     {"pools"},
     {"replay"},
     {"hold"},
@@ -67,7 +66,7 @@ def layer(part: str) -> int | None:
 
 
 def test_the_parser_sees_imports() -> None:
-    assert {"sqlalchemy_holdfast.counters", "sqlalchemy_holdfast.faults", "weakref"} <= set(
+    assert {"sqlalchemy_holdfast.counters", "sqlalchemy_holdfast.server.faults", "weakref"} <= set(
         imports(MODULES["drivers/base"])
     )
     assert own_parts(MODULES["plugin"]) >= {"drivers", "urls", "errors", "hold", "settings"}

@@ -23,7 +23,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 import sqlalchemy_holdfast as holdfast
 from sqlalchemy_holdfast import Cause
 from sqlalchemy_holdfast.lab import Proxy, Server
-from sqlalchemy_holdfast.statements import is_plain_read, may_follow_rollback
+from sqlalchemy_holdfast.server.statements import is_plain_read, may_follow_rollback
 from tests.conftest import EngineFactory, connection_id, eventually, read, wait_until_ended
 
 

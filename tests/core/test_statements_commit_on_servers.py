@@ -13,7 +13,7 @@ import pytest
 from pymysql.constants import CLIENT
 
 from sqlalchemy_holdfast.lab import Server
-from sqlalchemy_holdfast.statements import may_commit
+from sqlalchemy_holdfast.server.statements import may_commit
 from tests.core.test_statements_may_commit import COMMIT, DO_NOT, ONE_HAS, lines
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sqlalchemy_holdfast.statements import is_plain_read, may_commit, may_follow_rollback, only_reads, shortened
+from sqlalchemy_holdfast.server.statements import is_plain_read, may_commit, may_follow_rollback, only_reads, shortened
 from tests._long import LONG
 
 MEGABYTE = 1_000_000

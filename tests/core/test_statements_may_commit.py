@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sqlalchemy_holdfast.statements import may_commit
+from sqlalchemy_holdfast.server.statements import may_commit
 
 DO_NOT = r"""
 SELECT 1

@@ -17,7 +17,7 @@ import pytest
 from pymysql.constants import CLIENT
 
 from sqlalchemy_holdfast.lab import Server
-from sqlalchemy_holdfast.statements import is_plain_read, may_commit, may_follow_rollback, only_reads
+from sqlalchemy_holdfast.server.statements import is_plain_read, may_commit, may_follow_rollback, only_reads
 from tests._long import LONG
 
 TEXTS = 20_000 if LONG else 400

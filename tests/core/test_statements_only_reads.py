@@ -35,9 +35,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, joinedload, mapped_column, relationship
 
-from sqlalchemy_holdfast import statements
 from sqlalchemy_holdfast.lab import Server
-from sqlalchemy_holdfast.statements import only_reads
+from sqlalchemy_holdfast.server import statements
+from sqlalchemy_holdfast.server.statements import only_reads
 from tests.conftest import DRIVERS
 
 ONLY_READS = [

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sqlalchemy_holdfast.statements import is_plain_read, may_follow_rollback
+from sqlalchemy_holdfast.server.statements import is_plain_read, may_follow_rollback
 
 KINDS: tuple[Callable[[str], Any], ...] = (
     str,

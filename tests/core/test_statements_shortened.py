@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sqlalchemy_holdfast.statements import shortened
+from sqlalchemy_holdfast.server.statements import shortened
 from tests._long import LONG
 
 SHOWN = [

@@ -14,8 +14,9 @@ from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 import sqlalchemy_holdfast as holdfast
-from sqlalchemy_holdfast import faults, replay
+from sqlalchemy_holdfast import replay
 from sqlalchemy_holdfast.lab import Proxy, Server
+from sqlalchemy_holdfast.server import faults
 from tests.conftest import EngineFactory, wait_until_ended
 
 SECRETS = [

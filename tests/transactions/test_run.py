@@ -13,8 +13,8 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidRequestError, Oper
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 import sqlalchemy_holdfast as holdfast
-from sqlalchemy_holdfast import faults
 from sqlalchemy_holdfast.lab import Proxy, Server
+from sqlalchemy_holdfast.server import faults
 from sqlalchemy_holdfast.transactions import Attempt, Commit, Reason
 from tests.conftest import EngineFactory, wait_until_ended
 from tests.transactions.conftest import WRITE, Calls, Entry

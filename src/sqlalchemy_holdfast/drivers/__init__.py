@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ..middleboxes import Greeting
+from ..server.middleboxes import Greeting
 from .base import HeldConnection, hold, unwrap
 from .commit_record import CommitRecord, CommitState
 from .outside import from_outside

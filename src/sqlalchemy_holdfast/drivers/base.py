@@ -39,9 +39,9 @@ from typing import Any, TypeVar
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..counters import Cause
-from ..faults import error_number, refuses_commit
-from ..middleboxes import Greeting
-from ..statements import is_plain_read, may_commit, may_follow_rollback, only_reads
+from ..server.faults import error_number, refuses_commit
+from ..server.middleboxes import Greeting
+from ..server.statements import is_plain_read, may_commit, may_follow_rollback, only_reads
 from .outside import from_outside
 from .wire import GONE, Wire
 

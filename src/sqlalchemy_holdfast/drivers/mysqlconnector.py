@@ -20,8 +20,8 @@ from mysql.connector.connection import MySQLConnection as PureConnection
 from mysql.connector.constants import ClientFlag, ServerCmd
 
 from ..counters import Cause
-from ..middleboxes import Greeting
-from ..statements import may_commit
+from ..server.middleboxes import Greeting
+from ..server.statements import may_commit
 from . import sockets
 from .base import HeldConnection, names, server_error
 from .wire import Wire

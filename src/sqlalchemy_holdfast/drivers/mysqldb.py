@@ -17,7 +17,7 @@ import MySQLdb
 from MySQLdb import connections
 
 from ..counters import Cause
-from ..middleboxes import Greeting
+from ..server.middleboxes import Greeting
 from .base import HeldConnection, alone, server_error
 from .wire import Wire
 

@@ -18,7 +18,7 @@ from pymysql import connections, err
 from pymysql.constants import COMMAND, CR, SERVER_STATUS
 
 from ..counters import Cause
-from ..middleboxes import Greeting
+from ..server.middleboxes import Greeting
 from .base import HeldConnection, alone, names
 from .wire import Wire
 

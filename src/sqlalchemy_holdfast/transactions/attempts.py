@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..faults import said
+from ..server.faults import said
 
 __all__ = ["Attempt", "Commit", "Pace"]
 

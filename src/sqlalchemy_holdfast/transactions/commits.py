@@ -37,7 +37,7 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError, InvalidRequestError, TimeoutError
 
 from ..drivers import from_outside
-from ..faults import error_number, said
+from ..server.faults import error_number, said
 from . import lost_sessions
 from .attempts import Pace
 from .lost_sessions import LostSession

@@ -29,7 +29,7 @@ from sqlalchemy.exc import DBAPIError
 from .. import drivers
 from ..clock import monotonic_also_asleep
 from ..drivers import Wire
-from ..faults import error_number
+from ..server.faults import error_number
 from .attempts import Pace
 
 __all__ = ["LostSession", "end", "get_ready", "identify", "kill", "session_of"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .. import faults, refusals
+from ..server import faults, refusals
 
 __all__ = ["UNCOUNTED", "Reason", "may_roll_back", "rolls_back", "why_again"]
 

@@ -21,8 +21,8 @@ from sqlalchemy.exc import DBAPIError, PendingRollbackError, StatementError, Tim
 
 from .. import drivers
 from ..errors import CheckoutTimeout, CommitOutcomeUnknown, HoldfastError, TooManyWaiting
-from ..faults import said
 from ..hold import describe, find
+from ..server.faults import said
 from . import commits, lost_sessions
 from .attempts import Attempt, Commit, Pace
 from .commits import Answer

@@ -22,7 +22,7 @@ _IN_BETWEEN = (
     f", CONNECTION_ID(), @@version_comment, ({_ATTRIBUTES}), "
     f"({_ATTRIBUTES} AND ATTR_NAME IN ('_client_ip', '_client_port'))"
 )
-"""What ``sqlalchemy_holdfast.middleboxes`` wants to know. Every account may read its own sessions' attributes."""
+"""What ``server.middleboxes`` wants to know. Every account may read its own sessions' attributes."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Limits:
     were found closed younger than that, as behind a load balancer."""
     middlebox: str = ""
     """What stands between this process and the server, so that no statement is sent ahead of an answer: in words, from
-    ``sqlalchemy_holdfast.middleboxes``. Empty for nothing, and for a relay that passes bytes on."""
+    ``sqlalchemy_holdfast.server.middleboxes``. Empty for nothing, and for a relay that passes bytes on."""
 
     @property
     def connections(self) -> int:

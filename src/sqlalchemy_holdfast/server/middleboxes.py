@@ -6,7 +6,7 @@ network address translation, Cloud SQL's Auth Proxy) changes nothing about that.
 itself may: MySQL Router 9.7 stops passing anything on, or answers 1047 "Unknown command 55", in the middle of work.
 
 Such a middlebox shows itself in what an engine's first connection is told anyway, in the greeting and in the answer to
-the one question of :func:`sqlalchemy_holdfast.limits.learn`:
+the one question of :func:`sqlalchemy_holdfast.server.limits.learn`:
 
 * its name is in the greeting's version text, or in ``@@version_comment``;
 * the greeting's thread id is 0, or not ``CONNECTION_ID()``: one that answers logins by itself does not know the number
