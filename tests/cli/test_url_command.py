@@ -10,9 +10,9 @@ from click.testing import CliRunner, Result
 from sqlalchemy import make_url
 
 from sqlalchemy_holdfast.cli.commands import cli
-from sqlalchemy_holdfast.hosts import HOSTS
 from sqlalchemy_holdfast.lab import Server
 from sqlalchemy_holdfast.urls import URL_VARIABLES, VARIABLES
+from sqlalchemy_holdfast.urls.providers import PROVIDERS
 
 SECRET = "Kx7q@Zv9w"
 ESCAPED = "Kx7q%40Zv9w"
@@ -166,7 +166,7 @@ def test_a_url_in_the_wrong_place_is_refused_without_repeating_it(run: Run, opti
 def test_the_providers_are_listed_with_their_sources(run: Run) -> None:
     done = run("--hosts")
     assert done.exit_code == 0
-    for known in HOSTS:
+    for known in PROVIDERS:
         assert known.name in done.stdout
         for source in known.sources.values():
             assert source.address in done.stdout

@@ -24,7 +24,7 @@ DRIVERS = {"MySQLdb", "pymysql", "mysql"}
 
 LAYERS = (
     {"_version", "clock", "errors", "registry"},
-    {"settings", "counters", "fork", "hosts", "server"},
+    {"settings", "counters", "fork", "server"},
     {"drivers", "budget", "holders"},
     {"liveness", "urls", "connecting", "guards", "leaks", "set_up"},
     {"pools"},

@@ -16,7 +16,8 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 import sqlalchemy_holdfast as holdfast
-from sqlalchemy_holdfast import drivers, hosts, urls
+from sqlalchemy_holdfast import drivers, urls
+from sqlalchemy_holdfast.urls import providers
 
 from .tables import Cell, Table, make_console, show
 
@@ -131,10 +132,10 @@ def _ask(parts: dict[str, Any]) -> None:
     parts["password"] = asked or None
 
 
-def _known(at: str | None) -> hosts.KnownHost | None:
+def _known(at: str | None) -> hosts.Provider | None:
     """Return the provider, if one was named; a wrong name ends the command before anything is asked."""
     try:
-        return None if at is None else hosts.by_name(at)
+        return None if at is None else providers.by_name(at)
     except holdfast.DatabaseURLError as error:
         raise click.ClickException(str(error)) from None
 
@@ -169,7 +170,7 @@ def _tell(say: Console, given: URL, *, untried: bool) -> None:
     else:
         words = f"A {backend} URL: holdfast holds MySQL and MariaDB connections, and steps aside for this one."
     say.print(words + (" It was not tried: --connect does that." if untried else ""))
-    known = hosts.by_address(given.host)
+    known = providers.by_address(given.host)
     if known is not None and known.idle_limit_seconds is not None:
         source = known.sources["idle_limit_seconds"].address
         say.print(
@@ -236,7 +237,7 @@ def _patience(given: URL) -> dict[str, Any]:
 def _list_hosts() -> None:
     console = make_console()
     table = Table("Providers for --at", ("name", "host or socket", "port", "databases", "idle limit", "TLS"), labels=6)
-    for known in hosts.HOSTS:
+    for known in providers.PROVIDERS:
         table.add(
             Cell(known.name),
             known.template or f"…{known.suffix}",
@@ -246,7 +247,7 @@ def _list_hosts() -> None:
             "needed" if known.needs_tls else "",
         )
     show(console, table)
-    for known in hosts.HOSTS:
+    for known in providers.PROVIDERS:
         click.echo(f"\n{known.title}")
         for source in dict.fromkeys(known.sources.values()):
             click.echo(f"  {source.title}\n    {source.address}")

@@ -11,9 +11,10 @@ from urllib.parse import quote
 
 from sqlalchemy.engine import make_url
 
-from .. import drivers, hosts
+from .. import drivers
 from ..errors import DatabaseURLError
 from ..settings import PREFIX, Settings
+from . import providers
 from .checking import driver_names, examine, near_driver
 from .environment import URL_VARIABLES, VARIABLES, foreign_url, from_environment
 from .option_files import from_option_file
@@ -60,7 +61,7 @@ def url(
     :param port: default the port that stands beside the host in the same source, else the server's own, 3306.
     :param driver: ``mysqldb``, ``pymysql`` or ``mysqlconnector``. Default: the first of these that is installed, and
         ``mysqldb`` when none is.
-    :param at: a provider, such as ``pythonanywhere`` or ``pythonanywhere-eu`` (``hosts.HOSTS`` has them all), whose
+    :param at: a provider, such as ``pythonanywhere`` or ``pythonanywhere-eu`` (``providers.PROVIDERS`` has them all), whose
         host names, ports and database names are known.
     :param my_cnf: a MySQL option file, such as ``~/.my.cnf``. Read are user, password, host, port, socket, database and
         ssl-ca, quoted and escaped as MySQL's manual says ("Using Option Files"); ``!include`` is refused.
@@ -91,7 +92,7 @@ def url(
     if parts.username is None:
         raise DatabaseURLError(_no_username(environ is not None, my_cnf, group))
     if at is not None:
-        known = hosts.by_name(at)
+        known = providers.by_name(at)
         if "unix_socket" not in parts.query:
             parts.host = known.address(parts.username, parts.host)
         parts.port = parts.port or known.port

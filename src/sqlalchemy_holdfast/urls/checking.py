@@ -14,9 +14,10 @@ from urllib.parse import unquote
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
-from .. import drivers, hosts
+from .. import drivers
 from ..errors import DatabaseURLError
 from ..settings import PREFIX, Settings
+from . import providers
 
 __all__ = ["ESCAPING", "EXAMPLE", "Finding", "check", "examine", "parse"]
 
@@ -211,12 +212,12 @@ def impossible(url: URL) -> Iterator[str]:
             "The database's name in the URL ends with white space, which MySQL does not allow. A line end that was "
             "read from a file? text.strip() removes it."
         )
-    known = hosts.by_address(host)
+    known = providers.by_address(host)
     if known is not None and known.prefixes_databases:
         yield from _no_prefix(known, url.username or "", database)
 
 
-def _no_prefix(known: hosts.KnownHost, username: str, database: str) -> Iterator[str]:
+def _no_prefix(known: hosts.Provider, username: str, database: str) -> Iterator[str]:
     source = known.sources["prefixes_databases"].address
     if not database or database.lower() in _SYSTEM_DATABASES or "$" in database:
         return
@@ -337,12 +338,12 @@ def _advice(url: URL) -> Iterator[str]:
 
 def _hosts_advice(url: URL) -> Iterator[str]:
     username, database, host = url.username or "", url.database or "", (url.host or "").lower()
-    known = hosts.by_address(host)
+    known = providers.by_address(host)
     if known is None:
         if host == "localhost" and username and database.startswith(f"{username}$"):
             yield (
                 "A database called username$name is PythonAnywhere's, whose servers are never on localhost: the host "
-                f"is {hosts.by_name('pythonanywhere').address(username, None)}, or the same with .mysql.eu. for "
+                f"is {providers.by_name('pythonanywhere').address(username, None)}, or the same with .mysql.eu. for "
                 "eu.pythonanywhere.com. For an SSH tunnel write 127.0.0.1 and its port."
             )
         return

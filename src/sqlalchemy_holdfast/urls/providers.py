@@ -1,6 +1,6 @@
 """What is known about hosting providers' MySQL servers, and where each fact is written down.
 
-Only what a provider documents in public is here. :data:`HOSTS` is read by :func:`~.url` (``at=``), by the check
+Only what a provider documents in public is here. :data:`PROVIDERS` is read by :func:`~.url` (``at=``), by the check
 of a URL, and by the command ``holdfast url``.
 """
 
@@ -11,9 +11,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .errors import DatabaseURLError
+from ..errors import DatabaseURLError
 
-__all__ = ["HOSTS", "KnownHost", "Source", "by_address", "by_name"]
+__all__ = ["PROVIDERS", "Provider", "Source", "by_address", "by_name"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class KnownHost:
+class Provider:
     """One provider's MySQL. Every field after :attr:`title` that differs from its default has a source."""
 
     name: str
@@ -113,8 +113,8 @@ _AZURE = Source(
     "https://learn.microsoft.com/en-us/azure/mysql/flexible-server/how-to-connect-tls-ssl",
 )
 
-HOSTS: tuple[KnownHost, ...] = (
-    KnownHost(
+PROVIDERS: tuple[Provider, ...] = (
+    Provider(
         "pythonanywhere",
         "PythonAnywhere (www.pythonanywhere.com)",
         suffix=".mysql.pythonanywhere-services.com",
@@ -123,7 +123,7 @@ HOSTS: tuple[KnownHost, ...] = (
         idle_limit_seconds=300,
         sources=_PYTHONANYWHERE_COMMON,
     ),
-    KnownHost(
+    Provider(
         "pythonanywhere-eu",
         "PythonAnywhere (eu.pythonanywhere.com)",
         suffix=".mysql.eu.pythonanywhere-services.com",
@@ -132,7 +132,7 @@ HOSTS: tuple[KnownHost, ...] = (
         idle_limit_seconds=300,
         sources=_PYTHONANYWHERE_COMMON,
     ),
-    KnownHost(
+    Provider(
         "azure",
         "Azure Database for MySQL, Flexible Server",
         suffix=".mysql.database.azure.com",
@@ -140,7 +140,7 @@ HOSTS: tuple[KnownHost, ...] = (
         needs_tls=True,
         sources={"suffix": _AZURE, "template": _AZURE, "needs_tls": _AZURE},
     ),
-    KnownHost(
+    Provider(
         "google-cloud-sql",
         "Google Cloud SQL for MySQL, over its socket",
         template="/cloudsql/{host}",
@@ -151,7 +151,7 @@ HOSTS: tuple[KnownHost, ...] = (
             )
         },
     ),
-    KnownHost(
+    Provider(
         "tidb-cloud",
         "TiDB Cloud Starter and Essential, over the public endpoint",
         suffix=".tidbcloud.com",
@@ -174,15 +174,15 @@ HOSTS: tuple[KnownHost, ...] = (
 """The providers, in the order they are shown."""
 
 
-def by_name(name: str) -> KnownHost:
+def by_name(name: str) -> Provider:
     """Return the provider of that name; capitals and underscores make no difference.
 
-    :raises DatabaseURLError: for a name that is not in :data:`HOSTS`, with the nearest that is.
+    :raises DatabaseURLError: for a name that is not in :data:`PROVIDERS`, with the nearest that is.
     """
     wanted = name.strip().lower().replace("_", "-")
-    names = [known.name for known in HOSTS]
+    names = [known.name for known in PROVIDERS]
     if wanted in names:
-        return HOSTS[names.index(wanted)]
+        return PROVIDERS[names.index(wanted)]
     near = difflib.get_close_matches(wanted, names, n=1)
     hint = f" Did you mean {near[0]}?" if near else ""
     raise DatabaseURLError(
@@ -191,7 +191,7 @@ def by_name(name: str) -> KnownHost:
     )
 
 
-def by_address(host: str | None) -> KnownHost | None:
+def by_address(host: str | None) -> Provider | None:
     """Return the provider that a server's host name belongs to, or ``None``."""
     lowered = (host or "").lower().rstrip(".")
-    return next((known for known in HOSTS if known.suffix and lowered.endswith(known.suffix)), None)
+    return next((known for known in PROVIDERS if known.suffix and lowered.endswith(known.suffix)), None)

@@ -8,14 +8,15 @@ import pytest
 from sqlalchemy import make_url
 
 import sqlalchemy_holdfast as holdfast
-from sqlalchemy_holdfast import DatabaseURLError, hosts
-from sqlalchemy_holdfast.hosts import HOSTS, KnownHost
+from sqlalchemy_holdfast import DatabaseURLError
+from sqlalchemy_holdfast.urls import providers
+from sqlalchemy_holdfast.urls.providers import PROVIDERS, Provider
 
-every = pytest.mark.parametrize("known", HOSTS, ids=lambda known: known.name)
+every = pytest.mark.parametrize("known", PROVIDERS, ids=lambda known: known.name)
 
 
 @every
-def test_every_fact_has_a_source(known: KnownHost) -> None:
+def test_every_fact_has_a_source(known: Provider) -> None:
     facts = {
         part.name
         for part in fields(known)
@@ -28,18 +29,18 @@ def test_every_fact_has_a_source(known: KnownHost) -> None:
 
 
 def test_the_names_are_distinct() -> None:
-    assert len({known.name for known in HOSTS}) == len(HOSTS)
+    assert len({known.name for known in PROVIDERS}) == len(PROVIDERS)
 
 
 @pytest.mark.parametrize("name", ["pythonanywhere-eu", "PythonAnywhere_EU", " pythonanywhere-eu "])
 def test_a_name_may_be_written_as_people_do(name: str) -> None:
-    assert hosts.by_name(name).name == "pythonanywhere-eu"
+    assert providers.by_name(name).name == "pythonanywhere-eu"
 
 
 def test_an_unknown_name_is_refused_with_the_nearest_and_all() -> None:
     with pytest.raises(DatabaseURLError, match=r"Did you mean pythonanywhere\?") as caught:
         holdfast.url("me", "Kx7qZv9w", at="pythonanwhere")
-    for known in HOSTS:
+    for known in PROVIDERS:
         assert known.name in str(caught.value)
 
 
@@ -57,7 +58,7 @@ def test_an_unknown_name_is_refused_with_the_nearest_and_all() -> None:
     ],
 )
 def test_a_provider_is_recognised_by_its_servers_names(address: str | None, name: str | None) -> None:
-    found = hosts.by_address(address)
+    found = providers.by_address(address)
     assert (found and found.name) == name
 
 
