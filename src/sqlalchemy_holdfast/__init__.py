@@ -17,8 +17,8 @@ from .errors import (
     SettingError,
     TooManyWaiting,
 )
-from .hold import Hold, of
 from .plugin import create_engine
+from .pool.engine import Hold, of
 from .server.limits import Limits
 from .settings import SETTINGS, Setting, Settings
 from .transactions import run, transactional

@@ -34,7 +34,7 @@ from sqlalchemy.pool import QueuePool
 
 from .drivers import CommitRecord, from_outside, wire_of
 from .errors import CommitOutcomeUnknown
-from .hold import has_changed, of
+from .pool.engine import has_changed, of
 from .server.refusals import was_connecting
 from .settings import PREFIX
 from .transactions import Attempt, run

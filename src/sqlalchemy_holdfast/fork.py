@@ -26,8 +26,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from ._registry import Registry
 from .errors import raised_inside
-from .registry import Registry
 
 __all__ = ["Forked", "after_fork", "replace_by_dead", "unwatch", "watch"]
 

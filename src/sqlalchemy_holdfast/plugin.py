@@ -12,9 +12,9 @@ import sqlalchemy
 from sqlalchemy.engine import URL, CreateEnginePlugin, Engine, make_url
 
 from . import drivers, urls
-from .budget.slots import can_share
+from .budget.slot_file import can_share
 from .errors import DriverNotInstalled
-from .hold import Hold, describe, find, remember
+from .pool.engine import Hold, describe, find, remember
 from .settings import PREFIX, Settings
 
 __all__ = ["HoldfastPlugin", "create_engine"]

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
-import sqlalchemy_holdfast.drivers.base
+import sqlalchemy_holdfast.drivers.connection
 from sqlalchemy_holdfast.drivers import mysqlconnector
-from sqlalchemy_holdfast.hold import Hold
+from sqlalchemy_holdfast.pool.engine import Hold
+from sqlalchemy_holdfast.pool.set_up import SetUp
 from sqlalchemy_holdfast.server import statements
-from sqlalchemy_holdfast.set_up import SetUp
 from sqlalchemy_holdfast.transactions import commits, units
 
 __all__ = ["MENDS", "Mend"]
@@ -39,7 +39,7 @@ class Mend:
         """Do without it, for the length of a block."""
         with ExitStack() as stack:
             # The classes of held connections have copies of their methods.
-            stack.enter_context(mock.patch.dict(sqlalchemy_holdfast.drivers.base._classes, clear=True))
+            stack.enter_context(mock.patch.dict(sqlalchemy_holdfast.drivers.connection._classes, clear=True))
             for place, name, before in self.places:
                 stack.enter_context(mock.patch.object(place, name, before))
             yield
@@ -91,14 +91,14 @@ MENDS: dict[str, Mend] = {
         "A SELECT that calls a function counts as a read, and the unit rolls back what that has written.",
         "hidden-writes",
         _LOST,
-        ((sqlalchemy_holdfast.drivers.base, "only_reads", _at_a_glance),),
+        ((sqlalchemy_holdfast.drivers.connection, "only_reads", _at_a_glance),),
     ),
     "judged-statements": Mend(
         "What commits by itself is not noticed, and the unit is begun again behind it.",
         "implicit-commits",
         frozenset({"begun again", "doubled"}),
         (
-            (sqlalchemy_holdfast.drivers.base, "may_commit", _no),
+            (sqlalchemy_holdfast.drivers.connection, "may_commit", _no),
             (mysqlconnector, "may_commit", _no),
             (sqlalchemy_holdfast.drivers.HeldConnection, "_holdfast_judge", _nothing),
         ),

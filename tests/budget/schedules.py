@@ -17,7 +17,7 @@ from unittest import mock
 
 from sqlalchemy_holdfast.budget import Budget, Slot
 from sqlalchemy_holdfast.budget.sharing import BORROWING, LEASE, OWED, PATIENCE, STALL
-from sqlalchemy_holdfast.budget.slots import LINE, SLOTS, SlotFile
+from sqlalchemy_holdfast.budget.slot_file import LINE, SLOTS, SlotFile
 
 LONG = 10.0
 """What passes when time passes: more than any of the budget's times."""

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from sqlalchemy_holdfast._registry import Registry
 from sqlalchemy_holdfast.budget import Budget, Slot
-from sqlalchemy_holdfast.registry import Registry
 from tests.budget.workers import KEY, locks
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from sqlalchemy_holdfast.budget import Budget, Slot
 from sqlalchemy_holdfast.budget.sharing import FRESH, LEASE, PATIENCE, UNPLACED
-from sqlalchemy_holdfast.budget.slots import SlotFile
+from sqlalchemy_holdfast.budget.slot_file import SlotFile
 from tests.budget.workers import KEY, Workers
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from sqlalchemy_holdfast.budget.slots import SlotFile, default_directory
+from sqlalchemy_holdfast.budget.slot_file import SlotFile, default_directory
 from sqlalchemy_holdfast.errors import BudgetUnavailable
 from tests.budget.workers import KEY, Workers
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy_holdfast.budget import Budget, Slot
-from sqlalchemy_holdfast.budget.slots import SLOTS
+from sqlalchemy_holdfast.budget.slot_file import SLOTS
 
 KEY = "user@server"
 

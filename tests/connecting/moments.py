@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy_holdfast as holdfast
 
 SOURCE = str(Path(holdfast.__file__).parent)
-PARTS = ("connecting.py", "pools.py", "budget/", "fork.py", "registry.py", "hold.py", "leaks.py", "limits.py")
+PARTS = ("pool/", "budget/", "fork.py", "_registry.py", "server/limits.py")
 """Where connections come from. (What happens inside a driver's call: tests/chaos.)"""
 _DESTRUCTORS = ("__del__", "_collected", "forget")
 

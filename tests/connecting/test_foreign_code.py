@@ -32,7 +32,7 @@ pytestmark = pytest.mark.timeout(60)
 SOURCE = Path(holdfast.__file__).parent
 LOCKS = {
     "budget/exclusion.py": ["threading.RLock()", "self._lock.acquire(timeout=seconds)"],
-    "pools.py": ["self._overflow_lock", "threading.RLock()", "threading.Lock()"],
+    "pool/queue_pool.py": ["self._overflow_lock", "threading.RLock()", "threading.Lock()"],
 }
 """Every lock in the core: of the budget, whose :class:`Exclusion` is tested here and in tests/budget, and of
 SQLAlchemy's pool, which it holds for a few instructions of its own."""
@@ -208,7 +208,7 @@ def test_another_engines_close_listener_may_use_either_engine() -> None:
 
 @pytest.mark.usefixtures("no_garbage")
 def test_nothing_but_the_budgets_own_code_runs_in_its_exclusion(alone: Host) -> None:
-    own = tuple(f"{SOURCE}/{part}" for part in ("budget/", "fork.py", "registry.py", "errors.py"))
+    own = tuple(f"{SOURCE}/{part}" for part in ("budget/", "fork.py", "_registry.py", "errors.py"))
     plain = ("contextlib", "os", "posixpath", "genericpath", "tempfile", "random", "re", "enum", "weakref", "codecs")
     found: set[str] = set()
 

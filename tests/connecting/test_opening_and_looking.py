@@ -17,9 +17,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 import sqlalchemy_holdfast as holdfast
+from sqlalchemy_holdfast._registry import Registry
 from sqlalchemy_holdfast.counters import Counters
 from sqlalchemy_holdfast.lab import Server
-from sqlalchemy_holdfast.registry import Registry
 from tests.conftest import EngineFactory, read
 
 SECONDS = 1.5

@@ -24,8 +24,8 @@ from sqlalchemy.pool import (
 from sqlalchemy.util.queue import Full, Queue
 
 import sqlalchemy_holdfast as holdfast
-from sqlalchemy_holdfast import pools
 from sqlalchemy_holdfast.lab import Server
+from sqlalchemy_holdfast.pool import queue_pool
 from tests.conftest import EngineFactory, read
 from tests.lab.helpers import eventually
 
@@ -45,7 +45,7 @@ def test_the_listeners_of_a_pool_can_be_listed_in_order(engine: Engine) -> None:
     assert next(iter(engine.pool.dispatch.connect)) == listener
 
 
-# -- sqlalchemy_holdfast.holders: who asked for a connection -----------------------------------------------------------
+# -- sqlalchemy_holdfast.pool.holders: who asked for a connection ---------------------------------------
 
 
 @pytest.mark.parametrize("pool", [QueuePool, NullPool, StaticPool, SingletonThreadPool, AssertionPool])
@@ -69,7 +69,7 @@ def test_a_connection_that_nobodys_code_asked_for_is_handed_out(engine: Engine) 
     assert holdfast.of(engine).counters.checkouts == 1
 
 
-# -- sqlalchemy_holdfast.pools: what becomes of a pool in a forked child -----------------------------------------------
+# -- sqlalchemy_holdfast.pool.queue_pool: what becomes of a pool in a forked child ----------------------
 
 
 def test_a_queue_pool_keeps_idle_connections_in_a_queue_under_a_lock(engine: Engine) -> None:
@@ -136,7 +136,7 @@ def test_a_detached_checkout_has_no_record(engine: Engine) -> None:
 
 
 def test_a_checkout_names_its_pool_whose_listeners_can_be_called(engine: Engine) -> None:
-    """pools.replace: checkout listeners are told of a connection that takes another one's place."""
+    """queue_pool.replace: checkout listeners are told of a connection that takes another one's place."""
     seen: list[tuple[object, ...]] = []
     with engine.connect() as connection:
         checkout: Any = connection.connection
@@ -148,7 +148,7 @@ def test_a_checkout_names_its_pool_whose_listeners_can_be_called(engine: Engine)
 
 
 def test_the_first_connection_can_be_made_the_first_again(server: Server, driver: str, held: EngineFactory) -> None:
-    """pools.initialise_again: what create_engine runs once is found in its listener's closure."""
+    """queue_pool.initialise_again: what create_engine runs once is found in its listener's closure."""
     engine = held(server.url(driver))
     read(engine)
     version = engine.dialect.server_version_info
@@ -156,13 +156,13 @@ def test_the_first_connection_can_be_made_the_first_again(server: Server, driver
     engine.dispose()
     read(engine)
     assert engine.dialect.server_version_info is None, "SQLAlchemy asks once"
-    pools.initialise_again(engine)
+    queue_pool.initialise_again(engine)
     engine.dispose()
     read(engine)
     assert engine.dialect.server_version_info == version
 
 
-# -- sqlalchemy_holdfast.pools: how checkouts wait ---------------------------------------------------------------------
+# -- sqlalchemy_holdfast.pool.queue_pool: how checkouts wait --------------------------------------------
 
 
 def test_a_held_queue_pool_is_one_and_so_is_its_copy(engine: Engine) -> None:
@@ -208,7 +208,7 @@ def test_a_proxy_that_the_garbage_collector_returned_is_gone_by_then(engine: Eng
     assert seen == [True, False]
 
 
-# -- sqlalchemy_holdfast.transactions.orm ------------------------------------------------------------------------------
+# -- sqlalchemy_holdfast.transactions.orm ---------------------------------------------------------------
 
 
 def test_a_sessions_transaction_knows_its_connections(engine: Engine) -> None:

@@ -14,8 +14,8 @@ from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 import sqlalchemy_holdfast as holdfast
-from sqlalchemy_holdfast import replay
 from sqlalchemy_holdfast.lab import Proxy, Server
+from sqlalchemy_holdfast.pool import first_statement
 from sqlalchemy_holdfast.server import faults
 from tests.conftest import EngineFactory, wait_until_ended
 
@@ -120,7 +120,7 @@ def refused(engine: Engine) -> str:
 def test_none_is_shown_of_what_is_lost_and_repeated(
     engine: Engine, proxy: Proxy, records: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replay, "_SECONDS", 60.0)
+    monkeypatch.setattr(first_statement, "_SECONDS", 60.0)
     for statement, value in [*zip(STATEMENTS, SECRETS, strict=True), *zip(STATEMENTS, SECRETS[::-1], strict=True)]:
         with engine.begin() as connection:
             connection.execute(text("DELETE FROM ledger"))
@@ -144,7 +144,7 @@ def test_none_is_shown_of_what_is_lost_and_repeated(
 def test_none_is_shown_of_a_listener_that_stands_in_the_way_of_a_repetition(
     engine: Engine, proxy: Proxy, records: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replay, "_SECONDS", 60.0)
+    monkeypatch.setattr(first_statement, "_SECONDS", 60.0)
     with engine.begin() as connection:
         connection.execute(text("SELECT 1"))
 

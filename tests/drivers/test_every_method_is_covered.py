@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sqlalchemy_holdfast.drivers import DRIVERS, Driver, is_installed
-from sqlalchemy_holdfast.drivers.base import HeldConnection
+from sqlalchemy_holdfast.drivers.connection import HeldConnection
 from tests.drivers import classified
 
 TABLES: dict[str, dict[str, Any]] = {

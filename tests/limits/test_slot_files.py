@@ -14,7 +14,7 @@ from sqlalchemy import URL, Engine, create_engine
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 import sqlalchemy_holdfast as holdfast
-from sqlalchemy_holdfast.budget import Budget, slots
+from sqlalchemy_holdfast.budget import Budget
 from sqlalchemy_holdfast.lab import Server
 from tests.conftest import EngineFactory, read
 from tests.limits.cost import TOP
@@ -60,7 +60,7 @@ def test_an_unsafe_default_directory_costs_the_sharing_and_one_warning(
     make: Callable[[Path], None],
 ) -> None:
     make(tmp_path / "default")
-    monkeypatch.setattr(slots, "default_directory", lambda: str(tmp_path / "default"))
+    monkeypatch.setattr("sqlalchemy_holdfast.budget.slot_file.default_directory", lambda: str(tmp_path / "default"))
     engine = held(small.url("pymysql", held=False))
     for value in (1, 2):
         assert read(engine, value) == value

@@ -12,8 +12,9 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
 import sqlalchemy_holdfast as holdfast
-from sqlalchemy_holdfast import Counters, replay
+from sqlalchemy_holdfast import Counters
 from sqlalchemy_holdfast.lab import Proxy, Server
+from sqlalchemy_holdfast.pool import first_statement
 from tests._long import LONG
 from tests.conftest import DRIVERS, wait_until_ended
 
@@ -135,7 +136,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 @pytest.fixture(autouse=True)
 def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a busy machine anything may take a second."""
-    monkeypatch.setattr(replay, "_SECONDS", 60.0)
+    monkeypatch.setattr(first_statement, "_SECONDS", 60.0)
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,8 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool, StaticPool
 
 import sqlalchemy_holdfast as holdfast
-from sqlalchemy_holdfast import Cause, replay
+from sqlalchemy_holdfast import Cause
+from sqlalchemy_holdfast.pool import first_statement
 from tests.replay.conftest import Cut, Scene, outcome, settle
 
 READ = "SELECT id FROM guests"
@@ -305,7 +306,7 @@ def test_a_read_that_was_sent_raises_where_it_commits_or_locks(scene: Scene, mak
 
 def test_a_read_that_took_long_is_not_repeated(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = scene.shared_engine()
-    monkeypatch.setattr(replay, "_SECONDS", 0.0)
+    monkeypatch.setattr(first_statement, "_SECONDS", 0.0)
     with engine.connect() as connection:
         scene.cut_before_reply(connection)
         assert outcome(connection, READ) == "raised"

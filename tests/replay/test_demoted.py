@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 import sqlalchemy_holdfast as holdfast
 from sqlalchemy_holdfast import Cause
 from sqlalchemy_holdfast.lab import Proxy, Server
-from sqlalchemy_holdfast.liveness import Suspicion
+from sqlalchemy_holdfast.pool.liveness import Suspicion
 from tests.conftest import EngineFactory
 
 WRITE = text("INSERT INTO ledger VALUES (1)")

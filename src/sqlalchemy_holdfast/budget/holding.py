@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .exclusion import Exclusion
-from .slots import SLOTS, SlotFile
+from .slot_file import SLOTS, SlotFile
 
 __all__ = ["UNPLACED", "Holding", "Slot"]
 

@@ -32,12 +32,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, TypeVar
 
+from .._registry import Registry
 from ..errors import BudgetUnavailable
 from ..fork import after_fork, watch
-from ..registry import Registry
 from .exclusion import Exclusion
 from .holding import UNPLACED, Holding, Slot
-from .slots import LINE, MEMBERS, SLOTS, SlotFile, SlotFileError, default_directory
+from .slot_file import LINE, MEMBERS, SLOTS, SlotFile, SlotFileError, default_directory
 
 __all__ = ["UNPLACED", "Budget", "Idle", "Snapshot", "User"]
 

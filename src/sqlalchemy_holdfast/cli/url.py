@@ -132,7 +132,7 @@ def _ask(parts: dict[str, Any]) -> None:
     parts["password"] = asked or None
 
 
-def _known(at: str | None) -> hosts.Provider | None:
+def _known(at: str | None) -> providers.Provider | None:
     """Return the provider, if one was named; a wrong name ends the command before anything is asked."""
     try:
         return None if at is None else providers.by_name(at)

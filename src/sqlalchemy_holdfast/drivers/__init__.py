@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..server.middleboxes import Greeting
-from .base import HeldConnection, hold, unwrap
 from .commit_record import CommitRecord, CommitState
+from .connection import HeldConnection, hold, unwrap
 from .outside import from_outside
 from .wire import Wire, borrowed, can_look
 

@@ -23,7 +23,7 @@ from ..counters import Cause
 from ..server.middleboxes import Greeting
 from ..server.statements import may_commit
 from . import sockets
-from .base import HeldConnection, names, server_error
+from .connection import HeldConnection, names, server_error
 from .wire import Wire
 
 __all__ = ["CMySQLConnection", "MySQLConnection", "connecting", "prepare", "prepare_c"]

@@ -18,7 +18,7 @@ from MySQLdb import connections
 
 from ..counters import Cause
 from ..server.middleboxes import Greeting
-from .base import HeldConnection, alone, server_error
+from .connection import HeldConnection, alone, server_error
 from .wire import Wire
 
 __all__ = ["MySQLdbConnection", "connecting", "prepare"]

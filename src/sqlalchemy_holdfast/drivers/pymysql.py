@@ -19,7 +19,7 @@ from pymysql.constants import COMMAND, CR, SERVER_STATUS
 
 from ..counters import Cause
 from ..server.middleboxes import Greeting
-from .base import HeldConnection, alone, names
+from .connection import HeldConnection, alone, names
 from .wire import Wire
 
 __all__ = ["PyMySQLConnection", "connecting", "prepare"]

@@ -151,7 +151,7 @@ class Wire:
         self.first_cursor: float | None = None
         """Monotonic time at which the last cursor was opened, if nothing had been sent in the checkout by then."""
         self.opened = 0.0
-        """Monotonic time of its opening (:data:`sqlalchemy_holdfast.clock.monotonic_also_asleep`)."""
+        """Monotonic time of its opening (:data:`sqlalchemy_holdfast._clock.monotonic_also_asleep`)."""
         self.charset_is_set = False
         """The driver has just sent SET NAMES, and nothing was sent since."""
         self.opening_cursor = False
@@ -164,7 +164,7 @@ class Wire:
         self.checkout: weakref.ref[Any] | None = None
         """SQLAlchemy's proxy that it was last handed out in."""
         self.holder: Any = None
-        """Who has it checked out (:class:`sqlalchemy_holdfast.holders.Holder`)."""
+        """Who has it checked out (:class:`sqlalchemy_holdfast.pool.holders.Holder`)."""
         self.statement: str | bytes | bytearray | None = None
         """The beginning of the last statement sent in this checkout."""
         self.slot: Any = None

@@ -27,7 +27,7 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from .. import drivers
-from ..clock import monotonic_also_asleep
+from .._clock import monotonic_also_asleep
 from ..drivers import Wire
 from ..server.faults import error_number
 from .attempts import Pace

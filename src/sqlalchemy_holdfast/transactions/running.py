@@ -21,7 +21,7 @@ from sqlalchemy.exc import DBAPIError, PendingRollbackError, StatementError, Tim
 
 from .. import drivers
 from ..errors import CheckoutTimeout, CommitOutcomeUnknown, HoldfastError, TooManyWaiting
-from ..hold import describe, find
+from ..pool.engine import describe, find
 from ..server.faults import said
 from . import commits, lost_sessions
 from .attempts import Attempt, Commit, Pace

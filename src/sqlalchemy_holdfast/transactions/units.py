@@ -19,7 +19,7 @@ from sqlalchemy.exc import InvalidRequestError, SQLAlchemyError
 from .. import drivers
 from ..counters import Counters
 from ..drivers import CommitRecord, CommitState, HeldConnection, Wire, from_outside
-from ..hold import describe, find
+from ..pool.engine import describe, find
 from . import commits, lost_sessions
 from .attempts import Commit
 from .lost_sessions import LostSession

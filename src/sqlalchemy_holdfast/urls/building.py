@@ -61,7 +61,7 @@ def url(
     :param port: default the port that stands beside the host in the same source, else the server's own, 3306.
     :param driver: ``mysqldb``, ``pymysql`` or ``mysqlconnector``. Default: the first of these that is installed, and
         ``mysqldb`` when none is.
-    :param at: a provider, such as ``pythonanywhere`` or ``pythonanywhere-eu`` (``providers.PROVIDERS`` has them all), whose
+    :param at: a provider, such as ``pythonanywhere`` or ``pythonanywhere-eu`` (all: ``providers.PROVIDERS``), whose
         host names, ports and database names are known.
     :param my_cnf: a MySQL option file, such as ``~/.my.cnf``. Read are user, password, host, port, socket, database and
         ssl-ca, quoted and escaped as MySQL's manual says ("Using Option Files"); ``!include`` is refused.

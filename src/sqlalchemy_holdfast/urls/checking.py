@@ -217,7 +217,7 @@ def impossible(url: URL) -> Iterator[str]:
         yield from _no_prefix(known, url.username or "", database)
 
 
-def _no_prefix(known: hosts.Provider, username: str, database: str) -> Iterator[str]:
+def _no_prefix(known: providers.Provider, username: str, database: str) -> Iterator[str]:
     source = known.sources["prefixes_databases"].address
     if not database or database.lower() in _SYSTEM_DATABASES or "$" in database:
         return

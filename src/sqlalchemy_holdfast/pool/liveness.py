@@ -13,9 +13,9 @@ import socket
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .counters import Cause
-from .drivers import Wire, borrowed, from_outside
-from .settings import Settings
+from ..counters import Cause
+from ..drivers import Wire, borrowed, from_outside
+from ..settings import Settings
 
 __all__ = ["Suspicion", "check_before_use", "check_on_return", "set_socket_options"]
 

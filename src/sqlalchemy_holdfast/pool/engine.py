@@ -18,17 +18,19 @@ from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
 from sqlalchemy.pool import AssertionPool, NullPool, QueuePool
 from sqlalchemy.pool.base import ResetStyle
 
-from . import drivers, fork, guards, holders, liveness, pools, replay, set_up
-from .budget import Snapshot
-from .clock import monotonic_also_asleep
-from .connecting import DEFAULT_TIMEOUT, Connecting
-from .counters import Cause, Counters
-from .drivers import HeldConnection, Wire
+from .. import drivers, fork
+from .._clock import monotonic_also_asleep
+from .._registry import Registry
+from ..budget import Snapshot
+from ..counters import Cause, Counters
+from ..drivers import HeldConnection, Wire
+from ..server import faults, hints, limits, middleboxes
+from ..server.limits import Limits
+from ..settings import Settings
+from . import first_statement, holders, liveness, queue_pool, set_up
+from .dialect import wrap
 from .leaks import Leaks
-from .registry import Registry
-from .server import faults, hints, limits, middleboxes
-from .server.limits import Limits
-from .settings import Settings
+from .waiting import DEFAULT_TIMEOUT, Connecting
 
 __all__ = ["Hold", "of"]
 
@@ -154,11 +156,11 @@ class Hold:
         event.listen(engine, "handle_error", self._on_error)
         dialect: Any = engine.dialect
         before = dict(vars(dialect))
-        guards.put_in(dialect, self)
+        wrap(dialect, self)
         if self.settings.replay:
-            replay.put_in(dialect, self)
+            first_statement.put_in(dialect, self)
         self._exclusive = isinstance(engine.pool, _EXCLUSIVE_POOLS)
-        style = pools.reset_style(engine)
+        style = queue_pool.reset_style(engine)
         self._resets = style in (ResetStyle.reset_rollback, ResetStyle.reset_commit)
         if style is not ResetStyle.reset_rollback:
             event.listen(engine, "begin", _note_begin)
@@ -173,8 +175,8 @@ class Hold:
             dialect.connect = self._connecting.patient(connect, self._pool_timeout)
         # On the dialect: whatever this object has of it would keep the engine alive for ever.
         dialect.holdfast_put_back = _putting_back(dialect, before)
-        pools.wait_patiently(engine, self._connecting, self._keeps, self._engine)
-        pools.on_dispose(engine, self._on_dispose)
+        queue_pool.wait_patiently(engine, self._connecting, self._keeps, self._engine)
+        queue_pool.on_dispose(engine, self._on_dispose)
         fork.watch(self)
 
     def _hold(self, dbapi_connection: Any) -> Wire | None:
@@ -254,18 +256,18 @@ class Hold:
         self._leaving.clear()
         if engine is None:
             return None
-        pools.renew(engine)
+        queue_pool.renew(engine)
         if not self._known:
-            pools.initialise_again(engine)
-        return functools.partial(pools.tell_disposed, engine)
+            queue_pool.initialise_again(engine)
+        return functools.partial(queue_pool.tell_disposed, engine)
 
     def _on_dispose(self, engine: Engine) -> None:
         fork.after_fork()
         own = self._engine() if self._engine is not None else None  # not a copy with other execution options
         if own is not None:
-            pools.let_nest(own)
+            queue_pool.let_nest(own)
             if self._connecting.budget is not None:
-                pools.drop_idle(self._connecting.pools, but=own.pool)
+                queue_pool.drop_idle(self._connecting.pools, but=own.pool)
 
     def reconnect(self, inherited: HeldConnection) -> Any:
         """Called when a statement is about to be run on an inherited connection that is checked out."""
@@ -275,7 +277,7 @@ class Hold:
         if checkout is None or engine is None or drivers.unwrap(checkout.dbapi_connection) is not inherited:
             return None
         begun = not (inherited._holdfast_has_only_read() or inherited._holdfast_autocommits())
-        connection = replay.replaced(inherited, checkout, pools.reconnect)
+        connection = first_statement.replaced(inherited, checkout, queue_pool.reconnect)
         if connection is None:
             return None
         logger.log(
@@ -299,10 +301,10 @@ class Hold:
 
     def replace(self, dead: HeldConnection, cause: str) -> Any:
         """Called when a connection is found dead before the first statement of its checkout."""
-        return replay.before_first(dead, cause, self)
+        return first_statement.before_first(dead, cause, self)
 
     def keep_place(self, wire: Wire) -> object:
-        """Called by :mod:`sqlalchemy_holdfast.replay` before a connection is replaced."""
+        """Called by :mod:`sqlalchemy_holdfast.pool.first_statement` before a connection is replaced."""
         wire.holder = None
         return self._connecting.keep_slot(wire)
 
@@ -336,7 +338,7 @@ class Hold:
             if not self._known and not self._counters.checkouts and self._connecting.is_nested():
                 engine = self._engine() if self._engine is not None else None
                 if engine is not None:  # this thread is in the middle of its first connection, and needs this one first
-                    pools.initialise_again(engine)
+                    queue_pool.initialise_again(engine)
             wire = self._hold(dbapi_connection)
             if wire is not None:
                 self._connecting.claim(wire, drivers.unwrap(dbapi_connection))
@@ -346,7 +348,7 @@ class Hold:
     def _is_first(self) -> bool:
         """Say whether no listener of the application's can have made the connection, or changed it before this one."""
         engine = self._engine() if self._engine is not None else None
-        return engine is not None and pools.is_first_listener(engine, self._on_connect)
+        return engine is not None and queue_pool.is_first_listener(engine, self._on_connect)
 
     def _on_checkout(self, dbapi_connection: Any, record: Any, proxy: Any) -> None:
         wire = getattr(dbapi_connection, "_holdfast", None)  # wire_of(), spelt out: this runs for every request
@@ -484,7 +486,7 @@ class Hold:
 
     def _pool_timeout(self) -> float:
         engine = self._engine() if self._engine is not None else None
-        timeout = pools.timeout(engine) if engine is not None else None
+        timeout = queue_pool.timeout(engine) if engine is not None else None
         return DEFAULT_TIMEOUT if timeout is None else timeout
 
     def _keeps(self, dbapi_connection: Any) -> bool:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from .._clock import monotonic_also_asleep
+from .._registry import Registry
+from ..counters import Counters
+from ..drivers import Wire
+from ..settings import Settings
 from . import holders
-from .clock import monotonic_also_asleep
-from .counters import Counters
-from .drivers import Wire
 from .holders import Holder
-from .registry import Registry
-from .settings import Settings
 
 __all__ = ["Leaks"]
 

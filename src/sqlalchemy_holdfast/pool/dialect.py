@@ -13,12 +13,12 @@ from typing import Any, Protocol
 
 from sqlalchemy.exc import DBAPIError
 
-from . import drivers
-from .counters import Cause
-from .drivers import Wire
-from .server import faults
+from .. import drivers
+from ..counters import Cause
+from ..drivers import Wire
+from ..server import faults
 
-__all__ = ["put_in"]
+__all__ = ["wrap"]
 
 logger = logging.getLogger("holdfast")
 
@@ -31,7 +31,7 @@ class _Reconnects(Protocol):
     def reconnect(self, inherited: Any) -> Any: ...
 
 
-def put_in(dialect: Any, hold: _Reconnects) -> None:
+def wrap(dialect: Any, hold: _Reconnects) -> None:
     """Wrap the methods of a dialect. For a connection that is not held each does what it did before."""
     dialect.set_isolation_level = _noting(dialect.set_isolation_level, hold)
     dialect.reset_isolation_level = _giving_up(dialect.reset_isolation_level, hold.where)

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterable
 from types import CodeType, FrameType
 
-from .server.statements import shortened
+from ..server.statements import shortened
 
 __all__ = ["Holder", "listed", "place", "thread_name"]
 

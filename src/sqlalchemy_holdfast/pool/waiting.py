@@ -25,18 +25,18 @@ from typing import Any, TypeVar
 
 from sqlalchemy.engine import URL
 
-from . import fork
-from .budget import Budget, Idle, Slot
-from .counters import Counters
-from .drivers import Wire, from_outside, unwrap, wire_of
-from .errors import BudgetUnavailable, CheckoutTimeout, TooManyWaiting
+from .. import fork
+from .._registry import Registry
+from ..budget import Budget, Idle, Slot
+from ..counters import Counters
+from ..drivers import Wire, from_outside, unwrap, wire_of
+from ..errors import BudgetUnavailable, CheckoutTimeout, TooManyWaiting
+from ..server import refusals
+from ..server.faults import said
+from ..server.limits import Limits
+from ..server.refusals import Backoff, Refusal
+from ..settings import Settings
 from .holders import thread_name
-from .registry import Registry
-from .server import refusals
-from .server.faults import said
-from .server.limits import Limits
-from .server.refusals import Backoff, Refusal
-from .settings import Settings
 
 __all__ = ["Connecting", "Kept", "Wait", "seconds"]
 

@@ -27,11 +27,12 @@ from typing import Any, Protocol
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from . import drivers, pools, set_up
-from .drivers import HeldConnection, Wire
-from .server import faults
-from .server.faults import Row
-from .server.statements import only_reads
+from .. import drivers
+from ..drivers import HeldConnection, Wire
+from ..server import faults
+from ..server.faults import Row
+from ..server.statements import only_reads
+from . import queue_pool, set_up
 
 __all__ = ["before_first", "put_in", "replaced"]
 
@@ -201,7 +202,7 @@ def _replace(dead: HeldConnection, hold: Hold) -> HeldConnection | None:
 
     def replace(checkout: Any) -> Any:
         kept = hold.keep_place(wire)
-        connection = pools.replace(checkout)
+        connection = queue_pool.replace(checkout)
         del kept
         return connection
 

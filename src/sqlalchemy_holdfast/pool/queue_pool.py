@@ -31,8 +31,8 @@ from sqlalchemy.pool import QueuePool
 from sqlalchemy.pool.base import ResetStyle
 from sqlalchemy.util.queue import Empty, Full, Queue
 
-from .connecting import Connecting, Wait, seconds
-from .registry import Registry
+from .._registry import Registry
+from .waiting import Connecting, Wait, seconds
 
 __all__ = [
     "drop_idle",

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .drivers import HeldConnection
+from ..drivers import HeldConnection
 
 __all__ = ["SetUp", "note"]
 
