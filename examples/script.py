@@ -51,7 +51,7 @@ def main() -> None:
             session.commit()
             numbers, average = session.execute(select(func.count(), func.avg(Number.value))).one()
             print(f"{numbers} numbers, {average:.0f} on average", flush=True)
-    print(holdfast.of(engine))
+    print(holdfast.status(engine))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from sqlalchemy import URL, Engine, create_engine, text
 
+from sqlalchemy_holdfast import status
 from sqlalchemy_holdfast.lab import Proxy, Server
 from tests._report import report_lines
 
@@ -125,7 +126,12 @@ def table(server: Server) -> Iterator[str]:
 def log(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
     """What holdfast logged so far."""
     caplog.set_level(logging.INFO, "holdfast")
-    return lambda: [record.getMessage() for record in caplog.records if record.name == "holdfast"]
+    return lambda: [record.getMessage() for record in caplog.records if record.name.partition(".")[0] == "holdfast"]
+
+
+def inside(engine: Engine) -> Any:
+    """Return what holds an engine, for what is nobody's to see but a test's."""
+    return status(engine)
 
 
 def read(engine: Engine, value: int = 1) -> Any:

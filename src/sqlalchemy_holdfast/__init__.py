@@ -18,7 +18,7 @@ from .errors import (
     TooManyWaiting,
 )
 from .plugin import create_engine
-from .pool.engine import Hold, of
+from .pool.status import EngineStatus, status
 from .server.limits import Limits
 from .settings import SETTINGS, Setting, Settings
 from .transactions import run, transactional
@@ -33,7 +33,7 @@ __all__ = [
     "Counters",
     "DatabaseURLError",
     "DriverNotInstalled",
-    "Hold",
+    "EngineStatus",
     "HoldfastError",
     "Limits",
     "Setting",
@@ -42,8 +42,8 @@ __all__ = [
     "TooManyWaiting",
     "__version__",
     "create_engine",
-    "of",
     "run",
+    "status",
     "transactional",
     "url",
 ]

@@ -34,11 +34,12 @@ from sqlalchemy.pool import QueuePool
 
 from .drivers import CommitRecord, from_outside, wire_of
 from .errors import CommitOutcomeUnknown
-from .pool.engine import has_changed, of
+from .pool.status import status
 from .server.refusals import was_connecting
 from .settings import PREFIX
 from .transactions import Attempt, run
 from .transactions.lazy import refuse_lazy_function
+from .transactions.orm import has_changed
 from .transactions.reasons import why_again
 from .transactions.running import ATTEMPTS, DEADLINE
 
@@ -308,7 +309,7 @@ class _OwnSession:
         if current_app._get_current_object() is not self.app or db.session.registry.scopefunc is not _scope:  # type: ignore[attr-defined]
             return False
         engine = db.engines.get(None)
-        if engine is None or not of(engine).active:
+        if engine is None or not status(engine).active:
             return False
         if not db.session.registry.has():
             return True

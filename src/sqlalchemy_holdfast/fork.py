@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import logging
 import os
 import socket
 import sys
@@ -26,12 +25,11 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from . import reporting
 from ._registry import Registry
 from .errors import raised_inside
 
 __all__ = ["Forked", "after_fork", "replace_by_dead", "unwatch", "watch"]
-
-logger = logging.getLogger("holdfast")
 
 
 class Forked(Protocol):
@@ -133,7 +131,7 @@ def _leave_all_to_parent(process: int) -> None:
     for then in last:  # code of the application's, which may use its engines by now
         _step(then, failed)
     for error in failed:
-        logger.error("holdfast: after a fork, this failed for a database engine.", exc_info=error)
+        reporting.after_fork_failed(error)
     if failed:
         raise failed[0]
 

@@ -11,15 +11,14 @@ from typing import Any
 import sqlalchemy
 from sqlalchemy.engine import URL, CreateEnginePlugin, Engine, make_url
 
-from . import drivers, urls
+from . import drivers, reporting, urls
 from .budget.slot_file import can_share
 from .errors import DriverNotInstalled
-from .pool.engine import Hold, describe, find, remember
+from .pool.engine import HeldEngine
+from .pool.status import EngineStatus, describe, find, remember
 from .settings import PREFIX, Settings
 
 __all__ = ["HoldfastPlugin", "create_engine"]
-
-logger = logging.getLogger("holdfast")
 
 _OURS = ("mysql", "mariadb")
 _OWN_CHARSET = {"collation", "init_command", "read_default_file", "read_default_group"}
@@ -69,19 +68,17 @@ class HoldfastPlugin(CreateEnginePlugin):
         # With a creator or a pool it is the connection that tells, and so it is with a module that may wrap another.
         told_later = not self.own_connect
         level, reason = _why_not(engine, self.settings, known=driver is not None or told_later)
-        hold = Hold(where, self.settings if reason else _possible(self.settings), reason=reason)
         if reason:
-            remember(engine, hold)
+            remember(engine, EngineStatus(where, self.settings, reason=reason))
             if (key := f"{engine.dialect.name}+{getattr(engine.dialect, 'driver', '')} {reason}") not in _said:
                 _said.add(key)
-                logger.log(level, "%s is not held: %s. The engine works as in stock SQLAlchemy.", where, reason)
+                reporting.not_held(where, reason, level)
             return
         if self.pre_ping:
-            logger.info(
-                "pool_pre_ping costs a round trip at every checkout and is not needed: holdfast notices a closed "
-                "connection without one. It is left on as you asked."
-            )
-        hold.attach(engine, driver, own_connect=self.own_connect, charset_once=self.charset_once)
+            reporting.pre_ping()
+        HeldEngine(where, _possible(self.settings)).attach(
+            engine, driver, own_connect=self.own_connect, charset_once=self.charset_once
+        )
 
 
 def create_engine(url: str | URL, **kwargs: Any) -> Engine:
@@ -128,7 +125,7 @@ def _possible(settings: Settings) -> Settings:
         missing.append("connections are not shared out between processes (there are no POSIX record locks)")
     if missing and "missing" not in _said:
         _said.add("missing")
-        logger.info("holdfast on %s: %s. There it is as in stock SQLAlchemy.", sys.platform, ", and ".join(missing))
+        reporting.as_in_stock(sys.platform, ", and ".join(missing))
     return settings
 
 

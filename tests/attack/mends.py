@@ -13,7 +13,7 @@ from unittest import mock
 
 import sqlalchemy_holdfast.drivers.connection
 from sqlalchemy_holdfast.drivers import mysqlconnector
-from sqlalchemy_holdfast.pool.engine import Hold
+from sqlalchemy_holdfast.pool.listeners import Listeners
 from sqlalchemy_holdfast.pool.set_up import SetUp
 from sqlalchemy_holdfast.server import statements
 from sqlalchemy_holdfast.transactions import commits, units
@@ -73,7 +73,7 @@ MENDS: dict[str, Mend] = {
         "A connection goes back to the pool in the transaction whose COMMIT a listener has refused.",
         "refused-commit",
         _REFUSED,
-        ((Hold, "_end_what_was_left", _nothing),),
+        ((Listeners, "_end_what_was_left", _nothing),),
     ),
     "places": Mend(
         "A unit of work takes part in that of another thread, task or child whose context it has.",

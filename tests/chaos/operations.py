@@ -972,7 +972,7 @@ class Run:
         self._check_pool(report)
         self._check_locks(report)
         self._check_ledger(report, workers)
-        report.counters = dict(holdfast.of(self.engine).counters.as_dict())
+        report.counters = dict(holdfast.status(self.engine).counters.as_dict())
         self.engine.dispose()
         report.leaked_connections = self._left()
         for table in (Entry.__table__, Account.__table__):

@@ -11,9 +11,8 @@ from typing import Any
 from sqlalchemy import Engine
 from sqlalchemy.pool import QueuePool
 
-import sqlalchemy_holdfast as holdfast
 from tests.budget.workers import locks
-from tests.conftest import read
+from tests.conftest import inside, read
 
 AT_ONCE = 5.0
 """Seconds: much more than a checkout takes on a busy machine, much less than pool_timeout."""
@@ -37,7 +36,7 @@ def _problems(engine: Engine, out: int) -> list[str]:
         taken = pool.checkedout() - pool._holdfast_lost_places()  # type: ignore[attr-defined]  # found when needed
         if taken != out:
             found.append(f"{taken} places of the pool are taken, {out} connections are checked out")
-    connecting: Any = holdfast.of(engine)._connecting
+    connecting: Any = inside(engine)._connector
     for name in ("_waits", "in_pool", "_queue", "_turn"):
         left = list(getattr(connecting, name))
         if left:

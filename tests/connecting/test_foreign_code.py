@@ -24,7 +24,7 @@ from sqlalchemy import Engine, create_engine, event, text
 
 import sqlalchemy_holdfast as holdfast
 from sqlalchemy_holdfast.lab import Proxy, Server
-from tests.conftest import EngineFactory, connection_id, read
+from tests.conftest import EngineFactory, connection_id, inside, read
 from tests.limits.host import Host, limited
 
 pytestmark = pytest.mark.timeout(60)
@@ -221,7 +221,7 @@ def test_nothing_but_the_budgets_own_code_runs_in_its_exclusion(alone: Host) -> 
             if caller.f_code.co_name in ("__del__", "_collected"):  # anything may be collected anywhere
                 return
             caller = caller.f_back
-        budget: Any = holdfast.of(engine)._connecting.budget
+        budget: Any = inside(engine)._limit.budget
         if budget is not None and budget._exclusion.entered:
             found.add(f"{name}.{frame.f_code.co_name}")
 
@@ -245,12 +245,12 @@ def test_a_process_that_cannot_use_the_file_says_so_outside_of_the_exclusion(
     engine = held(server.url("pymysql"), holdfast_budget=3, holdfast_budget_directory=str(tmp_path / "slots"))
     read(engine)
     engine.dispose()
-    budget: Any = holdfast.of(engine)._connecting.budget
-    inside: list[bool] = []
+    budget: Any = inside(engine)._limit.budget
+    entered: list[bool] = []
 
     class Looks(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            inside.append(budget._exclusion.entered)
+            entered.append(budget._exclusion.entered)
 
     handler = Looks()
     logging.getLogger("holdfast").addHandler(handler)
@@ -260,4 +260,4 @@ def test_a_process_that_cannot_use_the_file_says_so_outside_of_the_exclusion(
         read(engine)
     finally:
         logging.getLogger("holdfast").removeHandler(handler)
-    assert inside == [False]
+    assert entered == [False]

@@ -92,20 +92,22 @@ def test_a_registry_forgets_what_is_gone_and_tells_it() -> None:
 
 def test_threads_can_open_connections_while_others_ask_who_has_them(server: Server, held: EngineFactory) -> None:
     engine = held(server.url("pymysql"), poolclass=NullPool, holdfast_leak_warning=0.1)
-    hold: Any = holdfast.of(engine)
-    at_once(*[lambda: read(engine)] * 3, *[hold._leaks.holders, lambda: hold._leaks._look(0, 1e9)] * 2)
+    hold: Any = holdfast.status(engine)
+    at_once(
+        *[lambda: read(engine)] * 3, *[hold._listeners.leaks.holders, lambda: hold._listeners.leaks._look(0, 1e9)] * 2
+    )
 
 
 def test_counters_can_be_read_while_new_causes_are_counted(server: Server, held: EngineFactory) -> None:
-    hold: Any = holdfast.of(held(server.url()))
+    hold: Any = holdfast.status(held(server.url()))
 
     def count() -> None:
-        hold._counters.replaced.clear()
+        hold._reporter.counters.replaced.clear()
         for number in range(200):
-            hold._counters.count_replaced(str(number))
-            hold._counters.count_repeated(str(number))
+            hold._reporter.counters.count_replaced(str(number))
+            hold._reporter.counters.count_repeated(str(number))
 
-    at_once(*[count] * 2, lambda: repr(hold), lambda: hold.counters, hold._counters.as_dict, seconds=0.7)
+    at_once(*[count] * 2, lambda: repr(hold), lambda: hold.counters, hold._reporter.counters.as_dict, seconds=0.7)
     assert isinstance(hold.counters, Counters)
 
 

@@ -12,10 +12,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, create_engine
 
-import sqlalchemy_holdfast as holdfast
 from sqlalchemy_holdfast.errors import CheckoutTimeout
 from sqlalchemy_holdfast.lab import Proxy, Server
-from tests.conftest import EngineFactory, read
+from tests.conftest import EngineFactory, inside, read
 from tests.lab.helpers import eventually
 from tests.limits.host import Host
 
@@ -37,7 +36,7 @@ def patience(driver: str) -> dict[str, str]:
 def first_connects(engine: Engine) -> Iterator[list[Exception]]:
     """A thread named "first" tries to connect, for the length of a block; its error is there afterwards."""
     errors: list[Exception] = []
-    connecting: Any = holdfast.of(engine)._connecting
+    connecting: Any = inside(engine)._connector
     thread = threading.Thread(target=try_to_connect, args=(engine, errors), name="first")
     thread.start()
     eventually(lambda: any(wait.asking_since is not None for wait in connecting._waits))

@@ -124,7 +124,7 @@ def test_unix_socket_and_tls_hold(server: Server, tls_server: Server, driver: st
         while which.processlist(user="app"):
             pass
         assert read(engine, 5) == 5
-        assert sum(holdfast.of(engine).counters.replaced.values()) == 1
+        assert sum(holdfast.status(engine).counters.replaced.values()) == 1
         engine.dispose()
 
 

@@ -375,7 +375,7 @@ def test_a_lost_connection_is_known_for_one_and_replaced(
     found = faults.classify(error.orig)
     assert found is not None
     assert found in case.rows
-    counters = holdfast.of(ours.engine).counters
+    counters = holdfast.status(ours.engine).counters
     assert counters.replaced == {Cause.LOST_IN_USE: 1}
     assert counters.connects == 2
     assert counters.disconnects_recognised == (0 if case.known(driver, found) else 1)
@@ -464,7 +464,7 @@ def test_a_retired_connection_ends_its_work_and_is_replaced_when_it_is_returned(
 
     assert error.orig is not None
     assert faults.classify(error.orig) is case.rows[0]
-    counters = holdfast.of(ours.engine).counters
+    counters = holdfast.status(ours.engine).counters
     assert counters.replaced == {Cause.RETIRED: 1}
     assert counters.disconnects_recognised == 0
     (line,) = (line for line in log() if Cause.RETIRED in line)
@@ -496,7 +496,7 @@ def test_what_was_written_before_the_error_can_still_be_committed(
         connection.execute(text(f"INSERT INTO {table} VALUES (2, 2)"))
         connection.commit()
     assert server.execute(f"SELECT id FROM {table} ORDER BY id", database="test") == [(1,), (2,)]
-    assert holdfast.of(engine).counters.replaced == {Cause.RETIRED: 1}
+    assert holdfast.status(engine).counters.replaced == {Cause.RETIRED: 1}
 
 
 # -- what says nothing about the connection ----------------------------------------------------------------------------
@@ -511,7 +511,7 @@ def assert_kept(engine: Engine, statement: str, match: str) -> None:
         assert caught.value.orig is not None
         assert faults.classify(caught.value.orig) is None
     assert connection_id(engine) == before
-    assert holdfast.of(engine).counters.replaced == {}
+    assert holdfast.status(engine).counters.replaced == {}
 
 
 def test_1290_of_another_option_is_not_a_read_only_server(server: Server, driver: str, held: EngineFactory) -> None:
@@ -581,7 +581,7 @@ def test_a_refused_handshake_is_not_a_connection_that_was_cut(tls_server: Server
     assert not caught.value.connection_invalidated
     assert faults.classify(caught.value.orig, connected=False) is None
     assert faults.classify(caught.value.orig, connected=True) is row(2026)
-    assert holdfast.of(engine).counters.replaced == {}
+    assert holdfast.status(engine).counters.replaced == {}
 
 
 def test_an_exception_of_the_applications_is_none_of_the_drivers(engine: Engine) -> None:
@@ -599,7 +599,7 @@ def test_an_exception_of_the_applications_is_none_of_the_drivers(engine: Engine)
     with engine.connect() as connection, pytest.raises(Lookalike):
         connection.execute(text("SELECT 'refuse'"))
     assert connection_id(engine) == before
-    assert holdfast.of(engine).counters.replaced == {}
+    assert holdfast.status(engine).counters.replaced == {}
 
 
 # -- the two functions, on errors that only a cluster or another build of a driver raises ------------------------------

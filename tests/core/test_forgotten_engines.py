@@ -20,7 +20,7 @@ def test_nothing_keeps_an_engine_that_was_dropped(server: Server, driver: str, p
     with engine.connect() as connection:
         connection.execute(text("SELECT 1"))
     engine.dispose()
-    known = [weakref.ref(one) for one in (engine, engine.dialect, engine.pool, holdfast.of(engine))]
+    known = [weakref.ref(one) for one in (engine, engine.dialect, engine.pool, holdfast.status(engine))]
     del engine, connection
     gc.collect()
     assert [ref() for ref in known if ref() is not None] == []

@@ -24,8 +24,10 @@ DRIVERS = {"MySQLdb", "pymysql", "mysql"}
 
 LAYERS = (
     {"_version", "_clock", "_registry", "errors"},
-    {"settings", "counters", "fork", "server"},
-    {"drivers", "budget"},
+    {"settings", "counters", "server"},
+    {"reporting"},
+    {"fork"},
+    {"budget", "drivers"},
     {"pool", "urls"},
     {"transactions"},
     {"plugin"},
@@ -139,7 +141,8 @@ def test_importing_holdfast_needs_sqlalchemy_alone() -> None:
         import sqlalchemy_holdfast as holdfast
         from sqlalchemy import create_engine
         engine = create_engine('sqlite://?plugin=holdfast')
-        print(holdfast.__version__, engine.connect().exec_driver_sql('select 7').scalar(), holdfast.of(engine).active)
+        print(holdfast.__version__, engine.connect().exec_driver_sql('select 7').scalar(), end=' ')
+        print(holdfast.status(engine).active)
     """
     assert run_bare("\n".join(line.strip() for line in code.splitlines())) == f"{holdfast.__version__} 7 False"
 

@@ -16,7 +16,7 @@ from sqlalchemy.pool import NullPool, QueuePool
 
 import sqlalchemy_holdfast as holdfast
 from sqlalchemy_holdfast.lab import Proxy, Server
-from tests.conftest import EngineFactory, connection_id, eventually, read, wait_until_ended
+from tests.conftest import EngineFactory, connection_id, eventually, inside, read, wait_until_ended
 
 Log = Callable[[], list[str]]
 
@@ -39,7 +39,7 @@ def once_refused(engine: Engine, act: Callable[[], object]) -> Iterator[None]:
     """Do something in a thread, once the server has refused the engine a connection."""
 
     def wait_and_act() -> None:
-        eventually(lambda: holdfast.of(engine).counters.refused)
+        eventually(lambda: holdfast.status(engine).counters.refused)
         act()
 
     thread = threading.Thread(target=wait_and_act)
@@ -50,9 +50,9 @@ def once_refused(engine: Engine, act: Callable[[], object]) -> Iterator[None]:
 
 def test_they_are_learned_on_the_first_connection(own: Server, driver: str, held: EngineFactory) -> None:
     engine = held(own.url(driver))
-    assert holdfast.of(engine).limits is None
+    assert holdfast.status(engine).limits is None
     read(engine)
-    limits = holdfast.of(engine).limits
+    limits = holdfast.status(engine).limits
     assert limits is not None
     assert (limits.flavour, limits.version[:5]) == ("MariaDB", own.version[:5])
     assert (limits.wait_timeout, limits.idle_limit) == (1000, 1000.0)
@@ -66,7 +66,7 @@ def test_they_are_learned_on_the_first_connection(own: Server, driver: str, held
 def test_they_are_learned_from_mysql(mysql_server: Server, driver: str, held: EngineFactory) -> None:
     engine = held(mysql_server.url(driver))
     read(engine)
-    limits = holdfast.of(engine).limits
+    limits = holdfast.status(engine).limits
     assert limits is not None
     assert (limits.flavour, limits.version[:3]) == ("MySQL", mysql_server.version[:3])
     assert mysql_server.execute("SELECT @@max_connections") == [(limits.max_connections,)]
@@ -77,7 +77,7 @@ def test_an_accounts_own_limit_goes_first(unlimited: Server, driver: str, held: 
     unlimited.execute("ALTER USER app WITH MAX_USER_CONNECTIONS 7")
     engine = held(unlimited.url(driver))
     read(engine)
-    limits = holdfast.of(engine).limits
+    limits = holdfast.status(engine).limits
     assert limits is not None
     assert (limits.max_user_connections, limits.connections, limits.reason) == (7, 7, "max_user_connections")
 
@@ -93,14 +93,14 @@ def test_they_cost_one_statement_of_one_connection(own: Server, driver: str, hel
 def test_a_forked_process_knows_what_its_parent_knew(own: Server, driver: str, held: EngineFactory) -> None:
     engine = held(own.url(driver))
     read(engine)
-    known = holdfast.of(engine).limits
+    known = holdfast.status(engine).limits
     child = os.fork()
     if child == 0:
         try:
             statements: list[str] = []
             event.listen(engine, "before_cursor_execute", lambda *a: statements.append(a[2]))
             read(engine)
-            os._exit(0 if holdfast.of(engine).limits is known else 1)
+            os._exit(0 if holdfast.status(engine).limits is known else 1)
         finally:
             os._exit(2)
     assert os.waitpid(child, 0)[1] == 0
@@ -115,7 +115,7 @@ def test_an_answer_that_contradicts_them_has_them_asked_again(unlimited: Server,
         unlimited.execute("ALTER USER app WITH MAX_USER_CONNECTIONS 1")
     with once_refused(second, first.dispose):
         read(second)
-    limits = holdfast.of(second).limits
+    limits = holdfast.status(second).limits
     assert limits is not None
     assert limits.connections == 1
 
@@ -131,7 +131,7 @@ def test_a_connection_that_dies_younger_lowers_what_is_believed_and_is_said_once
         own.kill_connection(number)
         wait_until_ended(driver_connection)
         assert connection_id(engine) != number
-    limits = holdfast.of(engine).limits
+    limits = holdfast.status(engine).limits
     assert limits is not None
     assert limits.idle_limit < 10 < limits.wait_timeout
     assert len([line for line in log() if "idle or less, though the server's wait_timeout is 1000 s" in line]) == 1
@@ -158,8 +158,8 @@ def test_a_server_that_will_not_say_is_used_all_the_same(own: Server, driver: st
         dbapi_connection.cursor = first_refuses
 
     assert read(engine, 5) == 5
-    assert holdfast.of(engine).limits is None
-    assert "does not say what it is" in holdfast.of(engine).middlebox, "nothing is sent ahead to what is not known"
+    assert holdfast.status(engine).limits is None
+    assert "does not say what it is" in holdfast.status(engine).middlebox, "nothing is sent ahead to what is not known"
 
 
 @pytest.mark.parametrize(
@@ -189,14 +189,14 @@ def test_a_server_that_cannot_say_now_is_asked_on_the_next_connection(
         dbapi_connection.cursor = once
 
     assert read(engine, 5) == 5
-    assert holdfast.of(engine).limits is None
+    assert holdfast.status(engine).limits is None
     with engine.connect() as connection:
         assert not connection.connection.driver_connection._holdfast.pipeline, "until it is known"  # type: ignore[union-attr]
     refuses.clear()
     with engine.connect() as connection:
         assert connection.connection.driver_connection._holdfast.pipeline  # type: ignore[union-attr]
-    assert holdfast.of(engine).limits is not None
-    assert holdfast.of(engine).middlebox == ""
+    assert holdfast.status(engine).limits is not None
+    assert holdfast.status(engine).middlebox == ""
 
 
 # -- waiting ---------------------------------------------------------------------------------------------------
@@ -210,12 +210,12 @@ def test_a_returned_connection_ends_the_wait_for_a_new_one(unlimited: Server, dr
     with engine.connect() as connection:
         waiting = threading.Thread(target=lambda: numbers.append(connection_id(engine)))
         waiting.start()
-        eventually(lambda: holdfast.of(engine).counters.waits)
+        eventually(lambda: holdfast.status(engine).counters.waits)
         assert numbers == []
         number = connection.execute(text("SELECT CONNECTION_ID()")).scalar()
     waiting.join(60)
     assert numbers == [number]
-    assert holdfast.of(engine).counters.waits == 1
+    assert holdfast.status(engine).counters.waits == 1
 
 
 @pytest.mark.parametrize("poolclass", [QueuePool, NullPool])
@@ -229,7 +229,7 @@ def test_a_full_server_is_waited_for_without_a_budget_too(
     blocker = other.connect()
     with once_refused(engine, blocker.close):
         assert read(engine, 3) == 3, "in less than pool_timeout, which is an error"
-    counters = holdfast.of(engine).counters
+    counters = holdfast.status(engine).counters
     assert counters.refused >= 1
     assert counters.waits == 1
 
@@ -243,7 +243,7 @@ def test_a_server_that_stays_full_is_a_timeout_with_the_servers_own_error(
     engine = held(url, holdfast_budget=None, pool_timeout=2)  # longer than the first try may take
     with create_engine(url, poolclass=NullPool).connect(), pytest.raises(DBAPIError, match="1226"):
         engine.connect()
-    counters = holdfast.of(engine).counters
+    counters = holdfast.status(engine).counters
     assert (counters.checkout_timeouts, counters.waits) == (1, 1)
 
 
@@ -254,7 +254,7 @@ def test_a_connection_outside_the_pool_keeps_its_slot_until_it_is_closed(
     engine = held(unlimited.url(driver))
     with engine.connect() as connection:
         connection.detach()
-        budget: Any = holdfast.of(engine)._connecting.budget
+        budget: Any = inside(engine)._limit.budget
         assert budget.snapshot().held == 1
     assert budget.snapshot().held == 0
 
@@ -263,7 +263,7 @@ def test_every_way_to_end_a_connection_frees_its_slot(unlimited: Server, driver:
     unlimited.execute("ALTER USER app WITH MAX_USER_CONNECTIONS 20")
     engine = held(unlimited.url(driver))
     read(engine)
-    budget: Any = holdfast.of(engine)._connecting.budget
+    budget: Any = inside(engine)._limit.budget
 
     def replaced() -> None:
         with engine.connect() as connection:
@@ -291,7 +291,7 @@ def test_the_same_host_by_another_name_is_the_same_budget(own: Server, held: Eng
     keys = set()
     for host in ("127.0.0.1", "localhost", "::1"):
         engine = held(own.url("pymysql").set(host=host))
-        keys.add(holdfast.of(engine)._connecting.key)
+        keys.add(inside(engine)._limit.key)
     assert keys == {f"app@localhost:{own.port}"}
 
 
@@ -303,11 +303,11 @@ def test_an_engine_gives_its_idle_connection_up_for_another_engine_of_the_proces
     with one.connect(), one.connect():  # all there are
         waiting = threading.Thread(target=read, args=(other,))
         waiting.start()
-        eventually(lambda: holdfast.of(other).counters.waits)
+        eventually(lambda: holdfast.status(other).counters.waits)
     waiting.join(60)
     assert not waiting.is_alive()
-    assert holdfast.of(other).counters.waits == 1
-    assert holdfast.of(one).counters.given_back >= 1
+    assert holdfast.status(other).counters.waits == 1
+    assert holdfast.status(one).counters.given_back >= 1
 
 
 def test_a_creators_connections_are_not_shared_out(own: Server, held: EngineFactory) -> None:
@@ -318,4 +318,4 @@ def test_a_creators_connections_are_not_shared_out(own: Server, held: EngineFact
 
     engine: Engine = held(own.url("pymysql"), creator=connect)
     assert read(engine, 2) == 2
-    assert holdfast.of(engine)._connecting.budget is None
+    assert inside(engine)._limit.budget is None

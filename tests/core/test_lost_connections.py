@@ -94,7 +94,7 @@ def test_no_request_fails_where_stock_fails_every_one_or_every_other(
     ours, theirs = held(url), stock(url)
     assert failures(ours, own_server, own_proxy, broken, rounds) == 0
     assert failures(theirs, own_server, own_proxy, broken, rounds) >= 2
-    counters = holdfast.of(ours).counters
+    counters = holdfast.status(ours).counters
     assert counters.replaced == {Cause.CLOSED: rounds}
     assert counters.connects == rounds + 1
     assert sum(Cause.CLOSED in line for line in log()) == rounds, "one line for each connection, none for a checkout"
@@ -125,7 +125,7 @@ def test_a_whole_pool_of_killed_connections_is_replaced_one_by_one(
     with contextlib.ExitStack() as stack:
         for _ in range(5):
             assert stack.enter_context(engine.connect()).execute(text("SELECT 7")).scalar() == 7
-    assert holdfast.of(engine).counters.replaced == {Cause.CLOSED: 5}
+    assert holdfast.status(engine).counters.replaced == {Cause.CLOSED: 5}
 
 
 def test_a_connection_lost_in_use_fails_its_own_request_and_its_mates_are_kept(
@@ -146,7 +146,7 @@ def test_a_connection_lost_in_use_fails_its_own_request_and_its_mates_are_kept(
         ids = {c.execute(text("SELECT CONNECTION_ID()")).scalar_one() for c in (one, two)}
     assert mate in ids
     assert victim not in ids
-    counters = holdfast.of(engine).counters
+    counters = holdfast.status(engine).counters
     assert counters.replaced == {Cause.LOST_IN_USE: 1}
     assert counters.probes >= 1, "its mate was asked once before it was used again"
     assert any(Cause.LOST_IN_USE in line for line in log())
@@ -175,4 +175,4 @@ def test_a_connection_lost_while_checked_out_and_only_returned_is_nobodys_error(
         server.kill_connection(connection.execute(text("SELECT CONNECTION_ID()")).scalar_one())
         wait_until_ended(connection.connection.driver_connection)
     assert connection_id(engine)
-    assert holdfast.of(engine).counters.replaced == {Cause.CLOSED: 1}
+    assert holdfast.status(engine).counters.replaced == {Cause.CLOSED: 1}

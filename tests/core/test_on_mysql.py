@@ -38,7 +38,7 @@ def test_connections_closed_by_the_idle_limit_are_replaced(
     assert read(ours, 7) == 7
     with pytest.raises(DBAPIError):
         read(theirs)
-    assert sum(holdfast.of(ours).counters.replaced.values()) == 1
+    assert sum(holdfast.status(ours).counters.replaced.values()) == 1
 
 
 def test_a_server_in_offline_mode_is_waited_for(
@@ -57,7 +57,7 @@ def test_a_server_in_offline_mode_is_waited_for(
         back.join()
     finally:
         idle_server.execute("SET GLOBAL offline_mode = OFF")
-    assert holdfast.of(ours).counters.unanswered > 0
+    assert holdfast.status(ours).counters.unanswered > 0
 
 
 def test_killed_and_restarted(driver: str, held: EngineFactory) -> None:
@@ -73,7 +73,7 @@ def test_killed_and_restarted(driver: str, held: EngineFactory) -> None:
         server.kill()
         server.start()
         assert read(engine, 6) == 6
-        assert holdfast.of(engine).counters.replaced == {Cause.CLOSED: 2}
+        assert holdfast.status(engine).counters.replaced == {Cause.CLOSED: 2}
 
 
 def test_commands_and_waits(mysql_server: Server, driver: str, held: EngineFactory) -> None:
@@ -83,7 +83,7 @@ def test_commands_and_waits(mysql_server: Server, driver: str, held: EngineFacto
         waited, sent = waits(proxy, lambda: read(engine))
     assert sent == {"COM_QUERY": 16}
     assert waited == pytest.approx(1, abs=0.4)
-    assert holdfast.of(engine).counters.statements_pipelined >= 7
+    assert holdfast.status(engine).counters.statements_pipelined >= 7
 
 
 def test_no_metadata_lock_is_left_by_work_that_was_rolled_back(

@@ -35,7 +35,7 @@ def test_a_probe_does_not_end_it(server: Server, table: str, driver: str, held: 
     engine = held(server.url(driver), pool_size=1, max_overflow=0, pool_reset_on_return=None, **PROBES)
     left_open(engine, "INSERT INTO ledger VALUES (1, 1)")
     connection = engine.raw_connection()
-    assert holdfast.of(engine).counters.probes == 1
+    assert holdfast.status(engine).counters.probes == 1
     connection.commit()
     connection.close()
     assert rows(server) == 1
@@ -52,7 +52,7 @@ def test_nor_does_the_one_that_the_others_get_after_a_loss(
         with pytest.raises(DBAPIError):
             lost.execute(text("SELECT 1"))
     connection = engine.raw_connection()
-    assert holdfast.of(engine).counters.probes == 1
+    assert holdfast.status(engine).counters.probes == 1
     connection.commit()
     connection.close()
     assert rows(server) == 1
@@ -88,7 +88,7 @@ def test_a_silent_peer_is_found_all_the_same(server: Server, proxy: Proxy, drive
     left_open(engine, "BEGIN")
     proxy.lose_packets()
     assert read(engine, 5) == 5
-    assert holdfast.of(engine).counters.replaced == {holdfast.Cause.SILENT: 1}
+    assert holdfast.status(engine).counters.replaced == {holdfast.Cause.SILENT: 1}
 
 
 # -- AUTOCOMMIT --------------------------------------------------------------------------------------------------------

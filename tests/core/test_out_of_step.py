@@ -91,7 +91,7 @@ def test_with_pre_ping_the_next_request_gets_a_wrong_answer_and_with_holdfast_th
     assert wrong == 0, "stock told the application the id from the reply to another command"
     told, real = told_id(ours)
     assert told == real > 1000
-    assert holdfast.of(ours).counters.replaced == {Cause.INTERRUPTED: 1}
+    assert holdfast.status(ours).counters.replaced == {Cause.INTERRUPTED: 1}
     line = next(line for line in log() if Cause.INTERRUPTED in line)
     assert "test_out_of_step.py" in line
     assert "test_with_pre_ping" in line, "the log names the place that returned it"
@@ -109,7 +109,7 @@ def test_an_exception_while_a_statement_is_in_flight_costs_the_connection(
     told, real = told_id(engine)
     assert told == real
     assert connection_id(engine) != victim
-    assert holdfast.of(engine).counters.replaced == {Cause.INTERRUPTED: 1}
+    assert holdfast.status(engine).counters.replaced == {Cause.INTERRUPTED: 1}
     assert server.execute("SELECT n FROM visit WHERE id = 1000", database="test") == [(0,)], "it was not committed"
 
 
@@ -136,7 +136,7 @@ def test_result_sets_nobody_read_cost_the_connection(server: Server, held: Engin
     raw.store_result()
     fairy.close()
     assert read(engine, 9) == 9
-    assert sum(holdfast.of(engine).counters.replaced.values()) == 1
+    assert sum(holdfast.status(engine).counters.replaced.values()) == 1
 
 
 def test_bytes_that_nobody_asked_for_cost_the_connection(server: Server, driver: str, held: EngineFactory) -> None:
@@ -150,7 +150,7 @@ def test_bytes_that_nobody_asked_for_cost_the_connection(server: Server, driver:
     assert wire.events(5.0)
     fairy.close()
     assert read(engine, 9) == 9
-    assert holdfast.of(engine).counters.replaced == {Cause.OUT_OF_STEP: 1}
+    assert holdfast.status(engine).counters.replaced == {Cause.OUT_OF_STEP: 1}
 
 
 def test_an_interrupted_thread_does_not_disturb_the_others(server: Server, driver: str, held: EngineFactory) -> None:
@@ -175,4 +175,4 @@ def test_an_interrupted_thread_does_not_disturb_the_others(server: Server, drive
     for thread in threads:
         thread.join()
     assert answers == [True] * 64
-    assert holdfast.of(engine).counters.replaced == {Cause.INTERRUPTED: 16}
+    assert holdfast.status(engine).counters.replaced == {Cause.INTERRUPTED: 16}

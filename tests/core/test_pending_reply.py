@@ -128,7 +128,7 @@ def test_any_method_of_the_driver_may_come_next(
     assert answer(fairy) == 12345
     fairy.close()
     assert read(engine, 9) == 9
-    assert holdfast.of(engine).counters.replaced == {}
+    assert holdfast.status(engine).counters.replaced == {}
 
 
 def test_the_lock_is_released_although_nobody_waited(server: Server, engine: Engine, table: str) -> None:
@@ -166,16 +166,16 @@ def test_a_statement_that_fails_behind_a_rollback_fails_as_itself(engine: Engine
         connection.rollback()
         assert connection.execute(text("SELECT 3")).scalar() == 3
     assert read(engine, 4) == 4
-    assert holdfast.of(engine).counters.replaced == {}
+    assert holdfast.status(engine).counters.replaced == {}
 
 
 @pytest.mark.parametrize("statement", ["CREATE TEMPORARY TABLE scratch (a INT)", "SET @a = 1", "DO 1"])
 def test_a_statement_that_could_commit_waits_for_the_rollback(engine: Engine, statement: str) -> None:
     read(engine)
-    before = holdfast.of(engine).counters.statements_pipelined
+    before = holdfast.status(engine).counters.statements_pipelined
     with engine.connect() as connection:
         connection.execute(text(statement))
-    assert holdfast.of(engine).counters.statements_pipelined == before
+    assert holdfast.status(engine).counters.statements_pipelined == before
 
 
 def test_a_rollback_that_fails_costs_the_connection_and_nothing_is_committed(
@@ -248,7 +248,7 @@ def test_streamed_results_read_to_the_end_keep_the_connection(engine: Engine) ->
         with engine.connect().execution_options(stream_results=True, max_row_buffer=10) as connection:
             assert sum(row.i for row in connection.execute(numbers)) == 405450
         assert read(engine, 2) == 2
-    assert holdfast.of(engine).counters.replaced == {}
+    assert holdfast.status(engine).counters.replaced == {}
 
 
 @pytest.mark.filterwarnings("ignore:Previous unbuffered result was left incomplete")  # PyMySQL's, as in stock
@@ -295,7 +295,7 @@ def test_every_pool_class_gives_right_answers(
     with engine.connect() as connection:
         assert connection.execute(text(f"SELECT COUNT(*) FROM {table}")).scalar() == 1
     deferring = pool in (NullPool, AssertionPool, QueuePool)
-    assert bool(holdfast.of(engine).counters.rollbacks_deferred) is deferring
+    assert bool(holdfast.status(engine).counters.rollbacks_deferred) is deferring
 
 
 @pytest.mark.parametrize("lifo", [True, False])
@@ -315,7 +315,7 @@ def test_threads_share_a_queue_pool(server: Server, driver: str, held: EngineFac
     for thread in threads:
         thread.join()
     assert wrong == []
-    assert holdfast.of(engine).counters.checkouts >= 480
+    assert holdfast.status(engine).counters.checkouts >= 480
 
 
 def test_static_pool_with_nested_checkouts(server: Server, driver: str, held: EngineFactory) -> None:

@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy
 from sqlalchemy import Engine, create_engine, create_pool_from_url, engine_from_config, event, text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from sqlalchemy.pool import NullPool, QueuePool, StaticPool
 
 import sqlalchemy_holdfast as holdfast
@@ -97,7 +97,7 @@ def test_every_way_in_attaches_once_and_counts_once(server: Server, way: str, lo
         assert read(engine, 3) == 3
         first = kill_idle(server, engine)
         assert connection_id(engine) != first
-        hold = holdfast.of(engine)
+        hold = holdfast.status(engine)
         assert hold.active
         assert hold.settings.probe_timeout == 3
         assert hold.counters.connects == 2
@@ -139,7 +139,7 @@ def test_another_plugin_may_be_there_too(server: Server) -> None:
     engine = holdfast.create_engine(url, other=1)
     assert read(engine, 4) == 4
     assert len(seen) == 1
-    assert holdfast.of(engine).counters.connects == 1
+    assert holdfast.status(engine).counters.connects == 1
     engine.dispose()
 
 
@@ -197,8 +197,8 @@ def test_creator(server: Server, driver: str, held: EngineFactory) -> None:
     engine = held(server.url(driver), creator=creator)
     first = kill_idle(server, engine)
     assert connection_id(engine) != first
-    assert holdfast.of(engine).counters.connects == len(made) == 2
-    assert holdfast.of(engine).counters.replaced == {Cause.CLOSED: 1}
+    assert holdfast.status(engine).counters.connects == len(made) == 2
+    assert holdfast.status(engine).counters.replaced == {Cause.CLOSED: 1}
     assert is_held(made[-1])
 
 
@@ -208,14 +208,14 @@ def test_pool(server: Server, driver: str, held: EngineFactory) -> None:
     assert engine.pool is pool
     first = kill_idle(server, engine)
     assert connection_id(engine) != first
-    assert holdfast.of(engine).counters.replaced == {Cause.CLOSED: 1}
-    assert holdfast.of(engine).counters.rollbacks_deferred > 0
+    assert holdfast.status(engine).counters.replaced == {Cause.CLOSED: 1}
+    assert holdfast.status(engine).counters.rollbacks_deferred > 0
 
 
 def test_module(server: Server, driver: str, held: EngineFactory) -> None:
     engine = held(server.url(driver), module=driver_module(driver))
     assert read(engine, 6) == 6
-    assert holdfast.of(engine).counters.connects == 1
+    assert holdfast.status(engine).counters.connects == 1
 
 
 def test_a_connection_of_an_unknown_class_is_left_alone_with_one_warning(
@@ -237,8 +237,8 @@ def test_a_connection_of_an_unknown_class_is_left_alone_with_one_warning(
     )
     for number in range(3):
         assert read(engine, number) == number
-    assert holdfast.of(engine).counters.connects == 0
-    assert not holdfast.of(engine).active
+    assert holdfast.status(engine).counters.connects == 0
+    assert not holdfast.status(engine).active
     assert [line for line in log() if "Wrapped" in line and "works as in stock SQLAlchemy" in line] == log()
     assert len(log()) == 1
 
@@ -371,8 +371,8 @@ def test_pool_recycle_still_recycles(server: Server, driver: str, held: EngineFa
         record: Any = connection.connection._connection_record
     record.starttime -= 3601
     assert connection_id(engine) != first
-    assert holdfast.of(engine).counters.replaced == {}, "recycled by SQLAlchemy, not replaced by holdfast"
-    assert holdfast.of(engine).counters.connects == 2
+    assert holdfast.status(engine).counters.replaced == {}, "recycled by SQLAlchemy, not replaced by holdfast"
+    assert holdfast.status(engine).counters.connects == 2
 
 
 def test_after_dispose_the_next_connection_is_held(server: Server, driver: str, engine: Engine) -> None:
@@ -384,7 +384,7 @@ def test_after_dispose_the_next_connection_is_held(server: Server, driver: str, 
         first = kill_idle(server, engine)
         assert connection_id(engine) != first
         old.dispose()
-    assert holdfast.of(engine).counters.replaced == {Cause.CLOSED: 2}
+    assert holdfast.status(engine).counters.replaced == {Cause.CLOSED: 2}
 
 
 def test_two_engines_share_a_pool(server: Server, driver: str, held: EngineFactory, log: Log) -> None:
@@ -396,7 +396,7 @@ def test_two_engines_share_a_pool(server: Server, driver: str, held: EngineFacto
     assert connection_id(one) != first
     assert connection_id(other) == connection_id(one)
     assert sum("replaced a pooled connection" in line for line in log()) == 1
-    replaced = [holdfast.of(engine).counters.replaced.get(Cause.CLOSED, 0) for engine in (one, other)]
+    replaced = [holdfast.status(engine).counters.replaced.get(Cause.CLOSED, 0) for engine in (one, other)]
     assert sum(replaced) == 1, "counted once"
 
 
@@ -406,7 +406,7 @@ def test_a_connection_of_a_shared_pool_is_retired_once(server: Server, held: Eng
     with other.connect() as connection, pytest.raises(DBAPIError):
         connection.exec_driver_sql("SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = 1836, MESSAGE_TEXT = 'read-only'")
     assert sum(Cause.RETIRED in line for line in log()) == 1
-    assert sum(holdfast.of(engine).counters.replaced.get(Cause.RETIRED, 0) for engine in (one, other)) == 1
+    assert sum(holdfast.status(engine).counters.replaced.get(Cause.RETIRED, 0) for engine in (one, other)) == 1
 
 
 # -- stepping aside ----------------------------------------------------------------------------------------------------
@@ -427,8 +427,8 @@ def test_sqlite_works_as_before_and_is_mentioned_once(log: Log) -> None:
         for name in ("connect", "checkout", "checkin", "reset"):
             ours, theirs = getattr(engine.pool.dispatch, name), getattr(plain.pool.dispatch, name)
             assert len(list(ours)) == len(list(theirs))
-        assert not holdfast.of(engine).active
-        assert holdfast.of(engine).reason == "sqlite is not MySQL or MariaDB"
+        assert not holdfast.status(engine).active
+        assert holdfast.status(engine).reason == "sqlite is not MySQL or MariaDB"
         engine.dispose()
         plain.dispose()
     assert len(log()) == 1
@@ -441,10 +441,10 @@ def test_an_asyncio_engine_is_left_as_it_is_and_says_so(log: Log, caplog: pytest
     among the project's; nothing is connected."""
     url = "mysql+aiomysql://u:Kx7qZv9w@127.0.0.1/db?plugin=holdfast"
     engine = create_engine(url, module=driver_module("pymysql"), _is_async=True)
-    hold = holdfast.of(engine)
+    hold = holdfast.status(engine)
     assert not hold.active
     assert hold.reason == "the asyncio driver aiomysql is not supported yet"
-    assert holdfast.of(SimpleNamespace(sync_engine=engine)) is hold
+    assert holdfast.status(SimpleNamespace(sync_engine=engine)) is hold
     assert list(engine.pool.dispatch.checkout) == []
     assert len(log()) == 1
     assert "aiomysql" in log()[0]
@@ -457,8 +457,8 @@ def test_an_engine_made_from_engine_url_is_held_with_the_same_settings(server: S
     engine = create_engine(url)
     for again in (create_engine(engine.url), create_engine(str(engine.url.render_as_string(hide_password=False)))):
         assert read(again, 2) == 2
-        assert holdfast.of(again).active
-        assert holdfast.of(again).settings.probe_timeout == 3
+        assert holdfast.status(again).active
+        assert holdfast.status(again).settings.probe_timeout == 3
         again.dispose()
     engine.dispose()
 
@@ -468,44 +468,61 @@ def test_where_the_plugin_was_an_argument_such_an_engine_is_not_held_and_the_rea
 ) -> None:
     engine = create_engine(server.url(driver), plugins=["holdfast"])
     again = create_engine(engine.url)
-    hold = holdfast.of(again)
+    hold = holdfast.status(again)
     assert not hold.active
     assert "engine.url" in hold.reason
     assert "is not held" in repr(hold)
-    assert holdfast.of(engine).active
+    assert holdfast.status(engine).active
 
 
 # -- asking ------------------------------------------------------------------------------------------------------------
 
 
 def test_of_takes_whatever_has_an_engine(server: Server, engine: Engine) -> None:
-    hold = holdfast.of(engine)
+    hold = holdfast.status(engine)
     assert hold.active
     copy = engine.execution_options(isolation_level="AUTOCOMMIT")
-    assert holdfast.of(copy) is hold
-    assert holdfast.of(copy.execution_options(foo=1)) is hold
+    assert holdfast.status(copy) is hold
+    assert holdfast.status(copy.execution_options(foo=1)) is hold
     assert read(copy, 3) == 3
     with engine.connect() as connection:
-        assert holdfast.of(connection) is hold
+        assert holdfast.status(connection) is hold
     with sessionmaker(engine)() as session:
         assert session.execute(text("SELECT 4")).scalar() == 4
-        assert holdfast.of(session.get_bind()) is hold
-        assert holdfast.of(session.connection()) is hold
+        assert holdfast.status(session.get_bind()) is hold
+        assert holdfast.status(session.connection()) is hold
     assert hold.counters.connects == 1, "all of them share the pool"
 
 
-@pytest.mark.parametrize("wrong", [None, 5, "mysql://u:Kx7qZv9w@h/db", Session, Session(), object()])
-def test_of_refuses_what_has_no_engine(wrong: Any) -> None:
-    with pytest.raises(TypeError, match=rf"takes an engine, not {type(wrong).__name__}") as caught:
-        holdfast.of(wrong)
-    assert "get_bind" in str(caught.value)
+def test_status_takes_what_leads_to_an_engine(engine: Engine) -> None:
+    known = holdfast.status(engine)
+    for given in (
+        sessionmaker(engine),
+        scoped_session(sessionmaker(engine)),
+        Session(engine),
+        async_sessionmaker(engine),
+    ):
+        assert holdfast.status(given) is known, given
+    with engine.connect() as connection, Session(connection) as session:
+        assert holdfast.status(connection) is known
+        assert holdfast.status(session) is known
+
+
+WRONG = [None, 5, "mysql://u:Kx7qZv9w@h/db", Session, Session(), sessionmaker(), object()]
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: type(wrong).__name__)
+def test_status_refuses_what_has_no_engine(wrong: Any) -> None:
+    with pytest.raises(TypeError, match=rf"status\(\) .*{type(wrong).__name__}") as caught:
+        holdfast.status(wrong)
+    assert "engine" in str(caught.value)
     assert "Kx7qZv9w" not in str(caught.value)
 
 
 def test_the_repr_shows_the_place_and_the_counts_and_no_account(engine: Engine, server: Server) -> None:
     first = kill_idle(server, engine)
     assert connection_id(engine) != first
-    shown = repr(holdfast.of(engine))
+    shown = repr(holdfast.status(engine))
     assert f"127.0.0.1:{server.port}/test is held" in shown
     assert f"replaced: 1 {Cause.CLOSED}" in shown
     assert "@" not in shown
@@ -514,14 +531,14 @@ def test_the_repr_shows_the_place_and_the_counts_and_no_account(engine: Engine, 
 
 def test_the_counters_that_were_read_do_not_change_afterwards(server: Server, engine: Engine) -> None:
     read(engine)
-    before = holdfast.of(engine).counters
+    before = holdfast.status(engine).counters
     kept = pickle.loads(pickle.dumps(before))
     first = kill_idle(server, engine)
     assert connection_id(engine) != first
     assert before == kept
     before.connects = 99
     before.replaced["other"] = 1
-    after = holdfast.of(engine).counters
+    after = holdfast.status(engine).counters
     assert after.connects == 2
     assert after.replaced == {Cause.CLOSED: 1}
     assert after.as_dict() == {
@@ -534,7 +551,7 @@ def test_the_counters_that_were_read_do_not_change_afterwards(server: Server, en
 def test_a_replaced_connection_is_one_checkout(server: Server, engine: Engine) -> None:
     kill_idle(server, engine)
     read(engine)
-    assert holdfast.of(engine).counters.checkouts == 2
+    assert holdfast.status(engine).counters.checkouts == 2
 
 
 def test_one_line_for_each_absorbed_event_and_none_for_a_checkout(server: Server, engine: Engine, log: Log) -> None:
@@ -592,6 +609,6 @@ def test_a_static_pool_is_held_without_deferring(server: Server, driver: str, he
     engine = held(server.url(driver), poolclass=StaticPool)
     first = kill_idle(server, engine)
     assert connection_id(engine) != first
-    counters = holdfast.of(engine).counters
+    counters = holdfast.status(engine).counters
     assert counters.replaced == {Cause.CLOSED: 1}
     assert counters.rollbacks_deferred == 0

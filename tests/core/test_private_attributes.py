@@ -26,21 +26,21 @@ from sqlalchemy.util.queue import Full, Queue
 import sqlalchemy_holdfast as holdfast
 from sqlalchemy_holdfast.lab import Server
 from sqlalchemy_holdfast.pool import queue_pool
-from tests.conftest import EngineFactory, read
+from tests.conftest import EngineFactory, inside, read
 from tests.lab.helpers import eventually
 
 
 def test_the_listeners_of_a_dialect_can_be_listed(engine: Engine) -> None:
-    """hold._is_first: somebody else's do_connect listener leaves them less to assume."""
+    """Listeners._is_first: somebody else's do_connect listener leaves them less to assume."""
     before = len(list(engine.dialect.dispatch.do_connect))
     event.listen(engine, "do_connect", lambda *arguments: None)
     assert len(list(engine.dialect.dispatch.do_connect)) == before + 1
 
 
 def test_the_listeners_of_a_pool_can_be_listed_in_order(engine: Engine) -> None:
-    """hold._is_first: a connect listener before holdfast's may have sent a SET NAMES of its own."""
+    """Listeners._is_first: a connect listener before holdfast's may have sent a SET NAMES of its own."""
     listener = lambda *arguments: None  # noqa: E731
-    assert next(iter(engine.pool.dispatch.connect)) == holdfast.of(engine)._on_connect
+    assert next(iter(engine.pool.dispatch.connect)) == inside(engine)._listeners._on_connect
     event.listen(engine, "connect", listener, insert=True)
     assert next(iter(engine.pool.dispatch.connect)) == listener
 
@@ -55,7 +55,7 @@ def test_between_a_pools_connect_and_a_checkouts_listener_are_two_calls(
     engine = held(server.url(), poolclass=pool)
     for _ in range(2):  # the first one makes the connection
         connection = engine.pool.connect()
-        (holder,) = (wire.holder for wire in holdfast.of(engine)._wires if wire.fault is None)
+        (holder,) = (wire.holder for wire in inside(engine)._listeners.wires if wire.fault is None)
         assert holder.code is sys._getframe().f_code
         connection.close()
 
@@ -66,7 +66,7 @@ def test_a_connection_that_nobodys_code_asked_for_is_handed_out(engine: Engine) 
     _thread.start_new_thread(found.extend, (map(type(engine.pool).connect, [engine.pool]),))
     eventually(lambda: found)
     found[0].close()
-    assert holdfast.of(engine).counters.checkouts == 1
+    assert holdfast.status(engine).counters.checkouts == 1
 
 
 # -- sqlalchemy_holdfast.pool.queue_pool: what becomes of a pool in a forked child ----------------------
@@ -193,7 +193,7 @@ def test_a_queue_pool_gets_and_returns_by_these_methods(monkeypatch: pytest.Monk
 
 
 def test_a_proxy_that_the_garbage_collector_returned_is_gone_by_then(engine: Engine) -> None:
-    """hold._on_reset tells a connection that was returned from one that was lost."""
+    """Listeners._on_reset tells a connection that was returned from one that was lost."""
     seen = []
 
     def reset(dbapi_connection: Any, record: Any, state: Any) -> None:

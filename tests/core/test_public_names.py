@@ -28,7 +28,7 @@ PUBLIC = [
     "Counters",
     "DatabaseURLError",
     "DriverNotInstalled",
-    "Hold",
+    "EngineStatus",
     "HoldfastError",
     "Limits",
     "Setting",
@@ -37,8 +37,8 @@ PUBLIC = [
     "TooManyWaiting",
     "__version__",
     "create_engine",
-    "of",
     "run",
+    "status",
     "transactional",
     "url",
 ]
@@ -116,12 +116,12 @@ def documented_attributes(cls: type) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("cls", [holdfast.Counters, holdfast.Setting, holdfast.Hold, holdfast.Cause])
+@pytest.mark.parametrize("cls", [holdfast.Counters, holdfast.Setting, holdfast.EngineStatus, holdfast.Cause])
 def test_every_public_attribute_is_explained_where_it_is_defined(cls: type) -> None:
     if is_dataclass(cls):
         names = {field.name for field in fields(cls)}
-    elif cls is holdfast.Hold:
-        names = {name for name in vars(holdfast.Hold("nowhere")) if not name.startswith("_")}
+    elif cls is holdfast.EngineStatus:
+        names = {name for name in vars(holdfast.EngineStatus("nowhere")) if not name.startswith("_")}
     else:
         names = {name for name in vars(cls) if not name.startswith("_")}
     assert names
@@ -130,7 +130,7 @@ def test_every_public_attribute_is_explained_where_it_is_defined(cls: type) -> N
 
 def test_the_signatures_are_these() -> None:
     assert str(inspect.signature(holdfast.create_engine)) == "(url: 'str | URL', **kwargs: 'Any') -> 'Engine'"
-    assert str(inspect.signature(holdfast.of)) == "(engine: 'Any') -> 'Hold'"
+    assert str(inspect.signature(holdfast.status)) == "(engine: 'Any') -> 'EngineStatus'"
     assert list(inspect.signature(holdfast.run).parameters) == [
         *("target", "fn", "attempts", "deadline", "verify", "on_retry"),
     ]
@@ -167,7 +167,7 @@ def test_methods_are_told_from_what_dataclass_generates() -> None:
     found = written_methods(holdfast.Counters)
     assert "as_dict" in found
     assert not {"__init__", "__eq__", "__replace__"} & set(found)
-    assert "__init__" in written_methods(holdfast.Hold)
+    assert "__init__" in written_methods(holdfast.EngineStatus)
 
 
 def test_the_errors_are_what_their_docstring_says() -> None:

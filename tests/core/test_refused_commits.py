@@ -262,7 +262,7 @@ def test_it_is_said_and_the_connection_is_kept(
     assert "It was rolled back" in line
     assert __file__ in line
     visit(engine)
-    assert holdfast.of(engine).counters.connects == 1
+    assert holdfast.status(engine).counters.connects == 1
 
 
 def test_sql_of_a_checkin_listener_is_no_part_of_the_next_transaction(

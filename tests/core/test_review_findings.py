@@ -80,7 +80,7 @@ def test_a_lost_connection_with_an_isolation_level_to_put_back_costs_no_place_in
             server.kill_connection(mine.execute(text("SELECT CONNECTION_ID()")).scalar_one())
             wait_until_ended(connection.connection.driver_connection)
     assert read(engine, 5) == 5
-    assert holdfast.of(engine).counters.replaced == {Cause.CLOSED: 4}
+    assert holdfast.status(engine).counters.replaced == {Cause.CLOSED: 4}
 
 
 @pytest.mark.parametrize("level", ["AUTOCOMMIT", "SERIALIZABLE"])
@@ -121,7 +121,7 @@ def test_nor_does_one_that_ends_while_it_is_being_returned(
             mine.commit()
         assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
     assert read(engine, 5) == 5
-    assert sum(holdfast.of(engine).counters.replaced.values()) == 2
+    assert sum(holdfast.status(engine).counters.replaced.values()) == 2
 
 
 @pytest.mark.usefixtures("soft_limit")
@@ -149,7 +149,7 @@ def test_an_interrupted_send_is_never_continued_by_the_next_user(
     interrupting.join()
     proxy.restore()
     assert read(engine, 5) == 5
-    assert holdfast.of(engine).counters.replaced == {Cause.INTERRUPTED: 1}
+    assert holdfast.status(engine).counters.replaced == {Cause.INTERRUPTED: 1}
 
 
 def sent(fd: int) -> int:
@@ -202,7 +202,7 @@ def test_what_was_written_is_unlocked_when_rollback_returns(
             writer.rollback()
             other.execute(text(f"SELECT * FROM {table} FOR UPDATE NOWAIT"))
             other.rollback()
-    assert holdfast.of(engine).counters.rollbacks_deferred == 0
+    assert holdfast.status(engine).counters.rollbacks_deferred == 0
 
 
 def test_giving_a_connection_up_in_rollback_unlocks_what_it_had_locked(

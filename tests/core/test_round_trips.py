@@ -99,7 +99,7 @@ def test_an_empty_transaction_after_a_commit_sends_nothing(
     for _ in range(3):
         empty(engine)
     assert proxy.commands == {}
-    assert holdfast.of(engine).counters.rollbacks_skipped >= 3
+    assert holdfast.status(engine).counters.rollbacks_skipped >= 3
 
 
 def test_returning_a_raw_connection_sends_rollback_and_nothing_else(
@@ -155,6 +155,6 @@ def test_settings_switch_pipelining_and_deferral_off(
         engine = held(url, **settings)
         for number in range(UNITS):
             assert read(engine, number) == number
-        counters = holdfast.of(engine).counters
+        counters = holdfast.status(engine).counters
         assert bool(counters.rollbacks_deferred) is ("holdfast_defer_rollback" not in settings)
         assert bool(counters.statements_pipelined) is (not settings)

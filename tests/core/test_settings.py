@@ -30,7 +30,7 @@ every_number = pytest.mark.parametrize("setting", NUMBERS, ids=lambda setting: s
 def settings_of(query: str = "", /, **options: Any) -> Settings:
     """The settings in force for an engine with this in its URL's query and these keyword arguments."""
     engine = create_engine(NOWHERE + (f"&{query}" if query else ""), **options)
-    return holdfast.of(engine).settings
+    return holdfast.status(engine).settings
 
 
 def another(setting: Setting) -> tuple[str, Any]:
@@ -241,7 +241,7 @@ def test_a_switch_that_is_off_is_off_on_the_wire(server: Server, driver: str, he
     engine = held(server.url(driver), **{f"holdfast_{name}": False})
     for number in range(3):
         assert read(engine, number) == number
-    counters = holdfast.of(engine).counters
+    counters = holdfast.status(engine).counters
     assert counters.statements_pipelined == 0
     assert bool(counters.rollbacks_deferred) is (name == "pipeline")
 
@@ -259,7 +259,7 @@ def test_enabled_false_leaves_the_engine_as_sqlalchemy_made_it(
     assert classes[0] is classes[1]
     with held(url).connect() as connection:
         assert type(connection.connection.driver_connection) is not classes[0], "held, it is a subclass"
-    hold = holdfast.of(engine)
+    hold = holdfast.status(engine)
     assert not hold.active
     assert hold.reason == "holdfast_enabled is false"
     assert hold.counters.connects == hold.counters.checkouts == 0

@@ -32,7 +32,7 @@ def test_an_idle_connection_that_a_firewall_forgot_costs_one_bounded_probe(
     began = time.monotonic()
     assert read(engine, 5) == 5
     assert 0.4 < time.monotonic() - began < 4.0
-    counters = holdfast.of(engine).counters
+    counters = holdfast.status(engine).counters
     assert counters.replaced == {Cause.SILENT: 1}
     assert counters.probes == 1
     assert any(Cause.SILENT in line for line in log())
@@ -48,7 +48,7 @@ def test_an_idle_connection_to_a_server_that_hangs_costs_one_bounded_probe(
     time.sleep(0.25)
 
     def heal() -> None:  # or the new connection would wait for its greeting
-        eventually(lambda: holdfast.of(engine).counters.replaced)
+        eventually(lambda: holdfast.status(engine).counters.replaced)
         proxy.restore()
 
     healed = threading.Thread(target=heal)
@@ -57,7 +57,7 @@ def test_an_idle_connection_to_a_server_that_hangs_costs_one_bounded_probe(
     assert read(engine, 5) == 5
     assert time.monotonic() - began < 4.0
     healed.join()
-    assert holdfast.of(engine).counters.replaced == {Cause.SILENT: 1}
+    assert holdfast.status(engine).counters.replaced == {Cause.SILENT: 1}
 
 
 def test_a_probe_that_is_answered_keeps_the_connection(
@@ -70,7 +70,7 @@ def test_a_probe_that_is_answered_keeps_the_connection(
     proxy.reset_counts()
     assert read(engine, 5) == 5
     assert proxy.commands.total() <= 3, "one ROLLBACK more than without"
-    counters = holdfast.of(engine).counters
+    counters = holdfast.status(engine).counters
     assert (counters.probes, counters.connects, counters.replaced) == (1, 1, {})
 
 
@@ -150,4 +150,4 @@ def test_a_unix_socket_is_never_probed(server: Server, driver: str, held: Engine
     engine = held(server.url(driver, transport="unix"), holdfast_probe_after_idle=0)
     for number in range(5):
         assert read(engine, number) == number
-    assert holdfast.of(engine).counters.probes == 0
+    assert holdfast.status(engine).counters.probes == 0

@@ -20,7 +20,7 @@ from sqlalchemy.pool import QueuePool
 import sqlalchemy_holdfast as holdfast
 from sqlalchemy_holdfast import Cause, fork, plugin
 from sqlalchemy_holdfast.lab import Server
-from tests.conftest import EngineFactory, connection_id, read, wait_until_ended
+from tests.conftest import EngineFactory, connection_id, inside, read, wait_until_ended
 
 Make = Callable[..., Engine]
 
@@ -99,12 +99,12 @@ def test_it_is_left_alone_and_that_is_a_warning(
     engine = WAYS[way](server, stranger, held)
     for number in range(3):
         assert read(engine, number) == number
-    hold = holdfast.of(engine)
+    hold = inside(engine)
     assert not hold.active
     assert stranger in hold.reason
     assert "is not held" in repr(hold)
     assert "Known" not in hold.reason
-    warnings = [record for record in caplog.records if record.name == "holdfast"]
+    warnings = [record for record in caplog.records if record.name.partition(".")[0] == "holdfast"]
     assert [record.levelname for record in warnings] == ["WARNING"]
     assert stranger in warnings[0].getMessage()
     assert hold not in fork._watched
@@ -180,7 +180,7 @@ def test_several_threads_may_find_out_at_once(
     for thread in threads:
         thread.join()
     assert sorted(answers) == list(range(60))
-    assert not holdfast.of(engine).active
+    assert not holdfast.status(engine).active
     assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
 
 
@@ -193,8 +193,8 @@ def test_one_stranger_among_held_connections_is_left_as_it_is(
     for number, connection in enumerate(connections):
         assert connection.execute(text(f"SELECT {number}")).scalar() == number
         connection.close()
-    assert holdfast.of(engine).active
-    assert holdfast.of(engine).counters.connects == 2
+    assert holdfast.status(engine).active
+    assert holdfast.status(engine).counters.connects == 2
     assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
 
 
@@ -213,7 +213,7 @@ for number in range(20):
         assert connection.execute(text(f"SELECT {number}")).scalar() == number
         assert isinstance(connection.connection.driver_connection, pymysql.connections.Connection)
         assert connection.connection.driver_connection._holdfast.pipeline
-hold = holdfast.of(engine)
+hold = holdfast.status(engine)
 assert hold.active and hold.counters.connects == 1, hold
 assert hold.counters.rollbacks_deferred >= 19, hold
 print("held")
@@ -285,6 +285,6 @@ def assert_it_is_held(server: Server, engine: Engine) -> None:
     server.kill_connection(number)
     wait_until_ended(idle)
     assert connection_id(engine) != number
-    hold = holdfast.of(engine)
+    hold = holdfast.status(engine)
     assert hold.active
     assert hold.counters.replaced == {Cause.CLOSED: 1}

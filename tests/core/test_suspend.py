@@ -36,16 +36,16 @@ def sleep_for_an_hour():
 
 read()
 read()
-probes = [holdfast.of(engine).counters.probes]
+probes = [holdfast.status(engine).counters.probes]
 engine_two = create_engine(url, pool_size=1, holdfast_leak_warning=300)
 out = engine_two.connect()
 sleep_for_an_hour()
 read()
-probes.append(holdfast.of(engine).counters.probes)
+probes.append(holdfast.status(engine).counters.probes)
 read()
-probes.append(holdfast.of(engine).counters.probes)
+probes.append(holdfast.status(engine).counters.probes)
 out.close()
-print(json.dumps({"probes": probes, "leaks": holdfast.of(engine_two).counters.leaks}))
+print(json.dumps({"probes": probes, "leaks": holdfast.status(engine_two).counters.leaks}))
 """
 
 

@@ -82,8 +82,8 @@ for driver in ("pymysql", "mysqldb", "mysqlconnector"):
             except Exception as error:
                 lost += 1
         assert lost <= (1 if "poll" in taken else 0), lost
-        repr(holdfast.of(engine))
-        assert holdfast.of(engine).active
+        repr(holdfast.status(engine))
+        assert holdfast.status(engine).active
 for engine in engines:
     engine.dispose()
 system = [line for line in said if line.startswith("holdfast on ")]

@@ -488,7 +488,7 @@ def test_a_username_dollar_name_database_connects(server: Server, driver: str, d
     with engine.connect() as connection:
         assert connection.execute(text("SELECT DATABASE()")).scalar_one() == "dollar$shop"
         assert connection.execute(text("SELECT CURRENT_USER()")).scalar_one() == "dollar@%"
-    assert holdfast.of(engine).active
+    assert holdfast.status(engine).active
     engine.dispose()
 
 

@@ -63,7 +63,7 @@ def assert_kept_secret(secret: str, *texts: str) -> None:
 
 
 def shown_by(engine: Engine) -> tuple[str, ...]:
-    hold = holdfast.of(engine)
+    hold = holdfast.status(engine)
     return repr(engine), str(engine.url), repr(engine.url), repr(hold), hold.where, hold.reason
 
 
@@ -98,7 +98,7 @@ def test_a_url_without_a_driver_means_mysqlclient_and_works(server: Server, crea
     engine = create(f"{scheme}://app:app@127.0.0.1:{server.port}/test")
     assert read(engine, 5) == 5
     assert engine.dialect.driver == "mysqldb"
-    assert holdfast.of(engine).active
+    assert holdfast.status(engine).active
     engine.dispose()
 
 
@@ -106,7 +106,7 @@ def test_mariadb_as_the_name_of_the_database_is_held_too(server: Server, driver:
     url = server.url(driver)
     engine = held(url.set(drivername=url.drivername.replace("mysql+", "mariadb+")))
     assert read(engine, 5) == 5
-    assert holdfast.of(engine).counters.connects == 1
+    assert holdfast.status(engine).counters.connects == 1
 
 
 def test_a_misspelt_plugin_is_sqlalchemys_error() -> None:
@@ -225,7 +225,7 @@ def test_what_cannot_be_connected_to_raises_the_drivers_error_with_a_hint_and_no
     engine = held(url, holdfast_wait_for_server=None)
     failure(engine)
     assert_kept_secret(secret, *said(ours), *everything_logged(), *shown_by(engine))
-    assert holdfast.of(engine).counters.replaced == {}
+    assert holdfast.status(engine).counters.replaced == {}
     del ours, theirs
     for handler in logging.getLogger().handlers:  # pytest has two; the pool's records in them have the errors
         if isinstance(handler, type(caplog.handler)):

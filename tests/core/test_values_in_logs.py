@@ -89,10 +89,10 @@ def test_none_is_shown_of_who_holds_the_connections(engine: Engine, records: Cal
     for statement, value in zip(STATEMENTS, SECRETS, strict=True):
         with engine.connect() as connection:
             execute(connection, statement, value)
-            before = holdfast.of(engine).counters.waits
+            before = holdfast.status(engine).counters.waits
             waiting = threading.Thread(target=lambda: errors.append(refused(engine)))
             waiting.start()
-            while holdfast.of(engine).counters.waits == before and waiting.is_alive():
+            while holdfast.status(engine).counters.waits == before and waiting.is_alive():
                 waiting.join(0.001)
             errors.append(refused(engine))
             waiting.join()
@@ -135,7 +135,7 @@ def test_none_is_shown_of_what_is_lost_and_repeated(
             proxy.drop()
             wait_until_ended(lost)
             execute(connection, statement, value)
-    assert holdfast.of(engine).counters.statements_replayed
+    assert holdfast.status(engine).counters.statements_replayed
     assert any("was repeated on a new one" in line for line in records())
     assert [line for line in records() if shows(line)] == []
 

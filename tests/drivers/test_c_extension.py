@@ -51,7 +51,7 @@ def test_right_answers_and_clean_tracking(server: Server) -> None:
     with engine.begin() as connection:
         connection.execute(text("INSERT INTO c_ledger VALUES (1)"))
     assert server.execute("SELECT * FROM c_ledger", database="test") == [(1,)]
-    counters = holdfast.of(engine).counters
+    counters = holdfast.status(engine).counters
     assert counters.rollbacks_deferred == 0
     assert counters.rollbacks_skipped > 0
     engine.dispose()
@@ -70,7 +70,7 @@ def test_a_killed_connection_is_replaced_before_use(server: Server, transport: A
         server.kill_connection(victim)
         assert wire.events(5.0)
         assert read(engine, 6) == 6
-    assert holdfast.of(engine).counters.replaced == {Cause.CLOSED: 3}
+    assert holdfast.status(engine).counters.replaced == {Cause.CLOSED: 3}
     engine.dispose()
 
 

@@ -63,7 +63,7 @@ with create_engine(url.difference_update_query(["plugin"])).connect() as other:
         assert time.monotonic() < deadline
     time.sleep(0.05)
 assert connection_id() != own
-counters = holdfast.of(engine).counters
+counters = holdfast.status(engine).counters
 assert counters.replaced == {"closed by the server": 1}, counters
 assert not pure or counters.rollbacks_deferred >= 20, counters
 print("held")

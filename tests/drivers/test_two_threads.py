@@ -136,7 +136,7 @@ def test_the_second_one_is_refused_by_name_and_the_first_gets_its_answer(
             assert "gone away" not in str(caught.value)
             assert tuple(slow.finish()) == (1, "mine")
         assert connection.execute(text("SELECT 2")).scalar() == 2
-    assert holdfast.of(engine).counters.replaced == {}
+    assert holdfast.status(engine).counters.replaced == {}
 
 
 def test_a_session_that_the_second_closes_is_still_the_firsts(server: Server, driver: str, held: EngineFactory) -> None:
@@ -214,7 +214,7 @@ def test_the_engine_goes_on_afterwards(server: Server, driver: str, held: Engine
     for number in range(5):
         with engine.connect() as connection:
             assert connection.execute(text(f"SELECT {number}")).scalar() == number
-    assert holdfast.of(engine).counters.connects == 1
+    assert holdfast.status(engine).counters.connects == 1
 
 
 def test_a_unit_of_work_on_a_shared_connection_knows_what_became_of_its_commit(

@@ -61,8 +61,8 @@ def test_both_ways_to_initialise_give_a_held_engine(app: Flask, late: bool) -> N
         db = SQLAlchemy(app)
     with app.app_context():
         assert db.session.execute(text("SELECT 5")).scalar() == 5
-        assert holdfast.of(db).active
-        assert holdfast.of(db).counters.checkouts == 1
+        assert holdfast.status(db).active
+        assert holdfast.status(db).counters.checkouts == 1
     the_engine(db, app).dispose()
 
 
@@ -78,7 +78,7 @@ def test_a_plugin_named_in_the_uri_as_well_and_other_plugins_are_kept(server: Se
         app = Flask("site")
         app.config["SQLALCHEMY_DATABASE_URI"] = uri(server, driver, plugin="holdfast")
         app.config["SQLALCHEMY_ENGINE_OPTIONS"] = options
-        assert holdfast.of(the_engine(SQLAlchemy(app), app)).active
+        assert holdfast.status(the_engine(SQLAlchemy(app), app)).active
 
 
 def test_a_database_of_another_kind_gets_no_plugin() -> None:
@@ -87,7 +87,7 @@ def test_a_database_of_another_kind_gets_no_plugin() -> None:
     app.config.update(SQLALCHEMY_POOL_SIZE=3)
     with pytest.warns(DeprecationWarning, match="SQLALCHEMY_POOL_SIZE"):
         engine = the_engine(SQLAlchemy(app), app)
-    assert not holdfast.of(engine).active
+    assert not holdfast.status(engine).active
     with engine.connect() as connection:
         assert connection.execute(text("SELECT 1")).scalar() == 1
     engine.dispose()
@@ -105,7 +105,7 @@ def test_each_bind_has_its_own_options(server: Server, driver: str) -> None:
     with app.app_context():
         engines = dict(db.engines)
     engines.pop("local").dispose()
-    settings = {key: holdfast.of(engine).settings for key, engine in engines.items()}
+    settings = {key: holdfast.status(engine).settings for key, engine in engines.items()}
     assert {key: one.probe_timeout for key, one in settings.items()} == {None: 5, "archive": 3, "plain": 5}
     assert {one.probe_after_idle for one in settings.values()} == {17}
     assert engines["archive"].pool.size() == 2  # type: ignore[attr-defined]

@@ -82,7 +82,7 @@ def test_no_request_fails_when_the_server_ends_the_idle_connection(site: tuple[F
     client = app.test_client()
     assert client.post("/").status_code == 200
     assert client.get("/").text == "1"
-    hold = holdfast.of(engine)
+    hold = holdfast.status(engine)
     assert hold.active
     assert hold.counters.replaced == {}
 

@@ -195,7 +195,7 @@ class Parent:
             assert inside == 1, f"{self.state}: the parent's transaction lost its INSERT"
             self.session.commit()
             assert self.rows() == 1, f"{self.state}: the parent's COMMIT did not commit"
-        hold = holdfast.of(self.engine)
+        hold = holdfast.status(self.engine)
         if hold.active:
             assert hold.counters.replaced == {}
             assert hold.counters.connects == 1, "the parent had to connect again"

@@ -79,15 +79,15 @@ def test_counters_start_anew_and_tell_how_many_were_left(parent: ParentFactory) 
             stack.enter_context(one.engine.connect()).execute(text("SELECT 1"))
 
     def child() -> Any:
-        before = holdfast.of(one.engine).counters
+        before = holdfast.status(one.engine).counters
         with one.engine.connect() as connection:
             server_id(connection)
-        after = holdfast.of(one.engine).counters
+        after = holdfast.status(one.engine).counters
         return before.replaced, before.checkouts, after.replaced, after.checkouts, after.connects
 
     inherited = {Cause.INHERITED: 3}
     assert in_child(child) == (inherited, 0, inherited, 1, 1)
-    counters = holdfast.of(one.engine).counters
+    counters = holdfast.status(one.engine).counters
     assert counters.replaced == {}
     assert counters.connects == 3
 
@@ -153,7 +153,7 @@ def test_an_engine_that_never_connected_and_one_made_in_the_child_work(url: URL)
         own = create_engine(url, plugins=["holdfast"])
         with unused.connect() as first, own.connect() as second:
             different = server_id(first) != server_id(second)
-        counters = holdfast.of(unused).counters.replaced, holdfast.of(own).counters.replaced
+        counters = holdfast.status(unused).counters.replaced, holdfast.status(own).counters.replaced
         own.dispose()
         return different, counters
 
@@ -577,7 +577,7 @@ def test_a_childs_connections_survive_the_grandchild(parent: ParentFactory) -> N
 
         def grandchild() -> Any:
             assert one.session is not None
-            counters = holdfast.of(one.engine).counters
+            counters = holdfast.status(one.engine).counters
             ids = {server_id(one.session), server_id(own)}
             with one.engine.connect() as connection:
                 ids.add(server_id(connection))
@@ -597,7 +597,7 @@ def test_a_childs_connections_survive_the_grandchild(parent: ParentFactory) -> N
         own.commit()
         own.close()
         one.session.close()
-        return holdfast.of(one.engine).counters.replaced
+        return holdfast.status(one.engine).counters.replaced
 
     assert in_child(child) == {Cause.INHERITED: 1}
     assert outside(one, -one.number) == 1

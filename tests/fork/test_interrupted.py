@@ -168,10 +168,10 @@ def test_a_listener_may_use_the_engine_in_the_child_itself_or_in_a_thread(server
             thread.join(20)
             if thread.is_alive():
                 os._exit(7)
-            assert holdfast.of(engine).counters.connects == 1
+            assert holdfast.status(engine).counters.connects == 1
 
     child = os.fork()
     if not child:
         os._exit(0 if read(engine, 5) == 5 else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert holdfast.of(engine).counters.connects == 1
+    assert holdfast.status(engine).counters.connects == 1

@@ -214,7 +214,7 @@ work = {
 greenlets = [spawn(work, number) for number in range(given["greenlets"])]
 done = joined(greenlets, given["seconds"])
 engine.dispose()
-budget = holdfast.of(engine).budget
+budget = holdfast.status(engine).budget
 print(
     json.dumps(
         {
@@ -225,7 +225,7 @@ print(
             "said": said,
             "seconds": time.monotonic() - began,
             "slots": None if budget is None else budget.taken,
-            "replaced": holdfast.of(engine).counters.replaced,
+            "replaced": holdfast.status(engine).counters.replaced,
         }
     ),
     flush=True,

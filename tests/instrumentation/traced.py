@@ -169,12 +169,12 @@ def exercise(tracer: str, url: str) -> dict[str, Any]:
     print(json.dumps({"id": connection_id}), flush=True)
     sys.stdin.readline()
     wait_until_ended(idle)
-    before = holdfast.of(engine).counters
+    before = holdfast.status(engine).counters
     asked.append(LAST)
     answers.append(read(LAST))
     asked.append(LAST + 1)
     answers.append(read(LAST + 1))
-    after = holdfast.of(engine).counters
+    after = holdfast.status(engine).counters
     engine.dispose()
     return {
         "asked": asked,

@@ -24,7 +24,7 @@ class Watch:
 
     def assert_held(self, engines: int) -> None:
         """So many engines have connected, and each of them only through held connections."""
-        holds = [holdfast.of(engine) for engine in self.engines]
+        holds = [holdfast.status(engine) for engine in self.engines]
         assert [hold.active for hold in holds] == [True] * engines, holds
         assert all(hold.counters.connects for hold in holds), holds
 
@@ -32,7 +32,7 @@ class Watch:
         """What was replaced and why, of all engines together."""
         total: dict[str, int] = {}
         for engine in self.engines:
-            for cause, count in holdfast.of(engine).counters.replaced.items():
+            for cause, count in holdfast.status(engine).counters.replaced.items():
                 total[cause] = total.get(cause, 0) + count
         return total
 

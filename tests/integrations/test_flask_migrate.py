@@ -71,8 +71,8 @@ def test_offline_mode_writes_sql_without_a_connection(
     folder = str(tmp_path / "migrations")
     init(folder)
     migrate(folder, message="letters")
-    connects = holdfast.of(db.engine).counters.connects
+    connects = holdfast.status(db.engine).counters.connects
     capsys.readouterr()
     upgrade(folder, sql=True)
     assert "CREATE TABLE letter" in capsys.readouterr().out
-    assert holdfast.of(db.engine).counters.connects == connects
+    assert holdfast.status(db.engine).counters.connects == connects

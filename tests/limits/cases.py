@@ -259,7 +259,7 @@ def newcomer(driver: str, requests: int, *, idle: int = 4, limit: int = 5) -> in
         for _ in range(requests):
             outcome = serve(engine, 1)
             assert not outcome.failed, outcome
-        return holdfast.of(engine).counters.waits
+        return holdfast.status(engine).counters.waits
 
 
 # -- processes that are killed -------------------------------------------------------------------------------------

@@ -192,5 +192,5 @@ def _work(
     for worker in workers:
         worker.join()
     engine.dispose()
-    counters = dict(holdfast.of(engine).counters.as_dict())
+    counters = dict(holdfast.status(engine).counters.as_dict())
     os.write(answer.fileno(), json.dumps({"counters": counters, "pid": os.getpid()}).encode() + b"\n")

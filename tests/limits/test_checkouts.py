@@ -62,7 +62,7 @@ def test_a_timeout_names_who_holds_the_connections(server: Server, driver: str, 
     assert "within 0.2 s (pool_timeout)" in said
     for value in ("4711", "secret", "'x'", "comment", "app:app"):
         assert value not in said
-    assert holdfast.of(engine).counters.checkout_timeouts == 1
+    assert holdfast.status(engine).counters.checkout_timeouts == 1
 
 
 def hold_line() -> int:
@@ -98,7 +98,7 @@ def test_more_than_max_waiting_fail_at_once(server: Server, held: EngineFactory)
     with held_by_reports(engine):
         waiting = threading.Thread(target=lambda: answers.append(read(engine, 7)))
         waiting.start()
-        eventually(lambda: holdfast.of(engine).counters.waits)
+        eventually(lambda: holdfast.status(engine).counters.waits)
         begun = time.monotonic()
         with pytest.raises(TooManyWaiting, match=r"(?s)holdfast_max_waiting=1.*by thread 'reports'") as caught:
             engine.connect()
@@ -106,7 +106,7 @@ def test_more_than_max_waiting_fail_at_once(server: Server, held: EngineFactory)
         assert isinstance(caught.value, PoolTimeout)
     waiting.join()
     assert answers == [7], "the one that waited gets its connection"
-    assert holdfast.of(engine).counters.turned_away == 1
+    assert holdfast.status(engine).counters.turned_away == 1
 
 
 @pytest.mark.slow
@@ -126,7 +126,7 @@ def test_a_connection_that_is_out_for_long_is_named_once_and_its_return_too(
         assert "4711" not in leaks[0]
         assert not [line for line in log() if "came back" in line]
     assert len([line for line in log() if "came back" in line]) == 1, log()
-    assert holdfast.of(engine).counters.leaks == 1
+    assert holdfast.status(engine).counters.leaks == 1
 
 
 def test_a_connection_that_nobody_returned_is_named_when_it_is_collected(
@@ -146,7 +146,7 @@ def test_a_connection_that_nobody_returned_is_named_when_it_is_collected(
     assert f"{__file__}, line" in collected[0]
     assert "in forget" in collected[0]
     assert "4711" not in collected[0]
-    assert holdfast.of(engine).counters.collected == 1
+    assert holdfast.status(engine).counters.collected == 1
     assert read(engine, 3) == 3, "its place is free again"
 
 
@@ -197,11 +197,11 @@ def test_where_nothing_answers_is_waited_for_and_then_named(
     assert kind_of(caught.value) in ("2002", "2003")
     assert f"{server.host}:{port}" in str(caught.value)
     assert "nothing answers there" in str(caught.value)
-    unanswered = holdfast.of(engine).counters.unanswered
+    unanswered = holdfast.status(engine).counters.unanswered
     assert unanswered > 2
     with pytest.raises(DBAPIError):
         engine.connect()
-    assert holdfast.of(engine).counters.unanswered == unanswered, "asked once: it has been waited for"
+    assert holdfast.status(engine).counters.unanswered == unanswered, "asked once: it has been waited for"
     warnings = [line for line in log() if "does not answer" in line]
     assert len(warnings) == 1
     assert "0.6 s (holdfast_wait_for_server)" in warnings[0]
@@ -214,7 +214,7 @@ def test_wait_for_server_off_fails_at_once(nowhere: tuple[Server, int], held: En
     with pytest.raises(DBAPIError):
         engine.connect()
     assert time.monotonic() - begun < 8, "the default is 10 s"
-    assert holdfast.of(engine).counters.unanswered == 0, "asked once"
+    assert holdfast.status(engine).counters.unanswered == 0, "asked once"
     assert not log()
 
 
@@ -247,14 +247,14 @@ def test_a_full_server_is_waited_for_and_its_error_raised_in_the_end(small: Host
         patient = held(small.url("pymysql", held=False), holdfast_budget="off", pool_timeout=60)
 
         def give_back() -> None:
-            eventually(lambda: holdfast.of(patient).counters.refused)
+            eventually(lambda: holdfast.status(patient).counters.refused)
             taken.pop().invalidate()
 
         giving = threading.Thread(target=give_back)
         giving.start()
         assert read(patient, 9) == 9
         giving.join()
-        assert holdfast.of(engine).counters.refused > 1
+        assert holdfast.status(engine).counters.refused > 1
     finally:
         for connection in taken:
             connection.close()

@@ -19,7 +19,7 @@ import sqlalchemy_holdfast as holdfast
 from sqlalchemy_holdfast.budget.sharing import LEASE
 from sqlalchemy_holdfast.errors import CheckoutTimeout
 from tests.budget.workers import Workers
-from tests.conftest import EngineFactory, read
+from tests.conftest import EngineFactory, inside, read
 from tests.lab.helpers import eventually
 from tests.limits.host import Host, limited
 
@@ -49,7 +49,7 @@ def idle(engine: Engine, number: int) -> None:
 
 
 def held(engine: Engine) -> int:
-    budget = holdfast.of(engine).budget
+    budget = holdfast.status(engine).budget
     assert budget is not None
     return budget.held
 
@@ -67,7 +67,7 @@ def test_an_engine_gets_a_connection_that_another_one_keeps_idle(host: Host, dri
     reads_at_once(other)
     with other.connect(), other.connect(), other.connect():
         reads_at_once(one)
-    assert holdfast.of(one).counters.given_back >= 1
+    assert holdfast.status(one).counters.given_back >= 1
     assert len(host.server.processlist(user="site")) <= 4
     for engine in (one, other):
         engine.dispose()
@@ -92,7 +92,7 @@ def test_many_engines_and_threads_share_what_there_is(host: Host) -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
-    assert holdfast.of(engines[0]).budget.held == sum(engine.pool.checkedin() for engine in engines)  # type: ignore[union-attr, attr-defined]
+    assert holdfast.status(engines[0]).budget.held == sum(engine.pool.checkedin() for engine in engines)  # type: ignore[union-attr, attr-defined]
     for engine in engines:
         assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
         engine.dispose()
@@ -127,8 +127,8 @@ def test_another_process_comes_first_where_it_is_its_turn(host: Host, monkeypatc
     """What is above the share goes to who waits in line, before another engine of the same process gets it."""
     one, other = engine_of(host), engine_of(host)
     idle(one, 4)
-    budget: Any = holdfast.of(one)._connecting.budget
-    monkeypatch.setattr("tests.budget.workers.KEY", holdfast.of(one)._connecting.key)
+    budget: Any = inside(one)._limit.budget
+    monkeypatch.setattr("tests.budget.workers.KEY", inside(one)._limit.key)
     workers = Workers(Path(host.directory))
     try:
         process = workers(4, headroom=0)
@@ -261,12 +261,12 @@ def test_a_timeout_tells_which_engine_it_was_and_whether_the_account_was_full(ho
             with pytest.raises(CheckoutTimeout) as caught:
                 engine.connect()
             error = caught.value
-            assert (error.engine_key, error.account_full) == (holdfast.of(engine).engine_key, account_full)
+            assert (error.engine_key, error.account_full) == (holdfast.status(engine).engine_key, account_full)
             again = pickle.loads(pickle.dumps(error))
             assert (str(again), again.engine_key, again.account_full) == (str(error), error.engine_key, account_full)
             assert str(error.engine_key) not in str(error)
-    assert holdfast.of(one).engine_key != holdfast.of(other).engine_key
+    assert holdfast.status(one).engine_key != holdfast.status(other).engine_key
     copy = one.execution_options(isolation_level="AUTOCOMMIT")
-    assert holdfast.of(copy).engine_key == holdfast.of(one).engine_key
+    assert holdfast.status(copy).engine_key == holdfast.status(one).engine_key
     one.dispose()
     other.dispose()

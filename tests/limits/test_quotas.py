@@ -105,8 +105,8 @@ def test_an_allowance_of_the_hour_is_not_waited_for(
         holdfast.run(engine, unit)
     assert time.monotonic() - began < 3.0
     assert len(calls) <= 1
-    assert holdfast.of(engine).counters.units_repeated == {}
-    assert holdfast.of(engine).counters.refused == 0
+    assert holdfast.status(engine).counters.units_repeated == {}
+    assert holdfast.status(engine).counters.refused == 0
     if not calls:
         assert "within an hour" in str(caught.value)
 
@@ -117,7 +117,7 @@ def test_an_account_that_is_full_is_waited_for(limited: Server, account: Account
     engine = account("MAX_USER_CONNECTIONS 1", pool_timeout=0.3)
     with engine.connect(), pytest.raises(DBAPIError, match="1226"):
         engine.connect()
-    assert holdfast.of(engine).counters.refused > 0
+    assert holdfast.status(engine).counters.refused > 0
 
 
 def test_a_commit_that_an_allowance_refuses_was_not_done_and_is_known_not_to_be(

@@ -16,7 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 import sqlalchemy_holdfast as holdfast
 from sqlalchemy_holdfast.budget import Budget
 from sqlalchemy_holdfast.lab import Server
-from tests.conftest import EngineFactory, read
+from tests.conftest import EngineFactory, inside, read
 from tests.limits.cost import TOP
 from tests.limits.crowd import Crowd
 from tests.limits.host import USER, Host
@@ -267,11 +267,11 @@ def test_a_file_that_a_smaller_server_has_left_at_this_address_is_not_believed(
     with Server(options={"max_connections": 400}) as server:
         url = server.url("pymysql").update_query_dict({"holdfast_budget_directory": directory})
         engine = held(url, pool_size=6, pool_timeout=5)
-        key = holdfast.of(engine)._connecting.key
+        key = inside(engine)._limit.key
         assert key is not None
         Budget.shared(key, directory).set_limit(3, 0)
         connections = [engine.connect() for _ in range(6)]
         for connection in connections:
             connection.close()
-        assert holdfast.of(engine).budget is None, "this server allows more than are counted"
+        assert holdfast.status(engine).budget is None, "this server allows more than are counted"
         engine.dispose()

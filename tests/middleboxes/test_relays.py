@@ -22,8 +22,8 @@ def test_haproxy_keeps_it(behind: Server, driver: str, held: EngineFactory) -> N
     with haproxy(behind) as port:
         engine = held(behind.url(driver, port=port), pool_size=THREADS)
         assert units(engine) == {"right": THREADS * UNITS}
-        assert holdfast.of(engine).middlebox == ""
-        assert holdfast.of(engine).counters.statements_pipelined > 0
+        assert holdfast.status(engine).middlebox == ""
+        assert holdfast.status(engine).counters.statements_pipelined > 0
 
 
 @pytest.mark.slow
@@ -32,8 +32,8 @@ def test_haproxy_keeps_it_in_front_of_mysql(mysql_behind: Server, driver: str, h
     with haproxy(mysql_behind) as port:
         engine = held(mysql_behind.url(driver, port=port), pool_size=THREADS)
         assert units(engine) == {"right": THREADS * UNITS}
-        assert holdfast.of(engine).middlebox == ""
-        assert holdfast.of(engine).counters.statements_pipelined > 0
+        assert holdfast.status(engine).middlebox == ""
+        assert holdfast.status(engine).counters.statements_pipelined > 0
 
 
 def test_a_relay_keeps_it(behind: Server, driver: str, held: EngineFactory) -> None:
@@ -41,15 +41,15 @@ def test_a_relay_keeps_it(behind: Server, driver: str, held: EngineFactory) -> N
         engine = held(behind.url(driver, host=proxy.host, port=proxy.port))
         for number in range(TURNS):
             assert read(engine, number) == number
-        assert holdfast.of(engine).middlebox == ""
-        assert holdfast.of(engine).counters.statements_pipelined > TURNS / 2
+        assert holdfast.status(engine).middlebox == ""
+        assert holdfast.status(engine).counters.statements_pipelined > TURNS / 2
 
 
 def test_so_does_a_unix_socket(behind: Server, driver: str, held: EngineFactory) -> None:
     engine = held(behind.url(driver, transport="unix"))
     for number in range(TURNS):
         assert read(engine, number) == number
-    assert holdfast.of(engine).middlebox == ""
+    assert holdfast.status(engine).middlebox == ""
     with engine.connect() as connection:
         assert connection.connection.driver_connection._holdfast.pipeline  # type: ignore[union-attr]
 
@@ -72,7 +72,7 @@ def test_what_greets_in_the_servers_place_is_never_sent_anything_ahead(
         engine = held(behind.url(driver, port=pretender.port), pool_size=THREADS)
         assert units(engine, each=20) == {"right": THREADS * 20}
         assert pretender.refused == 0
-        assert reason in holdfast.of(engine).middlebox
+        assert reason in holdfast.status(engine).middlebox
         assert len([line for line in log() if reason in line]) == 1
 
 

@@ -26,7 +26,7 @@ def engine_on(port: int, server: Server, driver: str, held: EngineFactory, **set
 
 def assert_nothing_fails_behind_it(engine: Engine, log: Log) -> None:
     assert units(engine) == {"right": THREADS * UNITS}
-    hold = holdfast.of(engine)
+    hold = holdfast.status(engine)
     assert hold.counters.statements_pipelined == 0
     assert hold.counters.rollbacks_deferred > 0, "nobody waits for a ROLLBACK all the same"
     assert "MySQL Router" in hold.middlebox
@@ -40,9 +40,9 @@ def test_nothing_fails_behind_it(mysql_behind: Server, driver: str, held: Engine
     with router(mysql_behind) as port:
         engine = engine_on(port, mysql_behind, driver, held)
         assert_nothing_fails_behind_it(engine, log)
-        limits = holdfast.of(engine).limits
+        limits = holdfast.status(engine).limits
         assert limits is not None
-        assert limits.middlebox == holdfast.of(engine).middlebox
+        assert limits.middlebox == holdfast.status(engine).middlebox
 
 
 @pytest.mark.parametrize("server", ["mysql_behind", "silent_mysql_behind"])
@@ -60,7 +60,7 @@ def test_what_the_owner_says_wins(mysql_behind: Server, driver: str, held: Engin
         with engine.connect() as connection:
             assert connection.connection.driver_connection._holdfast.pipeline  # type: ignore[union-attr]
         assert not any("no statement is sent ahead" in line for line in log())
-        assert "ahead of an answer" not in repr(holdfast.of(engine))
+        assert "ahead of an answer" not in repr(holdfast.status(engine))
 
 
 def test_stock_works_behind_it(mysql_behind: Server, driver: str, stock: EngineFactory) -> None:
@@ -75,7 +75,7 @@ def test_a_middlebox_that_comes_later_is_noticed_by_its_greeting(
         engine = held(mysql_behind.url(driver))
         read(engine)
         read(engine)
-        assert holdfast.of(engine).middlebox == ""
+        assert holdfast.status(engine).middlebox == ""
 
         @event.listens_for(engine, "do_connect")
         def through_it(dialect: object, record: object, args: object, arguments: dict[str, object]) -> None:
@@ -84,4 +84,4 @@ def test_a_middlebox_that_comes_later_is_noticed_by_its_greeting(
         engine.dispose()
         for number in range(30):
             assert read(engine, number) == number
-        assert "MySQL Router" in holdfast.of(engine).middlebox
+        assert "MySQL Router" in holdfast.status(engine).middlebox

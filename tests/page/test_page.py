@@ -36,7 +36,7 @@ def test_rows_2_and_5_a_connection_that_idled_too_long_fails_no_request(
     read(engine)
     time.sleep(IDLE_LIMIT * 1.5)
     assert read(engine, 5) == 5
-    assert holdfast.of(engine).counters.replaced == {Cause.CLOSED: 1}
+    assert holdfast.status(engine).counters.replaced == {Cause.CLOSED: 1}
     engine.dispose()
 
 

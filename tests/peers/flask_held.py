@@ -23,7 +23,7 @@ _stock = SQLAlchemy._make_engine
 def _counted(self: SQLAlchemy, bind_key: str | None, options: dict[str, Any], app: Any) -> Engine:
     engine = _stock(self, bind_key, options, app)
     # A test may put a mock in create_engine's place.
-    _made[isinstance(engine, Engine) and holdfast.of(engine).active] += 1
+    _made[isinstance(engine, Engine) and holdfast.status(engine).active] += 1
     return engine
 
 

@@ -29,7 +29,7 @@ class Witness(CreateEnginePlugin):
 
     def engine_created(self, engine: Engine) -> None:
         """Count this engine."""
-        if holdfast.of(engine).active:
+        if holdfast.status(engine).active:
             Witness.held += 1
         else:
             Witness.passed_by += 1

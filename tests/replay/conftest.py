@@ -61,12 +61,12 @@ class Scene:
         if self._shared is None:
             self._shared = self.engine()
         settle(self._shared)
-        self._before = holdfast.of(self._shared).counters
+        self._before = holdfast.status(self._shared).counters
         return self._shared
 
     def changes(self) -> dict[str, int]:
         """What the shared engine has replaced and repeated in this test."""
-        after = holdfast.of(self._shared).counters
+        after = holdfast.status(self._shared).counters
         replaced = {cause: number - self._before.replaced.get(cause, 0) for cause, number in after.replaced.items()}
         changes = replaced | {"repeated": after.statements_replayed - self._before.statements_replayed}
         return {name: number for name, number in changes.items() if number}

@@ -62,7 +62,7 @@ def test_every_row_comes_once_however_they_are_fetched(scene: Scene, cut: Cut, o
     with engine.connect().execution_options(**options) as connection:
         cut(scene, connection)
         assert [tuple(row) for row in connection.exec_driver_sql(READ)] == [(1,), (2,), (3,)]
-    assert holdfast.of(engine).counters.statements_replayed == (cut is not Scene.cut_before)
+    assert holdfast.status(engine).counters.statements_replayed == (cut is not Scene.cut_before)
 
 
 @pytest.mark.parametrize("driver", ["mysqldb"])
@@ -75,7 +75,7 @@ def test_a_streamed_result_that_is_cut_off_after_its_first_rows_raises(scene: Sc
         scene.proxy.drop()
         with pytest.raises(DBAPIError):
             result.fetchall()
-    assert holdfast.of(engine).counters.statements_replayed == 0
+    assert holdfast.status(engine).counters.statements_replayed == 0
 
 
 @pytest.mark.parametrize("driver", ["mysqldb"])
@@ -132,7 +132,7 @@ def test_the_pool_is_as_it_was_afterwards(scene: Scene, cut: Cut, pool: Any) -> 
         assert (state.checkedin(), state.checkedout()) == (1, 0)
         with engine.connect() as connection:
             assert connection.execute(text("SELECT CONNECTION_ID()")).scalar_one() == ours
-    assert holdfast.of(engine).counters.connects == 2 + (pool is NullPool)
+    assert holdfast.status(engine).counters.connects == 2 + (pool is NullPool)
 
 
 @by_cut
@@ -178,7 +178,7 @@ def test_what_is_not_first_raises(scene: Scene, cut: Cut, first: str) -> None:
         connection.commit()
         cut(scene, connection)
         assert outcome(connection, READ) == "raised"
-    assert holdfast.of(engine).counters.statements_replayed == 0
+    assert holdfast.status(engine).counters.statements_replayed == 0
 
 
 @by_cut
@@ -370,7 +370,7 @@ def test_a_server_error_is_not_a_reason_to_repeat(scene: Scene) -> None:
         with pytest.raises(DBAPIError):
             connection.execute(text("SELECT nothing FROM guests"))
     assert scene.sent("SELECT nothing FROM guests") == 1
-    assert holdfast.of(engine).counters.replaced == {}
+    assert holdfast.status(engine).counters.replaced == {}
 
 
 def test_mates_of_a_connection_that_was_lost_are_asked_before_they_are_used(scene: Scene) -> None:
@@ -382,6 +382,6 @@ def test_mates_of_a_connection_that_was_lost_are_asked_before_they_are_used(scen
         assert outcome(first, READ) == "succeeded"
         with engine.connect() as mate:
             assert outcome(mate, READ) == "succeeded"
-    counters = holdfast.of(engine).counters
+    counters = holdfast.status(engine).counters
     assert counters.probes == 1
     assert counters.replaced == {Cause.LOST_IN_USE: 1}

@@ -89,7 +89,7 @@ class Chaos:
             self.proxy.restore()
             self.server.start()
             if self.report.mode in HELD:
-                self.report.counters = dict(holdfast.of(engine).counters.as_dict())
+                self.report.counters = dict(holdfast.status(engine).counters.as_dict())
             engine.dispose()
             self.compare()
         return self.report

@@ -51,7 +51,7 @@ def assert_lost_commits_are_settled(server: Server, engine: Engine, proxy: Proxy
             proxy.cut_at("COMMIT", delivered=delivered, server_knows=server_knows)
             holdfast.run(engine, unit, verify=True)
     assert names(server) == ["call 1", "call 2", "call 4", "call 6"]
-    assert holdfast.of(engine).counters.commits_verified == 4
+    assert holdfast.status(engine).counters.commits_verified == 4
 
 
 @pytest.fixture(scope="session")

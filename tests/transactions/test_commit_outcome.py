@@ -68,7 +68,7 @@ def test_without_verification_it_is_said_to_be_unknown(
     assert isinstance(error.__cause__, DBAPIError)
     assert error.orig is error.__cause__.orig
     assert [attempt.commit for attempt in error.holdfast_attempts] == [Commit.UNKNOWN]  # type: ignore[attr-defined]
-    assert holdfast.of(engine).counters.commits_unknown == 1
+    assert holdfast.status(engine).counters.commits_unknown == 1
     assert any("whether a COMMIT was done is not known" in line for line in log())
     assert holdfast.run(engine, unit) == 2  # the engine goes on
 
@@ -208,8 +208,8 @@ def test_with_verification_the_server_is_asked(
     assert entries() == (["call 1", "call 2"] if delivered else ["call 1", "call 3"])
     expected = [] if delivered else [(Reason.LOST, Commit.NOT_DONE)]
     assert [(attempt.reason, attempt.commit) for attempt in seen] == expected
-    assert holdfast.of(engine).counters.commits_verified == 1
-    assert holdfast.of(engine).counters.commits_unknown == 0
+    assert holdfast.status(engine).counters.commits_verified == 1
+    assert holdfast.status(engine).counters.commits_unknown == 0
 
 
 def test_it_is_settled_with_a_pool_of_one_connection(

@@ -99,11 +99,11 @@ def test_after_each_byte(
         # A connection that has been used, with nothing pending on it and nothing to be asked about it.
         holdfast.run(engine, lambda connection: connection.execute(text("SELECT 1")).scalar_one())
         fresh(server)
-        before = holdfast.of(engine).counters.connects
+        before = holdfast.status(engine).counters.connects
         cut(len(outcomes) * step)
         told = outcome(engine, entries, verify=verify)
         proxy.restore()
-        if holdfast.of(engine).counters.connects == before:  # nothing was cut: all of it has passed
+        if holdfast.status(engine).counters.connects == before:  # nothing was cut: all of it has passed
             break
         outcomes.append(told)
     counts = Counter(outcomes)

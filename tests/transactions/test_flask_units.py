@@ -104,7 +104,7 @@ def test_run_and_the_decorator_in_both_spellings(make_site: Callable[..., Site],
         assert site.calls == 2
         assert entries() == ["a", "b", "c!"]
         assert plain.__name__ == "plain"
-        assert holdfast.of(db).counters.units == 3
+        assert holdfast.status(db).counters.units == 3
 
 
 def test_a_view_can_be_a_unit(site: Site, proxy: Proxy, entries: Names) -> None:

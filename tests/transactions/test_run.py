@@ -47,7 +47,7 @@ def fail(number: int, message: str = "as told") -> Callable[[Connection], object
 def test_it_commits_and_returns_what_the_function_returns(engine: Engine, entries: Names) -> None:
     assert holdfast.run(engine, Calls()) == 1
     assert entries() == ["call 1"]
-    assert holdfast.of(engine).counters.units == 1
+    assert holdfast.status(engine).counters.units == 1
 
 
 def test_the_decorator_passes_arguments_and_keeps_the_name(make: sessionmaker[Session], entries: Names) -> None:
@@ -102,7 +102,7 @@ def test_a_lost_connection(server: Server, engine: Engine, entries: Names, log: 
     calls = Calls(kill(server))
     assert holdfast.run(engine, calls) == 2
     assert entries() == ["call 2"]
-    assert holdfast.of(engine).counters.units_repeated == {Reason.LOST: 1}
+    assert holdfast.status(engine).counters.units_repeated == {Reason.LOST: 1}
     assert any("a unit of work is begun again" in line and "connection lost" in line for line in log())
 
 
@@ -145,7 +145,7 @@ def test_a_real_deadlock(engine: Engine, entries: Names) -> None:
         thread.join()
     assert entries() == ["a..", "b.."]
     assert len(calls) == 3
-    assert holdfast.of(engine).counters.units_repeated == {Reason.DEADLOCK: 1}
+    assert holdfast.status(engine).counters.units_repeated == {Reason.DEADLOCK: 1}
 
 
 @pytest.mark.slow
@@ -163,7 +163,7 @@ def test_a_real_lock_timeout_undoes_the_whole_unit(server: Server, one: Engine, 
     holdfast.run(one, unit, on_retry=lambda attempt: other.rollback())
     other.close()
     assert entries() == ["changed", "new"]
-    assert holdfast.of(one).counters.units_repeated == {Reason.LOCK_TIMEOUT: 1}
+    assert holdfast.status(one).counters.units_repeated == {Reason.LOCK_TIMEOUT: 1}
 
 
 def test_a_server_that_became_read_only(engine: Engine, server: Server, entries: Names) -> None:
@@ -173,7 +173,7 @@ def test_a_server_that_became_read_only(engine: Engine, server: Server, entries:
     finally:
         server.execute("SET GLOBAL read_only = 0")
     assert entries() == ["call 1"] or entries() == ["call 2"]
-    assert holdfast.of(engine).counters.units_repeated == {Reason.READ_ONLY: 1}
+    assert holdfast.status(engine).counters.units_repeated == {Reason.READ_ONLY: 1}
 
 
 REASONS = {
@@ -229,7 +229,7 @@ def test_a_record_that_another_transaction_has_changed(one: Engine, server: Serv
 
     holdfast.run(one, unit)
     assert entries() == ["b!"]
-    assert holdfast.of(one).counters.units_repeated == {Reason.CHANGED: 1}
+    assert holdfast.status(one).counters.units_repeated == {Reason.CHANGED: 1}
 
 
 @pytest.mark.slow

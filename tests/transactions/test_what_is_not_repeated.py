@@ -101,7 +101,7 @@ def test_what_a_thread_is_turned_away_with_is_raised(server: Server, held: Engin
     with engine.connect():
         waiting = threading.Thread(target=lambda: engine.connect().close())
         waiting.start()
-        while not holdfast.of(engine).counters.waits:
+        while not holdfast.status(engine).counters.waits:
             pass
         with pytest.raises(holdfast.TooManyWaiting):
             holdfast.run(engine, lambda connection: None)

@@ -21,7 +21,6 @@ newcomer is served soon even when the others sit on everything.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import random
 import threading
@@ -32,6 +31,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, TypeVar
 
+from .. import reporting
 from .._registry import Registry
 from ..errors import BudgetUnavailable
 from ..fork import after_fork, watch
@@ -41,7 +41,6 @@ from .slot_file import LINE, MEMBERS, SLOTS, SlotFile, SlotFileError, default_di
 
 __all__ = ["UNPLACED", "Budget", "Idle", "Snapshot", "User"]
 
-logger = logging.getLogger("holdfast")
 
 T = TypeVar("T")
 
@@ -345,7 +344,7 @@ class Budget:
         if self._complaints and not self._exclusion.entered:
             complaints, self._complaints = self._complaints, deque()
             for error in complaints:
-                logger.warning("holdfast: connections are opened without counting them. %s", error)
+                reporting.not_counting(error)
         return result
 
     def _take(self, take: Callable[[list[Slot]], Slot | None], seconds: float = _SHORTLY) -> Slot | None:

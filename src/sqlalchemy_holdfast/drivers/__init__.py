@@ -32,7 +32,6 @@ __all__ = [
     "by_module",
     "by_url_name",
     "can_look",
-    "connecting",
     "errors_of",
     "from_outside",
     "greeting",
@@ -40,6 +39,7 @@ __all__ = [
     "is_installed",
     "unwrap",
     "wire_of",
+    "wrap_connect",
 ]
 
 
@@ -178,8 +178,8 @@ Connect = Callable[..., Any]
 """Makes a connection from the driver's arguments."""
 
 
-def connecting(driver: Driver, connect: Connect) -> Connect:
+def wrap_connect(driver: Driver, connect: Connect) -> Connect:
     """Wrap one engine's ``connect``, for drivers that have something to prepare or to improve about it."""
     module = importlib.import_module(f"{__name__}.{driver.module}")
-    wrap: Callable[[Connect], Connect] = module.connecting
+    wrap: Callable[[Connect], Connect] = module.wrap_connect
     return wrap(connect)

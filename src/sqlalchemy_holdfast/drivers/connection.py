@@ -470,7 +470,7 @@ class HeldConnection:
         wire = self._holdfast
         if wire.pid != getpid():
             wire.notice_fork()
-            other = wire.owner.reconnect(self) if wire.owner is not None else None
+            other = wire.owner.replace_inherited(self) if wire.owner is not None else None
             if other is None:
                 raise self._holdfast_fault_error()
             return other.cursor(*args, **kwargs)
@@ -497,7 +497,7 @@ class HeldConnection:
             return None
         wire.fault = cause
         try:
-            return wire.owner.replace(self, cause)
+            return wire.owner.replace_before_first_statement(self, cause)
         except (self._holdfast_errors, SQLAlchemyError) as error:
             self._holdfast_raise_outside(error)
             raise self._holdfast_fault_error() from error

@@ -26,7 +26,7 @@ from . import sockets
 from .connection import HeldConnection, names, server_error
 from .wire import Wire
 
-__all__ = ["CMySQLConnection", "MySQLConnection", "connecting", "prepare", "prepare_c"]
+__all__ = ["CMySQLConnection", "MySQLConnection", "prepare", "prepare_c", "wrap_connect"]
 
 
 _OUT_OF_SYNC = 2014  # CR_COMMANDS_OUT_OF_SYNC
@@ -68,7 +68,7 @@ def prepare_c(connection: Any, wire: Wire) -> None:
     wire.defer = wire.pipeline = wire.probe = False
 
 
-def connecting(connect: Callable[..., Any]) -> Callable[..., Any]:
+def wrap_connect(connect: Callable[..., Any]) -> Callable[..., Any]:
     """Let a C connection's socket be found after it was made."""
 
     def note(*positional: Any, **arguments: Any) -> Any:

@@ -21,7 +21,7 @@ from ..server.middleboxes import Greeting
 from .connection import HeldConnection, alone, server_error
 from .wire import Wire
 
-__all__ = ["MySQLdbConnection", "connecting", "prepare"]
+__all__ = ["MySQLdbConnection", "prepare", "wrap_connect"]
 
 _CLIENT_ERRORS = 2000  # to 2999: errors of the library, after which the connection is of no use
 _OUT_OF_SYNC = 2014  # CR_COMMANDS_OUT_OF_SYNC
@@ -50,7 +50,7 @@ def prepare(connection: Any, wire: Wire) -> None:
     wire.time_limit = getattr(connection, "holdfast_time_limit", None)
 
 
-def connecting(connect: Callable[..., Any]) -> Callable[..., Any]:
+def wrap_connect(connect: Callable[..., Any]) -> Callable[..., Any]:
     """Note what the C library does not tell: how long it waits for a reply. A reply that took longer is a lost
     connection to it.
 

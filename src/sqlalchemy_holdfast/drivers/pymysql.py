@@ -22,7 +22,7 @@ from ..server.middleboxes import Greeting
 from .connection import HeldConnection, alone, names
 from .wire import Wire
 
-__all__ = ["PyMySQLConnection", "connecting", "prepare"]
+__all__ = ["PyMySQLConnection", "prepare", "wrap_connect"]
 
 
 def prepare(connection: Any, wire: Wire) -> None:
@@ -204,7 +204,7 @@ _MAY_SAY_MORE = {"read_default_file", "read_default_group", "unix_socket"}
 _TLS = ("ssl", "ssl_ca", "ssl_cert", "ssl_key", "ssl_key_password", "ssl_verify_cert", "ssl_verify_identity")
 
 
-def connecting(connect: Callable[..., Any]) -> Callable[..., Any]:
+def wrap_connect(connect: Callable[..., Any]) -> Callable[..., Any]:
     """Give the connections of one engine one TLS context.
 
     PyMySQL builds a context for each connection and loads the system's certificates into it: 25 to 36 ms of CPU time

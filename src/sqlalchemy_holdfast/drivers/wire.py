@@ -35,14 +35,14 @@ _WATCHED = GONE | getattr(select, "POLLIN", 0)
 class Owner(Protocol):
     """The engine that a connection belongs to, as far as its connections know it."""
 
-    def reconnect(self, inherited: Any) -> Any:
+    def replace_inherited(self, inherited: Any) -> Any:
         """In a child: put a connection of its own in the place of an inherited one and return it, or ``None``."""
 
-    def replace(self, dead: Any, cause: str) -> Any:
+    def replace_before_first_statement(self, dead: Any, cause: str) -> Any:
         """Put a new connection in the place of one that was lost before anything was sent on it in its checkout, and
         return it, or ``None``."""
 
-    def ended(self, wire: Wire) -> None:
+    def connection_closed(self, wire: Wire) -> None:
         """Note that a connection is closed or about to be: it no longer counts. Called more than once."""
 
 
@@ -306,7 +306,7 @@ class Wire:
     def ended(self) -> None:
         """Tell the engine that the connection no longer counts."""
         if self.owner is not None and self.pid == getpid():
-            self.owner.ended(self)
+            self.owner.connection_closed(self)
 
     def same_socket(self) -> bool:
         """Say whether the descriptor still is the socket it was.

@@ -1,15 +1,14 @@
-"""Methods of an engine's dialect that SQLAlchemy calls where a failure is nobody's to handle.
+"""Dialect methods whose errors nobody catches.
 
-They are wrapped for one engine. Each wrapper does what the dialect's own method does, and one thing more.
+holdfast wraps them for one engine. Each wrapper does what the dialect's own method does, and one thing more.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 
@@ -17,24 +16,17 @@ from .. import drivers
 from ..counters import Cause
 from ..drivers import Wire
 from ..server import faults
+from .replacing import Replacer
 
 __all__ = ["wrap"]
-
-logger = logging.getLogger("holdfast")
 
 _NO_SAVEPOINT = 1305  # ER_SP_DOES_NOT_EXIST
 
 
-class _Reconnects(Protocol):
-    where: str
-
-    def reconnect(self, inherited: Any) -> Any: ...
-
-
-def wrap(dialect: Any, hold: _Reconnects) -> None:
+def wrap(dialect: Any, replacer: Replacer) -> None:
     """Wrap the methods of a dialect. For a connection that is not held each does what it did before."""
-    dialect.set_isolation_level = _noting(dialect.set_isolation_level, hold)
-    dialect.reset_isolation_level = _giving_up(dialect.reset_isolation_level, hold.where)
+    dialect.set_isolation_level = _noting(dialect.set_isolation_level, replacer)
+    dialect.reset_isolation_level = _giving_up(dialect.reset_isolation_level, replacer)
     dialect.do_rollback_to_savepoint = _rolling_back_to(dialect)
 
 
@@ -56,13 +48,13 @@ def _leaving_clean(wire: Wire | None) -> Iterator[None]:
     wire.clean = wire.reads_only = True
 
 
-def _noting(set_isolation_level: Any, hold: _Reconnects) -> Any:
+def _noting(set_isolation_level: Any, replacer: Replacer) -> Any:
     """Make the method note the level, for a connection that has to be replaced."""
 
     def set_and_note(dbapi_connection: Any, level: Any) -> None:
         wire = drivers.wire_of(dbapi_connection)
         if wire is not None and wire.pid != os.getpid():
-            dbapi_connection = hold.reconnect(drivers.unwrap(dbapi_connection)) or dbapi_connection
+            dbapi_connection = replacer.replace_inherited(drivers.unwrap(dbapi_connection)) or dbapi_connection
             wire = drivers.wire_of(dbapi_connection)
         with _leaving_clean(wire):
             set_isolation_level(dbapi_connection, level)
@@ -72,7 +64,7 @@ def _noting(set_isolation_level: Any, hold: _Reconnects) -> Any:
     return set_and_note
 
 
-def _giving_up(reset_isolation_level: Any, where: str) -> Any:
+def _giving_up(reset_isolation_level: Any, replacer: Replacer) -> Any:
     """Make the method give a connection up when it fails.
 
     SQLAlchemy calls it while a connection is being returned, after the pool's ``reset`` event, to put back a level
@@ -88,11 +80,7 @@ def _giving_up(reset_isolation_level: Any, where: str) -> Any:
             if wire is None or not wire.exclusive:
                 raise
             wire.give_up(wire.fault or (Cause.INTERRUPTED if wire.in_flight else Cause.CLOSED))
-            logger.info(
-                "%s: a connection whose isolation level could not be put back is not used again (%s).",
-                where,
-                type(error).__name__,
-            )
+            replacer.reporter.isolation_level_not_put_back(error)
             if not isinstance(error, Exception):
                 raise
 

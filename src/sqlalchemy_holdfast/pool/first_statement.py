@@ -4,7 +4,7 @@ A connection is looked at when it is handed out, and may be lost a moment later:
 checkout is sent, or while that is on its way.
 
 * **Nothing was sent.** The connection is looked at again when the first cursor is opened. One that is dead then is
-  replaced, and the statement runs on the new one, whatever it is (:func:`before_first`).
+  replaced, and the statement runs on the new one, whatever it is (:mod:`~.replacing`).
 * **It was sent.** Nobody knows whether the server ran it. It is run once more, on a new connection, if it only reads
   (:mod:`~.statements`) and if nothing else has been sent in this checkout: no transaction, setting or temporary
   table was lost with the connection. Everything else raises the driver's error, as it does without holdfast.
@@ -19,24 +19,21 @@ a cursor that is in use. The look at the first cursor costs 0.4 us a checkout.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from os import getpid
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from .. import drivers
-from ..drivers import HeldConnection, Wire
+from ..drivers import Wire
 from ..server import faults
 from ..server.faults import Row
 from ..server.statements import only_reads
-from . import queue_pool, set_up
+from .replacing import Replacer
 
-__all__ = ["before_first", "put_in", "replaced"]
-
-logger = logging.getLogger("holdfast")
+__all__ = ["wrap"]
 
 _SECONDS = 0.9
 """A read that took longer than this before its connection was lost is not repeated: it was slow, and what ended it (the
@@ -44,42 +41,7 @@ driver's timeout, somebody's KILL) may have been meant to. The C library's time 
 not tell them from a lost connection."""
 
 
-class Hold(Protocol):
-    """The engine whose statements are repeated."""
-
-    where: str
-
-    def keep_place(self, wire: Wire) -> object:
-        """Keep what allows a connection to be open for the one that takes its place: as long as the answer exists."""
-
-    def lost_in_use(self) -> None:
-        """Note that a connection was lost while it was used."""
-
-
-def before_first(dead: HeldConnection, cause: str, hold: Hold) -> Any:
-    """Put a new connection in the place of one that was lost before anything was sent on it in its checkout.
-
-    :param dead: the driver's connection.
-    :param cause: why it cannot be used (:class:`~sqlalchemy_holdfast.counters.Cause`).
-    :param hold: its engine's.
-    :return: the new one, or ``None`` when the connection is not (any more) a checkout's of a pool, or has what the
-        application has set up on it.
-    :raises: whatever connecting, or a listener to the pool's events, raises.
-    """
-    connection = _replace(dead, hold)
-    if connection is None:
-        return None
-    dead._holdfast.counters.count_replaced(cause)
-    logger.info(
-        "%s: replaced a connection before the first statement of its checkout (%s): nothing had been sent on it, and "
-        "no error reached the application.",
-        hold.where,
-        cause,
-    )
-    return connection
-
-
-def put_in(dialect: Any, hold: Hold) -> None:
+def wrap(dialect: Any, replacer: Replacer) -> None:
     """Wrap the methods of a dialect that execute a statement once."""
     do_execute, do_execute_no_params = dialect.do_execute, dialect.do_execute_no_params
 
@@ -88,7 +50,7 @@ def put_in(dialect: Any, hold: Hold) -> None:
         try:
             do_execute(cursor, statement, parameters, context)
         except Exception as error:
-            again = _new_cursor(hold, cursor, statement, context, error)
+            again = _new_cursor(replacer, cursor, statement, context, error)
             if again is None:
                 raise
             _run(do_execute, again, statement, parameters, context)
@@ -97,7 +59,7 @@ def put_in(dialect: Any, hold: Hold) -> None:
         try:
             do_execute_no_params(cursor, statement, context)
         except Exception as error:
-            again = _new_cursor(hold, cursor, statement, context, error)
+            again = _new_cursor(replacer, cursor, statement, context, error)
             if again is None:
                 raise
             _run(do_execute_no_params, again, statement, context)
@@ -113,7 +75,7 @@ def _run(execute: Callable[..., None], cursor: Any, *arguments: Any) -> None:
         raise
 
 
-def _new_cursor(hold: Hold, cursor: Any, statement: str, context: Any, error: Exception) -> Any:
+def _new_cursor(replacer: Replacer, cursor: Any, statement: str, context: Any, error: Exception) -> Any:
     """Return a cursor on a new connection if the statement may be run again; the context's is then that one."""
     if context is None or not isinstance(error, context.dialect.loaded_dbapi.Error):
         return None
@@ -126,25 +88,18 @@ def _new_cursor(hold: Hold, cursor: Any, statement: str, context: Any, error: Ex
         return None
     _close(cursor, context.dialect.loaded_dbapi.Error)
     try:
-        connection = _replace(dead, hold)
-        if connection is None or _commits_each(connection):
+        connection = replacer.replace(dead)
+        if connection is None or _server_autocommits(connection):
             return None
         again = context.create_cursor()
     except (context.dialect.loaded_dbapi.Error, SQLAlchemyError) as failure:
         if drivers.from_outside(failure) is not None:
             raise
         # The application gets the error that it would have got without this.
-        why = faults.said(failure)
-        logger.info("%s: a read whose connection was lost could not be repeated: %s", hold.where, why)
+        replacer.reporter.not_repeated(faults.said(failure))
         return None
-    hold.lost_in_use()
-    wire.counters.statements_replayed += 1
-    logger.info(
-        "%s: a connection was lost in use (%s); the statement was the first of its checkout and only reads, and was "
-        "repeated on a new one. The pool's other connections are checked before their next use.",
-        hold.where,
-        row.meaning,
-    )
+    replacer.suspect_others()
+    replacer.reporter.repeated(row.meaning)
     context.cursor = again
     return again
 
@@ -168,52 +123,7 @@ def _was_first(wire: Wire, row: Row) -> bool:
     )
 
 
-def replaced(old: HeldConnection, checkout: Any, replace: Callable[[Any], Any]) -> HeldConnection | None:
-    """Put a new connection in the place of one that is checked out, if it has all that the old one had.
-
-    :param checkout: SQLAlchemy's proxy (:class:`sqlalchemy.pool.PoolProxiedConnection`) that the old one is in.
-    :param replace: puts the new one there and returns it.
-    :return: the new one, or ``None`` where the application goes by what it has set up on the old one; whatever is
-        checked out then must not be used.
-    :raises: what ``replace`` raises.
-    """
-    made = old._holdfast.set_up
-    if not isinstance(made, set_up.SetUp):
-        return None
-    now = set_up.note(old, checkout.info)
-    if now.has_more_than(made):
-        return None
-    connection = replace(checkout)
-    if connection is None or now.is_told_of_more_than(made, checkout.info):
-        return None
-    new: HeldConnection = drivers.unwrap(connection)
-    wire = drivers.wire_of(new)
-    if wire is not None:
-        wire.keep_record(old._holdfast.record)
-    return new
-
-
-def _replace(dead: HeldConnection, hold: Hold) -> HeldConnection | None:
-    """Give the checkout that a connection is in another one, which cannot be replaced in its turn."""
-    wire = dead._holdfast
-    checkout = wire.checkout() if wire.checkout is not None else None
-    if checkout is None or checkout.is_detached or drivers.unwrap(checkout.dbapi_connection) is not dead:
-        return None
-
-    def replace(checkout: Any) -> Any:
-        kept = hold.keep_place(wire)
-        connection = queue_pool.replace(checkout)
-        del kept
-        return connection
-
-    connection = replaced(dead, checkout, replace)
-    own = drivers.wire_of(connection)
-    if own is not None:
-        own.sent = max(own.sent, 1)
-    return connection
-
-
-def _commits_each(connection: Any) -> bool:
+def _server_autocommits(connection: Any) -> bool:
     """Ask whether the server commits each statement, as the driver's arguments or ``init_command`` may have it do."""
     cursor = connection.cursor()
     try:

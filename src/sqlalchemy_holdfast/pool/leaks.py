@@ -7,39 +7,33 @@ once for each place in the application.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
 from .._clock import monotonic_also_asleep
 from .._registry import Registry
-from ..counters import Counters
 from ..drivers import Wire
+from ..reporting import Reporter
 from ..settings import Settings
 from . import holders
 from .holders import Holder
 
 __all__ = ["Leaks"]
 
-logger = logging.getLogger("holdfast")
-
 
 class Leaks:
     """The checkouts of one engine.
 
-    :param where: names the engine in the log.
     :param wires: its connections.
     """
 
     def __init__(
         self,
-        where: str,
         settings: Settings,
-        counters: Counters,
+        reporter: Reporter,
         wires: Registry[Wire],
         clock: Callable[[], float] = monotonic_also_asleep,
     ) -> None:
-        self.where = where
-        self.counters = counters
+        self._reporter = reporter
         self._threshold = settings.leak_warning
         self._wires = wires
         self._clock = clock
@@ -83,30 +77,19 @@ class Leaks:
 
     def _warn(self, what: str, holder: Holder, now: float, wire: Wire) -> None:
         holder.named = True
-        self.counters.leaks += 1
-        logger.warning(
-            "%s: a connection %s %s (more than holdfast_leak_warning=%g s).",
-            self.where,
-            what,
-            holder.described(now, wire.statement),
-            self._threshold or 0,
-        )
+        self._reporter.out_too_long(what, holder.described(now, wire.statement), self._threshold or 0)
 
     def _came_back(self, holder: Holder, now: float, wire: Wire) -> None:
         if not holder.named:
             self._warn("was out of the pool", holder, now, wire)
         else:
-            logger.info("%s: a connection came back that had been out %s.", self.where, holder.described(now, None))
+            self._reporter.came_back(holder.described(now, None))
 
     def _was_collected(self, holder: Holder | None, now: float, wire: Wire) -> None:
-        self.counters.collected += 1
         place = None if holder is None else (holder.code, holder.line)
         mine = object()
+        who = None
         # A place that forgets one connection forgets them all.
-        if self._threshold is None or self._forgetful.setdefault(place, mine) is not mine:
-            return
-        logger.warning(
-            "%s: a connection was never returned; the garbage collector returned it. It was held %s.",
-            self.where,
-            "by nobody known" if holder is None else holder.described(now, wire.statement),
-        )
+        if self._threshold is not None and self._forgetful.setdefault(place, mine) is mine:
+            who = "by nobody known" if holder is None else holder.described(now, wire.statement)
+        self._reporter.not_returned(who)

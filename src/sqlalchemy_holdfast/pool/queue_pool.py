@@ -2,7 +2,7 @@
 
 A ``QueuePool`` that has no idle connection opens one. Where that has to wait, for a slot of the budget or for the
 server, a connection that is returned meanwhile should do as well; so the pool gets a subclass of its own class
-(:func:`wait_patiently`) that waits for both.
+(:func:`make_wait`) that waits for both.
 
 In a child, the pool's locks may have been held by another thread of the parent's, and its places belong to connections
 that are the parent's. So the engine gets a new pool, and the old one, to which inherited checkouts still point, is made
@@ -32,13 +32,14 @@ from sqlalchemy.pool.base import ResetStyle
 from sqlalchemy.util.queue import Empty, Full, Queue
 
 from .._registry import Registry
-from .waiting import Connecting, Wait, seconds
+from .waiting import Connector, Wait, seconds
 
 __all__ = [
     "drop_idle",
     "initialise_again",
     "is_first_listener",
     "let_nest",
+    "make_wait",
     "on_dispose",
     "reconnect",
     "renew",
@@ -46,7 +47,6 @@ __all__ = [
     "reset_style",
     "tell_disposed",
     "timeout",
-    "wait_patiently",
 ]
 
 
@@ -55,10 +55,10 @@ _SOON = 0.02
 after which a place that nobody seems to have is looked for a second time."""
 
 
-class _PatientPool(QueuePool):
+class WaitingQueuePool(QueuePool):
     """A pool whose checkouts wait for whatever comes first: a returned connection, or leave to open one."""
 
-    _holdfast: ClassVar[Connecting]
+    _holdfast: ClassVar[Connector]
     _holdfast_keeps: Callable[[Any], bool]  # a static method
     _holdfast_engine: Callable[[], Engine | None]  # a static method
     _holdfast_recreated = False
@@ -77,7 +77,7 @@ class _PatientPool(QueuePool):
         """Checkouts that may have a place in the pool and no record."""
         self._holdfast_before = self.size() + self._overflow
         """How many records there were before."""
-        self._holdfast.pools.add(self)
+        self._holdfast.limit.pools.add(self)
 
     def recreate(self) -> Any:
         self._holdfast_recreated = True
@@ -95,7 +95,7 @@ class _PatientPool(QueuePool):
                 pass
             if record is not None and record.dbapi_connection is not None:
                 return record
-            if record is None and self._holdfast.has_its_share() and self.checkedout():
+            if record is None and self._holdfast.limit.has_its_share() and self.checkedout():
                 record = self._holdfast_returned_soon()
                 if record is not None and record.dbapi_connection is not None:
                     return record
@@ -124,7 +124,7 @@ class _PatientPool(QueuePool):
             connection = record.dbapi_connection
             if connection is None:
                 self._holdfast.give_up_kept_slot()
-            elif self._holdfast.budget is not None and (
+            elif self._holdfast.limit.budget is not None and (
                 (self._holdfast_recreated and self._holdfast_is_replaced()) or not self._holdfast_keeps(connection)
             ):
                 record.close()
@@ -160,7 +160,7 @@ class _PatientPool(QueuePool):
                 if taken[-1].dbapi_connection is not None:
                     before(taken[-1].dbapi_connection)
                     taken[-1].close()
-                    self._holdfast.counters.given_back += 1
+                    self._holdfast.reporter.closed_for_sharing()
                     return True
         except Empty:  # somebody was faster
             pass
@@ -188,7 +188,7 @@ class _Condition(threading.Condition):
 class _Way:
     """A checkout that found no idle connection: what it has of its pool, and how it goes on."""
 
-    def __init__(self, pool: _PatientPool, record: Any) -> None:
+    def __init__(self, pool: WaitingQueuePool, record: Any) -> None:
         """:param record: one without a connection, which has a place in the pool, or ``None``."""
         self.pool = pool
         self.record = record
@@ -266,8 +266,8 @@ class _Way:
         return found > 0
 
 
-def wait_patiently(
-    engine: Engine, connecting: Connecting, keeps: Callable[[Any], bool], of: Callable[[], Engine | None]
+def make_wait(
+    engine: Engine, connector: Connector, keeps: Callable[[Any], bool], of: Callable[[], Engine | None]
 ) -> None:
     """Make the checkouts of an engine's ``QueuePool`` wait, and its returned connections be given back.
 
@@ -281,13 +281,13 @@ def wait_patiently(
     if not issubclass(cls, QueuePool) or cls._do_get is not QueuePool._do_get or cls._is_asyncio:
         return
     own = {
-        "_holdfast": connecting,
+        "_holdfast": connector,
         "_holdfast_keeps": staticmethod(keeps),
         "_holdfast_engine": staticmethod(of),
         "__module__": cls.__module__,
     }
     pool: Any = engine.pool
-    pool.__class__ = type(cls.__name__, (_PatientPool, cls), own)  # recreate() keeps the class
+    pool.__class__ = type(cls.__name__, (WaitingQueuePool, cls), own)  # recreate() keeps the class
     pool._holdfast_begin()
 
 

@@ -1,54 +1,51 @@
-"""How the threads of one engine come by a connection: a slot of the budget, patience, and an end to it.
+"""How a thread gets a connection: it may wait for a slot, for the server, or until a time limit.
 
-A checkout that finds no idle connection needs a new one. It may have to wait: for a slot when other processes have
-them all, for a server that is full or is being restarted, or for a connection of its own process to be returned,
-whichever comes first. All of it is bounded by ``pool_timeout``; waiting for a server by ``holdfast_wait_for_server``.
+A checkout that finds no idle connection needs a new one. It may have to wait:
+
+* for a slot, when other processes have them all;
+* for the server, when that is full or is being restarted;
+* for a connection of its own process to be returned.
+
+Whichever comes first will do. ``pool_timeout`` limits all of it, ``holdfast_wait_for_server`` the wait for a server.
 
 There is no lock here. An exception from outside may come at any line, and a signal's handler may use the engine in the
-middle of a checkout of its own thread: a lock would be left taken, or waited for by the thread that has it. What
-threads tell each other changes in single steps of the interpreter's, belongs to the :class:`Wait` that wrote it and
-goes with it, and what only keeps an order (whose turn it is) is believed for a second and no longer.
+middle of a checkout of its own thread. A lock would stay taken, or its own thread would wait for it. What threads tell
+each other changes in single steps of the interpreter. It belongs to the :class:`Wait` that wrote it and goes with it.
+What only keeps an order (whose turn it is) is believed for a second and no longer.
 """
 
 from __future__ import annotations
 
 import itertools
-import logging
 import math
+import random
 import threading
 import time
 import uuid
 import weakref
-from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from sqlalchemy.engine import URL
-
 from .. import fork
 from .._registry import Registry
-from ..budget import Budget, Idle, Slot
-from ..counters import Counters
+from ..budget import Slot
 from ..drivers import Wire, from_outside, unwrap, wire_of
-from ..errors import BudgetUnavailable, CheckoutTimeout, TooManyWaiting
+from ..errors import CheckoutTimeout, TooManyWaiting
+from ..reporting import Reporter
 from ..server import refusals
 from ..server.faults import said
-from ..server.limits import Limits
-from ..server.refusals import Backoff, Refusal
+from ..server.refusals import Refusal
 from ..settings import Settings
+from .connection_limit import ConnectionLimit
 from .holders import thread_name
 
-__all__ = ["Connecting", "Kept", "Wait", "seconds"]
-
-logger = logging.getLogger("holdfast")
+__all__ = ["Backoff", "Connector", "Kept", "Wait", "seconds"]
 
 T = TypeVar("T")
 
 DEFAULT_TIMEOUT = 30.0
 """Seconds that a checkout may wait where the pool has no ``pool_timeout``; SQLAlchemy's own default."""
 
-_SMALL = 200
-"""A learned limit above this is not shared out. 151 is both servers' default for max_connections."""
 _ANOTHER_OUTAGE = 60.0
 """Seconds after the last attempt that nothing answered, from which on a further one begins a new outage."""
 _WORTH_SAYING = 0.1
@@ -91,6 +88,20 @@ class Kept:
         self.slot = None
 
 
+class Backoff:
+    """Growing pauses with jitter, so that many processes that were refused together do not come back together."""
+
+    def __init__(self, first: float = 0.005, longest: float = 0.25) -> None:
+        self._next = first
+        self._longest = longest
+
+    def pause(self) -> float:
+        """Return the next pause in seconds: between half of it and all of it."""
+        span = self._next
+        self._next = min(span * 2, self._longest)
+        return span * random.uniform(0.5, 1.0)
+
+
 class _Outage:
     """A time in which nothing answers at the server's address."""
 
@@ -118,41 +129,31 @@ class _Threads:
         self.kept: weakref.WeakValueDictionary[int, Kept] = weakref.WeakValueDictionary()
 
 
-class Connecting:
-    """What one engine's checkouts share."""
+class Connector:
+    """How one engine's threads get connections: what they share on their way."""
 
-    def __init__(self, where: str, settings: Settings, counters: Counters, clock: Callable[[], float]) -> None:
-        self.where = where
+    def __init__(
+        self, settings: Settings, reporter: Reporter, limit: ConnectionLimit, clock: Callable[[], float]
+    ) -> None:
+        self.where = reporter.where
         self.engine_key = uuid.uuid4().hex
         """Names the engine in a :class:`~sqlalchemy_holdfast.errors.CheckoutTimeout`."""
         self.settings = settings
-        self.counters = counters
+        self.reporter = reporter
+        self.limit = limit
         self.clock = clock
         self.sleep = _sleep
-        self.limits: Limits | None = None
-        self.stale = False
-        """The server has contradicted what is known of its limits."""
-        self.unknown = False
-        """The server would not say what its limits are."""
         self.aside = False
         """The engine's connections are not held after all."""
-        self.budget: Budget | None = None
-        self.key: str | None = None
-        """What the processes that share have in common: server and account. ``None``: nothing is shared."""
-        self.pools: Registry[Idle] = Registry()
-        """The engine's pools, also those that it has no longer: what they keep takes up slots."""
-        self._asked_budget = False
         self._last_unanswered = 0.0
         self._last_answer: tuple[float, Refusal | None, str] = -math.inf, None, ""
         """When connecting failed last, what that means, and what was said."""
         self.holders: Callable[[], str] = str
         """Says who holds this process's connections, in words."""
-        self._unsaid: deque[Any] = deque()
-        self.start_anew(counters)
+        self.start_anew()
 
-    def start_anew(self, counters: Counters) -> None:
+    def start_anew(self) -> None:
         """Forget, in a forked child, what was the parent's."""
-        self.counters = counters
         self._outages: dict[None, _Outage] = {}
         """At most one."""
         self._waits: Registry[Wait] = Registry()
@@ -182,19 +183,19 @@ class Connecting:
         finally:
             wait.end()  # again: an exception from outside may have come just before
 
-    def patient(self, connect: Callable[..., Any], timeout: Callable[[], float]) -> Callable[..., Any]:
+    def retrying_connect(self, connect: Callable[..., Any], timeout: Callable[[], float]) -> Callable[..., Any]:
         """Make the dialect's ``connect`` wait for a slot and for the server.
 
         :param timeout: says how long, in seconds, where it is not called by a pool that waits itself.
         """
 
-        def connect_patiently(*args: Any, **kwargs: Any) -> Any:
+        def connect_with_retries(*args: Any, **kwargs: Any) -> Any:
             wait = self._threads.wait.get(threading.get_ident())
             if wait is not None and wait.granted:
                 return self._open(wait, connect, args, kwargs)
             return self.accompany(Wait(self, timeout()), lambda wait: self._try(wait, connect, args, kwargs))
 
-        return connect_patiently
+        return connect_with_retries
 
     def _try(self, wait: Wait, connect: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         while True:
@@ -215,7 +216,7 @@ class Connecting:
             raise
         outage = self._outages.pop(None, None) if self._outages else None
         if outage is not None and not outage.unsaid:
-            logger.warning("%s: the server answers again, after %.1f s.", self.where, self.clock() - outage.since)
+            self.reporter.server_back(self.clock() - outage.since)
         return connection
 
     def _give(self, wait: Wait, connection: Any) -> Any:
@@ -235,7 +236,7 @@ class Connecting:
             kept.give_back()
             raise
 
-    def claim(self, wire: Wire, connection: Any) -> None:
+    def assign_slot(self, wire: Wire, connection: Any) -> None:
         """Give a connection that has just been opened by this thread the slot that was taken for it.
 
         :param connection: the driver's own object.
@@ -257,12 +258,12 @@ class Connecting:
         if wire is not None and wire.slot is not None:
             wire.slot.give_back()
 
-    def keep_slot(self, wire: Wire) -> Kept:
+    def reserve_slot_for_replacement(self, wire: Wire) -> Kept:
         """Keep the slot of a connection that is about to be replaced, for the one that this thread opens next.
 
         :return: what keeps it, for as long as it exists.
         """
-        budget, slot, kept = self.budget, wire.slot, Kept(spare=True)
+        budget, slot, kept = self.limit.budget, wire.slot, Kept(spare=True)
         self._threads.kept[threading.get_ident()] = kept
         kept.slot = budget.second(slot) if budget is not None and slot is not None else None
         return kept
@@ -278,128 +279,15 @@ class Connecting:
         wait = self._threads.wait.get(threading.get_ident())
         return wait is not None and wait.outer() is not None
 
-    # -- the budget --------------------------------------------------------------------------------------------
-
-    def share(self, url: URL) -> None:
-        """Share with the other processes of this machine that use the same server and account."""
-        if self.settings.budget is None or not url.username:
-            return
-        host = (url.host or "localhost").lower()
-        if host in ("127.0.0.1", "::1"):
-            host = "localhost"
-        self.key = f"{url.username}@{url.query.get('unix_socket') or f'{host}:{url.port or 3306}'}"
-
-    def open_budget(self) -> Budget | None:
-        """Return the budget, if there is one: a number of the owner's, or the one that other processes have learned."""
-        if not self._asked_budget:
-            number = self.settings.budget
-            if isinstance(number, int):
-                self._use_budget(number)
-            elif self.key is not None and self._found(Budget.exists):
-                self._use_budget(None)
-            # Not when it was refused: then the next checkout is, too. And not before the limit is known: another
-            # engine, or another process, may have learned it while this one is refused a connection.
-            self._asked_budget = not self.learns_first()
-        return self.budget
-
-    def learns_first(self) -> bool:
-        """Say whether one connection is to be opened before any other, because it will tell how many there may be."""
-        return self.key is not None and self.settings.budget == "learned" and self.limits is None and not self.unknown
-
-    def learned(self, limits: Limits) -> None:
-        """Note what the server allows."""
-        if self.settings.budget == "learned":
-            if limits.connections <= _SMALL:
-                self._use_budget(limits.connections)
-            else:
-                budget, self.budget = self.budget, None
-                if budget is not None:
-                    budget.leave(self)
-        self._asked_budget = True  # what a file says is no news any more: a smaller server's, at the same address
-        self.limits, self.stale = limits, False
-
-    def _use_budget(self, number: int | None) -> None:
-        budget = self.budget
-        if budget is None and self.key is not None:
-            budget = self._found(Budget.shared)
-        if budget is None or (number is None and budget.limit is None):
-            return
-        if number is not None:
-            budget.set_limit(number, self.settings.headroom)
-        budget.use(self)
-        self.budget = budget
-
-    def _found(self, look: Callable[[str, str | None], Any]) -> Any:
-        assert self.key is not None
-        try:
-            return look(self.key, self.settings.budget_directory)
-        except BudgetUnavailable as error:
-            if self.settings.budget_directory is not None or self.settings.budget != "learned":
-                raise  # it was asked for
-            self.key = None
-            self.say(logging.WARNING, "%s: connections are not shared out between the processes. %s", self.where, error)
-            return None
-
-    def has_its_share(self) -> bool:
-        """Say whether this process has as many connections as it may keep, so that its own do before it borrows."""
-        return self.budget is not None and self.budget.holds_its_share()
-
-    def adopt(self, wire: Wire) -> None:
-        """Give a slot to a connection that was open before there was a budget."""
-        if self.budget is not None and wire.slot is None:
-            wire.slot = self.budget.adopt()
-
-    def ended(self, wire: Wire) -> None:
-        """Note that a connection is closed."""
-        slot = wire.slot
-        if slot is not None:
-            slot.give_back()
-            wire.slot = None  # not before: an exception from outside may come in between, and then this is done again
-
-    def of_an_idle_one(self, budget: Budget, wait: Wait) -> Slot | None:
-        """Close a connection that another pool of this process keeps idle, and return its slot.
-
-        Connections of another engine, or of a pool that was disposed of, are idle for as long as nobody asks for them:
-        to wait for one of them is to wait for ever. The longest row of them is shortened.
-
-        :return: ``None`` when there is none, or when its slot is another process's by right.
-        """
-
-        def before(connection: object) -> None:
-            wire = wire_of(connection)
-            if wire is not None and wire.slot is not None and budget.keeps(wire.slot, own_waiting=True):
-                wait.slot = budget.second(wire.slot)
-
-        pools = [pool for user in budget.users for pool in user.pools if pool is not wait.pool]
-        idle = sorted((pool.holdfast_idle(), number) for number, pool in enumerate(pools))
-        for connections, number in reversed(idle):
-            if connections and pools[number].holdfast_close_one(before):
-                return wait.slot or budget.try_take()
-        return None
-
-    def say(self, level: int, message: str, *arguments: object) -> None:
-        """Write something into the log once a connection is made (:meth:`say_now`). SQLAlchemy holds a lock while it is
-        made ready, and a logging handler may need a connection, too."""
-        self._unsaid.append((level, message, *arguments))
-
-    def say_now(self) -> None:
-        """Write what is to be said."""
-        while self._unsaid:
-            try:
-                said = self._unsaid.popleft()
-            except IndexError:  # another thread was faster
-                return
-            logger.log(*said)
-
     # -- messages ----------------------------------------------------------------------------------------------
 
     def note_refusal(self, refusal: Refusal, error: BaseException) -> None:
         """Count a refusal, and say the first one of a row in the log."""
         if refusal is Refusal.FULL:
-            self.counters.refused += 1
-            self.stale = True
+            self.reporter.refused()
+            self.limit.stale = True
             return
-        self.counters.unanswered += 1
+        self.reporter.unanswered()
         self._last_unanswered = now = self.clock()
         outage = self._outages.setdefault(None, _Outage(now))
         if now - outage.since < _WORTH_SAYING:
@@ -408,12 +296,7 @@ class Connecting:
             outage.unsaid.pop()  # of several threads that notice at once, one says so
         except IndexError:
             return
-        logger.warning(
-            "%s: the server does not answer (%s); trying again for %g s (holdfast_wait_for_server).",
-            self.where,
-            said(error),
-            self.settings.wait_for_server or 0,
-        )
+        self.reporter.server_away(said(error), self.settings.wait_for_server or 0)
 
     def gives_up_at(self, now: float) -> float:
         """Return the monotonic time until which a server that is away is waited for.
@@ -425,22 +308,22 @@ class Connecting:
         outage = self._outages.get(None)
         return (now if outage is None else outage.since) + (self.settings.wait_for_server or 0)
 
-    def timed_out(self, wait: Wait, pool_is_full: str) -> CheckoutTimeout:
+    def timed_out(self, wait: Wait, pool_limit_text: str) -> CheckoutTimeout:
         """Make the error for a checkout that waited in vain.
 
-        :param pool_is_full: the pool's own limit, in words, when that was reached.
+        :param pool_limit_text: the pool's own limit, in words, when that was reached.
         """
         within = f"within {wait.timeout:g} s (pool_timeout)"
         holders = self.holders()
         own = f"This process holds:{holders}" if holders else "This process holds none."
         account_full = False
-        if pool_is_full or self.budget is None:
-            text = f"{pool_is_full or 'No connection could be opened'}; none became free {within}. {own}"
+        if pool_limit_text or self.limit.budget is None:
+            text = f"{pool_limit_text or 'No connection could be opened'}; none became free {within}. {own}"
             advice = "Return connections sooner (end the session before slow work), or raise pool_size or max_overflow"
         else:
             account_full = True
-            share = self.budget.snapshot()
-            reason = self.limits.reason if self.limits is not None else "the limit"
+            share = self.limit.budget.snapshot()
+            reason = self.limit.limits.reason if self.limit.limits is not None else "the limit"
             if isinstance(self.settings.budget, int):
                 reason = "holdfast_budget"
             text = (
@@ -480,13 +363,13 @@ class Wait:
     :param pool: the pool, where a connection that is returned to it will do as well.
     """
 
-    def __init__(self, connecting: Connecting, timeout: float, *, pool: object = None) -> None:
-        self.connecting = connecting
+    def __init__(self, connector: Connector, timeout: float, *, pool: object = None) -> None:
+        self.connector = connector
         self.pool = pool
         self.timeout = timeout
         self.thread = threading.get_ident()
-        self.number = next(connecting._numbers)
-        self.began = connecting.clock()
+        self.number = next(connector._numbers)
+        self.began = connector.clock()
         self.deadline = self.began + timeout
         self.slot: Slot | None = None
         """What was taken for the connection, until it has one."""
@@ -511,12 +394,12 @@ class Wait:
 
     def begin(self) -> None:
         """Be what the thread is doing."""
-        threads = self.connecting._threads
+        threads = self.connector._threads
         outer = threads.wait.get(self.thread)
         if outer is not None:
             self.outer = outer._own
         threads.wait[self.thread] = self
-        self.connecting._waits.add(self)
+        self.connector._waits.add(self)
         kept = threads.kept.get(self.thread)
         if kept is not None and kept.spare:
             self.slot, kept.slot = kept.slot, None
@@ -527,7 +410,7 @@ class Wait:
         One thread of a process asks at a time, so that they are served in order. The last try of a thread, when its
         time is over, does not depend on that.
         """
-        now = self.connecting.clock()
+        now = self.connector.clock()
         self._tried_last = now >= self.deadline
         if self.slot is None and not self._may_ask_the_server(now):
             return False
@@ -537,16 +420,18 @@ class Wait:
         return True
 
     def _may_ask_the_server(self, now: float) -> bool:
-        connecting = self.connecting
         fork.after_fork()
-        budget = connecting.open_budget()
+        limit = self.connector.limit
+        budget = limit.open_budget()
         if budget is None:
             # The first connection tells the limit, and the others wait for it.
-            return not connecting.learns_first() or self._is_its_turn(now) or self._goes_by_itself(now)
+            return not limit.learns_first() or self._is_its_turn(now) or self._goes_by_itself(now)
         last = now >= self.deadline
         if not self._is_its_turn(now) and not last:
             return False
-        self.slot = budget.try_take(last=last) or connecting.of_an_idle_one(budget, self)
+        self.slot = budget.try_take(last=last)
+        if self.slot is None and limit.of_an_idle_one(budget, self.pool, self._take_second) and self.slot is None:
+            self.slot = budget.try_take()
         if self.slot is None:
             if self._line is None and not last:
                 self._line = budget.waiting()
@@ -555,17 +440,21 @@ class Wait:
         self._leave_line()
         return True
 
+    def _take_second(self, slot: Slot) -> None:
+        budget = self.connector.limit.budget
+        self.slot = budget.second(slot) if budget is not None else None
+
     def _goes_by_itself(self, now: float) -> bool:
         """Say whether to connect at the end of this thread's time, while another thread is making the first connection:
         when that had no time yet to be answered, or was answered and is not ready."""
         if now < self.deadline:
             return False
-        first = self.connecting._turn.get(None, _nobody)()
+        first = self.connector._turn.get(None, _nobody)()
         return now < self.began + _TURN or first is None or first.opened is not None
 
     def _is_its_turn(self, now: float) -> bool:
         """Take the turn, if it is nobody's. A thread that has it and asks again, in a handler, goes first."""
-        turn, before, self.asked = self.connecting._turn, self.asked, now
+        turn, before, self.asked = self.connector._turn, self.asked, now
         other = turn.setdefault(None, self._own)()
         if other is None or now - other.asked >= _TURN:
             turn[None] = self._own
@@ -576,7 +465,7 @@ class Wait:
 
     def is_worth_another_try(self, error: BaseException) -> bool:
         """Say whether connecting, which has failed, is to be tried again after :meth:`pause`."""
-        connecting = self.connecting
+        connector = self.connector
         # SQLAlchemy has wrapped what happened while it asked an engine's first connection for the server's version.
         answer = getattr(error, "orig", None) or error
         refusal = refusals.classify(answer)
@@ -584,38 +473,39 @@ class Wait:
             refusal is None or from_outside(answer) is not None
         ):  # a time limit of the program's own, in a driver's words
             return False
-        now = connecting.clock()
-        connecting._last_answer = now, refusal, str(answer)  # what a refusal says has no value of a statement
-        until = self.deadline if refusal is Refusal.FULL else min(self.deadline, connecting.gives_up_at(now))
+        now = connector.clock()
+        connector._last_answer = now, refusal, str(answer)  # what a refusal says has no value of a statement
+        until = self.deadline if refusal is Refusal.FULL else min(self.deadline, connector.gives_up_at(now))
         if now >= until:
-            connecting.counters.checkout_timeouts += now >= self.deadline
+            if now >= self.deadline:
+                connector.reporter.checkout_timed_out()
             return False
-        connecting.note_refusal(refusal, error)
+        connector.note_refusal(refusal, error)
         self.refused = error
         self._backoff = self._backoff or Backoff()
         return True
 
-    def pause(self, pool_is_full: str = "") -> float:
+    def pause(self, pool_limit_text: str = "") -> float:
         """Return how many seconds to wait before the next try.
 
-        :param pool_is_full: the pool's own limit, in words, when nothing helps but a connection returned to it.
+        :param pool_limit_text: the pool's own limit, in words, when nothing helps but a connection returned to it.
         :raises TooManyWaiting: at the first call, when too many threads wait already.
         :raises CheckoutTimeout: when the time is up; the driver's error when the last try was refused.
         """
-        connecting = self.connecting
-        left = self.deadline - connecting.clock()
-        if left <= 0 and not (self._tried_last or pool_is_full or self.refused):
+        connector = self.connector
+        left = self.deadline - connector.clock()
+        if left <= 0 and not (self._tried_last or pool_limit_text or self.refused):
             return 0.0  # asking has taken all the time there was: it is asked once more, without standing back
         if left <= 0:
-            connecting.counters.checkout_timeouts += 1
-            raise self.refused or connecting.timed_out(self, pool_is_full)
+            connector.reporter.checkout_timed_out()
+            raise self.refused or connector.timed_out(self, pool_limit_text)
         if not self.waits:
             self._begin_to_wait()
         if self._backoff is not None:
             return min(left, self._backoff.pause())
-        if pool_is_full:
+        if pool_limit_text:
             return min(left, _ONLY_RETURNS)
-        other = connecting._turn.get(None, _nobody)()
+        other = connector._turn.get(None, _nobody)()
         if other is not None and other is not self and other._line is not None:
             return min(left, _BEHIND)
         return min(left, self._polling.pause())
@@ -635,49 +525,49 @@ class Wait:
             pass
 
     def _begin_to_wait(self) -> None:
-        connecting = self.connecting
-        limit = connecting.settings.max_waiting
+        connector = self.connector
+        limit = connector.settings.max_waiting
         if limit is not None and self._rank() >= limit:
-            connecting.counters.turned_away += 1
+            connector.reporter.rejected()
             error = TooManyWaiting(
                 f"{limit} threads of this process are waiting for a connection already, as many as "
-                f"holdfast_max_waiting={limit} allows. This process holds:{connecting.holders()}"
+                f"holdfast_max_waiting={limit} allows. This process holds:{connector.holders()}"
             )
-            error.engine_key = connecting.engine_key
+            error.engine_key = connector.engine_key
             raise error
         self.waits = True
-        connecting.counters.waits += 1
+        connector.reporter.waited()
         if self.pool is not None:
-            connecting.in_pool.add(self)
+            connector.in_pool.add(self)
 
     def _rank(self) -> int:
         """Join the queue, and say how many were there before."""
-        queue = self.connecting._queue
+        queue = self.connector._queue
         queue[self.number] = None
-        there = {wait.number for wait in self.connecting._waits}
+        there = {wait.number for wait in self.connector._waits}
         return [number for number in list(queue) if number in there].index(self.number)
 
     def _leave_line(self) -> None:
         if self._line is not None:
             self._line.__exit__(None, None, None)
             self._line = None
-        turn = self.connecting._turn
+        turn = self.connector._turn
         if turn.get(None) is self._own:
             turn.pop(None, None)
 
     def end(self) -> None:
         """Leave everything as it was, but for what was opened. Harmless when that is so already."""
-        connecting = self.connecting
-        waits, outer = connecting._threads.wait, self.outer()
+        connector = self.connector
+        waits, outer = connector._threads.wait, self.outer()
         if waits.get(self.thread) is self:
             if outer is None:
                 waits.pop(self.thread, None)
             else:
                 waits[self.thread] = outer
         self.granted = self.waits = False
-        connecting._queue.pop(self.number, None)
-        connecting.in_pool.discard(self)
-        connecting._waits.discard(self)
+        connector._queue.pop(self.number, None)
+        connector.in_pool.discard(self)
+        connector._waits.discard(self)
         self.refused = None  # its traceback leads back here
         self._leave_line()
         if self.slot is not None:

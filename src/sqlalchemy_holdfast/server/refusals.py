@@ -1,13 +1,12 @@
-"""Is an error while connecting worth another try, and when?"""
+"""Is an error while connecting worth another try?"""
 
 from __future__ import annotations
 
 import enum
-import random
 
 from .faults import error_number
 
-__all__ = ["Backoff", "Refusal", "classify", "names_no_host", "was_connecting"]
+__all__ = ["Refusal", "classify", "names_no_host", "was_connecting"]
 
 
 class Refusal(enum.Enum):
@@ -74,17 +73,3 @@ def names_no_host(error: BaseException) -> bool:
     """Say whether connecting failed because there is no host of that name."""
     text = str(error).lower()
     return any(part in text for part in _NO_SUCH_NAME)
-
-
-class Backoff:
-    """Growing pauses with jitter, so that many processes that were refused together do not come back together."""
-
-    def __init__(self, first: float = 0.005, longest: float = 0.25) -> None:
-        self._next = first
-        self._longest = longest
-
-    def pause(self) -> float:
-        """Return the next pause in seconds: between half of it and all of it."""
-        span = self._next
-        self._next = min(span * 2, self._longest)
-        return span * random.uniform(0.5, 1.0)

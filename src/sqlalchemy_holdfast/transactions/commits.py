@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import enum
 import functools
-import logging
 import secrets
 import weakref
 from dataclasses import dataclass
@@ -37,6 +36,7 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError, InvalidRequestError, TimeoutError
 
 from ..drivers import from_outside
+from ..pool.status import reporter_of
 from ..server.faults import error_number, said
 from . import lost_sessions
 from .attempts import Pace
@@ -56,7 +56,6 @@ __all__ = [
     "write_token",
 ]
 
-logger = logging.getLogger("holdfast")
 
 LONGEST_DEADLINE = 1800.0
 """Longest ``deadline`` of a verified unit, in seconds."""
@@ -237,7 +236,7 @@ def ask(engine: Engine, token: Token, lost: LostSession | None, pace: Pace) -> A
         except (DBAPIError, TimeoutError) as error:
             if from_outside(error) is not None:
                 raise
-            logger.info("Whether a COMMIT was done could not be asked: %s", said(error))
+            reporter_of(engine).commit_not_asked(said(error))
             if not _passes(error):
                 return Answer.UNKNOWN
             answer = Answer.UNKNOWN

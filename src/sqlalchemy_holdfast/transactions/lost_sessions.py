@@ -16,7 +16,6 @@ addresses are translated on the way (asked once for each engine), or where a uni
 from __future__ import annotations
 
 import enum
-import logging
 import socket
 import weakref
 from dataclasses import dataclass
@@ -29,12 +28,12 @@ from sqlalchemy.exc import DBAPIError
 from .. import drivers
 from .._clock import monotonic_also_asleep
 from ..drivers import Wire
+from ..pool.status import reporter_of
 from ..server.faults import error_number
 from .attempts import Pace
 
 __all__ = ["LostSession", "end", "get_ready", "identify", "kill", "session_of"]
 
-logger = logging.getLogger("holdfast")
 
 _NO_SUCH_THREAD = 1094
 _NOT_OWNER = 1095
@@ -202,7 +201,7 @@ def kill(connection: Connection, lost: LostSession) -> _Found:
     if found is _Found.THERE:
         try:
             connection.execute(text(f"KILL {lost.id}"))
-            logger.info("Session %s of a lost connection was still there, and was ended with KILL.", lost.id)
+            reporter_of(connection.engine).lost_session_ended(lost.id)
         except DBAPIError as error:
             if error.orig is None or error_number(error.orig) not in (_NO_SUCH_THREAD, _NOT_OWNER):
                 raise

@@ -5,18 +5,19 @@ Imported when a unit is begun for a ``sessionmaker`` or a ``scoped_session``: Co
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import InvalidRequestError
+from sqlalchemy.exc import InvalidRequestError, SQLAlchemyError
 from sqlalchemy.orm import Session, SessionTransaction, scoped_session, sessionmaker
 
 from .. import drivers
 from .attempts import Commit
 from .units import Unit
 
-__all__ = ["CurrentSessionUnit", "NewSessionUnit", "unit_class"]
+__all__ = ["CurrentSessionUnit", "NewSessionUnit", "has_changed", "unit_class"]
 
 
 def unit_class(target: object) -> type[Unit] | None:
@@ -128,6 +129,18 @@ class CurrentSessionUnit(_SessionUnit):
         if self.subject.expire_on_commit:
             self.subject.expire_all()
         self.close()
+
+
+def has_changed(session: Session) -> bool:
+    """Say whether the transaction of a session may have changed something, in this process."""
+    try:
+        connection = drivers.unwrap(session.connection().connection.dbapi_connection)
+    except SQLAlchemyError as error:
+        if drivers.from_outside(error) is not None:
+            raise
+        return False  # a transaction that has failed: there is nothing in it to keep
+    wire = drivers.wire_of(connection)
+    return wire is None or (wire.pid == os.getpid() and not connection._holdfast_has_only_read())
 
 
 def _connections_of(session: Session) -> set[Connection]:

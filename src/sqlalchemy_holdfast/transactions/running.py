@@ -11,7 +11,6 @@ There is no form of it as a context manager: Python runs the body of a ``with`` 
 from __future__ import annotations
 
 import functools
-import logging
 import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec, TypeVar, overload
@@ -21,7 +20,7 @@ from sqlalchemy.exc import DBAPIError, PendingRollbackError, StatementError, Tim
 
 from .. import drivers
 from ..errors import CheckoutTimeout, CommitOutcomeUnknown, HoldfastError, TooManyWaiting
-from ..pool.engine import describe, find
+from ..pool.status import find, reporter_of
 from ..server.faults import said
 from . import commits, lost_sessions
 from .attempts import Attempt, Commit, Pace
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ATTEMPTS", "DEADLINE", "run", "transactional"]
 
-logger = logging.getLogger("holdfast")
 
 R = TypeVar("R")
 P = ParamSpec("P")
@@ -214,7 +212,7 @@ class _Run:
                 commit = self._what_became_of_commit(unit)
                 if commit == Commit.FOUND:
                     unit.keep()
-                    unit.count(units=1)
+                    unit.reporter.unit_committed()
                     return value
                 reason = self._why_again(unit, error, commit)
                 unit.discard()
@@ -224,7 +222,7 @@ class _Run:
                 raise
             else:
                 unit.close()
-                unit.count(units=1)
+                unit.reporter.unit_committed()
                 return value
 
     def _since(self, started: float) -> float:
@@ -243,7 +241,7 @@ class _Run:
                     raise
                 if error.orig is not None and why_again(error.orig, connected=False) is not None:
                     raise
-                logger.info("%s: whether a lost session is over could not be asked: %s", describe(engine), said(error))
+                reporter_of(engine).lost_session_not_asked(said(error))
             self.lost.pop()
 
     def _lost_sessions_are_over(self) -> bool:
@@ -267,8 +265,7 @@ class _Run:
         answer = commits.ask(engine, unit.token, session, self.pace.grace(_ASK_AT_LEAST))
         if answer is Answer.UNKNOWN:
             return Commit.UNKNOWN
-        unit.count(commits_verified=1)
-        logger.info("%s: the reply to a COMMIT was lost; the server was asked: %s.", describe(engine), answer.value)
+        unit.reporter.commit_decided(answer.value)
         return Commit.FOUND if answer is Answer.COMMITTED else Commit.NOT_DONE
 
     def _why_again(self, unit: Unit, error: BaseException, commit: str) -> str | None:
@@ -305,9 +302,8 @@ class _Run:
             self._give_up_on_commit(unit, attempt)
         if attempt.reason is None or self.counted >= self.attempts or self.pace.left() <= 0:
             self._give_up(attempt)
-        unit.count_repeated(attempt.reason)
         self.lost += unit.lost
-        logger.info("%s: a unit of work is begun again: %s", unit.where, attempt.without_values())
+        unit.reporter.unit_repeated(attempt.reason, attempt.without_values())
         if self.on_retry is not None:
             self.on_retry(attempt)
         if not self.pace.pause(len(self.history)):
@@ -322,11 +318,10 @@ class _Run:
         raise error
 
     def _give_up_on_commit(self, unit: Unit, attempt: Attempt) -> NoReturn:
-        unit.count(commits_unknown=1)
         self.lost = unit.lost
         over = self._lost_sessions_are_over()
         token = unit.token.hex() if unit.token is not None else None
-        logger.warning("%s: whether a COMMIT was done is not known (token %s).", unit.where, token or "none")
+        unit.reporter.commit_unknown(token)
         cause = attempt.exception
         error = CommitOutcomeUnknown(
             "The reply to COMMIT was lost: the transaction may or may not have been committed. "

@@ -17,9 +17,10 @@ from sqlalchemy.engine import Connection, Engine, ExceptionContext
 from sqlalchemy.exc import InvalidRequestError, SQLAlchemyError
 
 from .. import drivers
-from ..counters import Counters
 from ..drivers import CommitRecord, CommitState, HeldConnection, Wire, from_outside
-from ..pool.engine import describe, find
+from ..pool.engine import HeldEngine
+from ..pool.status import find, reporter_of
+from ..reporting import Reporter
 from . import commits, lost_sessions
 from .attempts import Commit
 from .lost_sessions import LostSession
@@ -190,25 +191,9 @@ class Unit:
         return self._connections[0].engine if self._connections else None
 
     @property
-    def where(self) -> str:
-        """The engine's name in a log line."""
-        return describe(self.engine) if self.engine is not None else "a session without a connection"
-
-    def count(self, **numbers: int) -> None:
-        """Add to the engine's counters."""
-        counters = self._counters()
-        for name, number in numbers.items() if counters is not None else ():
-            setattr(counters, name, getattr(counters, name) + number)
-
-    def count_repeated(self, reason: str) -> None:
-        """Add to the engine's counter of units that were begun again."""
-        counters = self._counters()
-        if counters is not None:
-            counters.count_repeated(reason)
-
-    def _counters(self) -> Counters | None:
-        hold = find(self.engine) if self.engine is not None else None
-        return hold._counters if hold is not None else None
+    def reporter(self) -> Reporter:
+        """What tells what happens to its engine."""
+        return reporter_of(self.engine) if self.engine is not None else Reporter("a session without a connection")
 
     @property
     def can_be_joined(self) -> bool:
@@ -295,9 +280,9 @@ class Unit:
         self._keep_record(connection)
         for name, listener in _LISTENERS.items():
             event.listen(connection, name, listener(self))
-        hold = find(connection.engine)
-        if hold is not None:
-            hold.also_tell_of_errors(_on_error)
+        holder = find(connection.engine)
+        if isinstance(holder, HeldEngine):
+            holder.also_tell_of_errors(_on_error)
         session = lost_sessions.get_ready(connection)
         if session is not None:
             self._sessions[connection] = session

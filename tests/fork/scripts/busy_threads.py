@@ -113,7 +113,7 @@ def main(forks: int) -> dict[str, object]:
         "wrong": busy.wrong[:5],
         "errors": busy.errors[:5],
         "rows_are_right": found == sorted([*busy.written, *rows]),
-        "replaced": dict(holdfast.of(engine).counters.replaced),
+        "replaced": dict(holdfast.status(engine).counters.replaced),
         "descriptors_grown_in_a_child": grown,
         "ids_of_children": len(owners) - len(busy.ids),
         "units": busy.units,

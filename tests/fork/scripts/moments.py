@@ -175,7 +175,7 @@ def reply_pending() -> list[str]:
     """Fork while the reply to a deferred ROLLBACK is on its way."""
     with engine.connect() as connection:
         mine = server_id(connection)
-    deferred = holdfast.of(engine).counters.rollbacks_deferred
+    deferred = holdfast.status(engine).counters.rollbacks_deferred
     ids = in_child(units)
     found = [] if deferred else ["no ROLLBACK was deferred"]
     with engine.connect() as connection:
@@ -387,7 +387,7 @@ def tried(moment: Callable[[], list[str]]) -> list[str]:
         holdfast_leak_warning=None,  # connections are left to the garbage collector on purpose
     )
     found = moment()
-    if replaced := dict(holdfast.of(engine).counters.replaced):
+    if replaced := dict(holdfast.status(engine).counters.replaced):
         found.append(f"the parent's connections were replaced: {replaced}")
     engine.dispose()
     gc.enable()

@@ -398,8 +398,8 @@ def tried(way: Callable[[], list[int]], number: int) -> str:
     except Exception as error:
         wrong.append(f"parent: {type(error).__name__}: {str(error)[-700:]}")
     session.close()
-    if holdfast.of(engine).counters.replaced:
-        wrong.append(f"the parent's connections were replaced: {holdfast.of(engine).counters.replaced}")
+    if holdfast.status(engine).counters.replaced:
+        wrong.append(f"the parent's connections were replaced: {holdfast.status(engine).counters.replaced}")
     return "; ".join(wrong)
 
 

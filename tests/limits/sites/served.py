@@ -22,7 +22,7 @@ if os.environ["LIMITED_IMPORT"]:
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     word = environ["PATH_INFO"].strip("/")
     if word == "counters":
-        found = {"pid": os.getpid(), "counters": dict(holdfast.of(engine).counters.as_dict())}
+        found = {"pid": os.getpid(), "counters": dict(holdfast.status(engine).counters.as_dict())}
         answer = json.dumps(found).encode()
     else:
         answer = serve(engine, int(word)).line()

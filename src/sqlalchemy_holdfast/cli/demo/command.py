@@ -125,7 +125,7 @@ def _foot(console: Console, played: dict[str, Sequence[Any]], failures: int, sec
     counted = next((row.counters for row in played["lost"] if row.counters), "")
     if counted:
         console.print(
-            "What holdfast counted on the first of these engines, as sqlalchemy_holdfast.of(engine) tells it:"
+            "What holdfast counted on the first of these engines, as sqlalchemy_holdfast.status(engine) tells it:"
         )
         console.print(indented(Text(counted)))
     if failures:

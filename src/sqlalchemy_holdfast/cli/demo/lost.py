@@ -139,7 +139,7 @@ def _strike(stage: Stage, cause: Cause, contenders: Sequence[Contender], rounds:
             row.entries = int(
                 stage.server.execute("SELECT COUNT(*) FROM entry WHERE book = %s", (site.book,), database="test")[0][0]
             )
-            if (hold := holdfast.of(site.engine)).active:
+            if (hold := holdfast.status(site.engine)).active:
                 row.counters = repr(hold)
     return [row for row, _ in sites]
 

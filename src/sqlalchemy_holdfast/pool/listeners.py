@@ -1,0 +1,301 @@
+"""What holdfast does when SQLAlchemy makes, hands out, takes back or loses a connection: four listeners.
+
+* ``connect``: the new connection is held, and the server is asked for its limits.
+* ``checkout``: the connection is checked before use (:mod:`~.liveness`), and replaced when it is dead.
+* ``reset``, at every return: it is checked once more, and discarded where nobody else should have it.
+* ``handle_error``: an error of the driver's is judged: is the connection lost, and what about the others?
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import event
+from sqlalchemy.engine import Connection, Engine, ExceptionContext
+from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.pool.base import ResetStyle
+
+from .. import drivers, fork
+from .._registry import Registry
+from ..counters import Cause
+from ..drivers import Wire
+from ..reporting import Reporter
+from ..server import faults, hints
+from ..settings import Settings
+from . import holders, liveness, queue_pool, set_up
+from .connection_limit import ConnectionLimit
+from .leaks import Leaks
+from .replacing import Replaced, Replacer
+from .waiting import Connector
+
+__all__ = ["Listeners"]
+
+
+class Listeners:
+    """The listeners to one engine.
+
+    :param step_aside: is called with the class of a connection, when that is of no driver that holdfast knows.
+    """
+
+    def __init__(
+        self,
+        engine: Callable[[], Engine | None],
+        settings: Settings,
+        reporter: Reporter,
+        *,
+        connector: Connector,
+        limit: ConnectionLimit,
+        replacer: Replacer,
+        step_aside: Callable[[type], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self.wires: Registry[Wire] = Registry()
+        """The engine's connections."""
+        self.leaks = Leaks(settings, reporter, self.wires, clock)
+        self.inherited = 0
+        """In a child: connections that were left to the parent, until that was said."""
+        self.known = False
+        """In this process or a parent of it, the first connection was made and handed out."""
+        self._engine = engine
+        self._settings = settings
+        self._reporter = reporter
+        self._connector = connector
+        self._limit = limit
+        self._replacer = replacer
+        self._step_aside = step_aside
+        self._clock = clock
+        self._charset_once = False
+        self._exclusive = False
+        self._resets = False
+        self._replays = False
+        self._also_told: tuple[Callable[[ExceptionContext], object], ...] = ()
+
+    def listen(self, engine: Engine, *, exclusive: bool, charset_once: bool) -> None:
+        """Begin to listen to an engine.
+
+        :param exclusive: whether its pool gives a connection to one user at a time.
+        :param charset_once: whether a SET NAMES that repeats the driver's own may be left out while connecting.
+        """
+        self._charset_once, self._exclusive = charset_once, exclusive
+        # First in the row: the dialect's own listeners and everybody else's then work with the held connection.
+        event.listen(engine, "connect", self._on_connect, insert=True)
+        event.listen(engine, "checkout", self._on_checkout, insert=True)
+        event.listen(engine, "reset", self._on_reset, insert=True)
+        event.listen(engine, "handle_error", self._on_error)
+        style = queue_pool.reset_style(engine)
+        self._resets = style in (ResetStyle.reset_rollback, ResetStyle.reset_commit)
+        if style is not ResetStyle.reset_rollback:
+            event.listen(engine, "begin", _note_begin)
+            event.listen(engine, "begin_twophase", _note_begin)
+        self._replays = exclusive and self._settings.replay
+
+    def also_tell_of_errors(self, listener: Callable[[ExceptionContext], object]) -> None:
+        """Call something at each error, after what is done here. Harmless when it is called already.
+
+        Not by listening to the engine: to add a listener while another thread's error is being handled makes that one
+        a RuntimeError, because SQLAlchemy is going through the row of them.
+        """
+        if listener not in self._also_told:
+            self._also_told = (*self._also_told, listener)
+
+    # -- connect -------------------------------------------------------------------------------------------------
+
+    def _on_connect(self, dbapi_connection: Any, record: Any) -> None:
+        try:
+            if not self._connector.aside:
+                fork.after_fork()  # where nothing else has noticed
+                self._make_ready(dbapi_connection)
+        except BaseException:  # the pool closes it
+            self._connector.give_up(drivers.unwrap(dbapi_connection))
+            raise
+
+    def _make_ready(self, dbapi_connection: Any) -> None:
+        if self.inherited:
+            self._reporter.left_to_parent(self.inherited)
+            self.inherited = 0
+        if drivers.wire_of(dbapi_connection) is None:
+            if not self.known and not self._reporter.counters.checkouts and self._connector.is_nested():
+                engine = self._engine()
+                if engine is not None:  # this thread is in the middle of its first connection, and needs this one first
+                    queue_pool.initialise_again(engine)
+            wire = self._hold(dbapi_connection)
+            if wire is not None:
+                self._connector.assign_slot(wire, drivers.unwrap(dbapi_connection))
+                self._limit.learn(dbapi_connection, wire)
+                wire.charset_is_set = self._charset_once and self._is_first()
+
+    def _hold(self, dbapi_connection: Any) -> Wire | None:
+        settings, exclusive = self._settings, self._exclusive
+        wire = Wire(
+            self._reporter.counters,
+            owner=self._replacer,
+            exclusive=exclusive,
+            defer=exclusive and settings.defer_rollback,
+            pipeline=exclusive and settings.pipeline is not False,
+        )
+        if not drivers.hold_connection(dbapi_connection, wire):
+            self._connector.give_up_kept_slot()
+            self._step_aside(type(drivers.unwrap(dbapi_connection)))
+            return None
+        wire.opened = self._clock()
+        self._reporter.counters.connects += 1
+        self.wires.add(wire)
+        if wire.fd is not None:
+            liveness.set_socket_options(wire.fd, settings)
+        return wire
+
+    def _is_first(self) -> bool:
+        """Say whether no listener of the application's can have made the connection, or changed it before this one."""
+        engine = self._engine()
+        return engine is not None and queue_pool.is_first_listener(engine, self._on_connect)
+
+    # -- checkout ------------------------------------------------------------------------------------------------
+
+    def _on_checkout(self, dbapi_connection: Any, record: Any, proxy: Any) -> None:
+        wire = getattr(dbapi_connection, "_holdfast", None)  # wire_of(), spelt out: this runs for every request
+        if type(wire) is not Wire:
+            self._reporter.counters.checkouts += 1
+            self._reporter.tell_what_waits()
+            return
+        wire.checkout = weakref.ref(proxy)
+        if wire.judged and wire.exclusive:
+            _forget_user(wire)
+        # A transaction that was left open (pool_reset_on_return=None) cannot be taken over by another connection.
+        ended = wire.fresh or wire.clean or wire.pending
+        wire.sent = 0 if self._replays and ended else 1
+        now = self._clock()
+        if wire.fresh:
+            wire.set_up = set_up.note(drivers.unwrap(dbapi_connection), record.info)
+            self._reporter.counters.checkouts += 1
+            self.leaks.begin(wire, now)
+            self._reporter.tell_what_waits()
+            return
+        cause = liveness.check_before_use(dbapi_connection, wire, self._settings, now, self._replacer.suspicion)
+        if cause is None:
+            if not ended and self._resets and wire.exclusive:
+                self._end_what_was_left(dbapi_connection, "after it was returned")
+            self._reporter.counters.checkouts += 1
+            self.leaks.begin(wire, now)
+            return
+        if cause is Cause.INHERITED:
+            raise DisconnectionError(f"holdfast: {cause}")
+        kept = self._connector.reserve_slot_for_replacement(wire)
+        if cause is Cause.CLOSED:
+            self._limit.found_closed(now - wire.idle_since)
+        if cause is Cause.SILENT:
+            self._replacer.suspect_others(silent=True)
+        self._reporter.replaced_before_use(cause, now - wire.idle_since)
+        raise Replaced(f"holdfast: {cause}", kept)
+
+    # -- reset ---------------------------------------------------------------------------------------------------
+
+    def _on_reset(self, dbapi_connection: Any, record: Any, state: Any) -> None:
+        # The first thing that happens when a connection is returned: what follows need not meet a dead connection.
+        wire = getattr(dbapi_connection, "_holdfast", None)
+        if type(wire) is not Wire or record is None or record.dbapi_connection is None:
+            return
+        wire.fresh = False
+        wire.idle_since = now = self._clock()
+        self.leaks.end(wire, now)
+        if wire.judged and wire.exclusive:
+            _forget_user(wire)
+        if wire.users:
+            _let_nobody_use(wire)
+        if wire.pending and wire.fault is None and not wire.in_flight and not wire.retired:
+            return  # looked at when the ROLLBACK was sent, and again before use
+        cause = liveness.check_on_return(dbapi_connection, wire)
+        if cause is None:
+            if (state.transaction_was_reset or wire.begun) and not wire.clean and not wire.pending:
+                # The application's listener, or the server, refused the COMMIT or the ROLLBACK.
+                self._end_what_was_left(dbapi_connection, "when it was returned")
+            return
+        if cause is not Cause.INHERITED:
+            self._reporter.discarded_on_return(cause, holders.place())
+        record.invalidate()
+
+    def _end_what_was_left(self, dbapi_connection: Any, when: str) -> None:
+        """Roll back what SQLAlchemy takes for ended, so that it is not a part of the next user's transaction.
+
+        :raises: the driver's error. SQLAlchemy then discards the connection.
+        """
+        if drivers.unwrap(dbapi_connection)._holdfast_autocommits():
+            return
+        dbapi_connection.rollback()
+        self._reporter.rolled_back_what_was_left(when, holders.place())
+
+    # -- handle_error --------------------------------------------------------------------------------------------
+
+    def _on_error(self, context: ExceptionContext) -> None:
+        if not self._connector.aside:
+            self._judge(context)
+        for listener in self._also_told:
+            listener(context)
+
+    def _judge(self, context: ExceptionContext) -> None:
+        error = context.original_exception
+        connected = context.connection is not None
+        if not connected:
+            hints.explain_connect_error(context, self._reporter.where)
+        wire, is_held = _wire_of(context)
+        if connected and not is_held:
+            return  # a stranger among the engine's connections: nothing looks at the others before their next use
+        row = faults.classify(error, connected=connected) if _is_driver_error(context, wire) else None
+        if wire is not None and wire.fault is Cause.INHERITED:
+            context.is_disconnect, context.invalidate_pool_on_disconnect = True, False
+            return
+        if row is not None and connected:
+            if row.effect is faults.Effect.RETIRE:
+                if wire is not None:
+                    wire.retired = True
+                if row.mates_too:
+                    self._replacer.server_became_read_only()
+            elif not context.is_disconnect:
+                context.is_disconnect = True
+                self._reporter.disconnect_recognised()
+        if row is not None and row.effect is faults.Effect.LOST and connected and context.invalidate_pool_on_disconnect:
+            # Stock SQLAlchemy closes every connection of the pool. They are looked at before their next use instead.
+            # An error that only the application calls a disconnect keeps stock's way.
+            context.invalidate_pool_on_disconnect = False
+            self._replacer.suspect_others()
+            self._reporter.lost_in_use(row.meaning)
+
+
+def _note_begin(connection: Connection, *rest: Any) -> None:
+    wire = drivers.wire_of(connection.connection.dbapi_connection)
+    if wire is not None:
+        wire.begun = True
+
+
+def _let_nobody_use(wire: Wire) -> None:
+    """End what a thread that is in the middle of a command does on a connection that another one returns."""
+    if wire.users.get(0) == threading.get_ident():  # an exception came between two lines
+        wire.users.clear()
+    elif wire.exclusive:
+        wire.fault = wire.fault or Cause.INTERRUPTED
+
+
+def _forget_user(wire: Wire) -> None:
+    """What a connection does from now on is no concern of who had it before."""
+    wire.record = None
+    wire.belong_to_parents(False)
+
+
+def _wire_of(context: ExceptionContext) -> tuple[Wire | None, bool]:
+    """Return the connection's state, if it can still be asked for, and whether it was held as far as is known."""
+    connection = context.connection
+    if connection is None or connection.closed or connection.invalidated:
+        return None, True
+    wire = drivers.wire_of(connection.connection.dbapi_connection)
+    return wire, wire is not None
+
+
+def _is_driver_error(context: ExceptionContext, wire: Wire | None) -> bool:
+    """Say whether an error is the driver's: the dialect's, or that of a connection that a ``creator`` made with
+    another one."""
+    error, own = context.original_exception, None
+    if wire is not None and wire.connection is not None and (held := wire.connection()) is not None:
+        own = held._holdfast_errors
+    return isinstance(error, context.dialect.loaded_dbapi.Error) or (own is not None and isinstance(error, own))
