@@ -32,9 +32,10 @@ def with_absolute_links(text: str, repository: str) -> str:
     """
 
     def replace(found: re.Match[str]) -> str:
-        target = found["target"]
+        target: str = found["target"]
         kind = "raw" if urlsplit(target).path.endswith(IMAGES) else "blob"
-        return found["before"] + urljoin(f"{repository}/{kind}/{BRANCH}/README.md", target)
+        address = urljoin(f"{repository}/{kind}/{BRANCH}/README.md", target)
+        return f"{found['before']}{address}"
 
     parts = _CODE.split(text)
     return "".join(part if number % 2 else _TARGET.sub(replace, part) for number, part in enumerate(parts))
