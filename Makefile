@@ -13,7 +13,7 @@ LAB := . tools/lab-env.sh &&
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-core lint chaos ledger attack bench docs peers clean
+.PHONY: help demo test test-core lint chaos ledger attack bench docs peers dist clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -51,6 +51,11 @@ docs: .venv/.ready-test ## the documentation, in docs/_build/index.html
 
 peers: .venv/.ready-test ## other projects' own test suites with holdfast in place
 	@$(LAB) $(PY) tests/peers/run.py $(ARGS)
+
+dist: .venv/.ready-test ## the wheel and the sdist, in dist/, checked; nothing is uploaded
+	@rm -rf dist
+	@$(PY) -m build --no-isolation --outdir dist
+	@$(PY) -m twine check --strict dist/*
 
 clean: ## remove environments, private servers, caches and scratch
 	rm -rf .venv .venv-sa20 .lab .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist bench/scratch
