@@ -26,7 +26,7 @@ class Built:
     def metadata(self) -> Message:
         with zipfile.ZipFile(self.wheel) as wheel:
             (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
-            return email.message_from_bytes(wheel.read(name))
+            return email.message_from_string(wheel.read(name).decode())
 
 
 def run(*command: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
