@@ -5,7 +5,7 @@ PY := .venv/bin/python
 ARGS ?=
 # The part of the suite that also runs on SQLAlchemy 2.0.
 CORE ?= tests/core tests/drivers
-LINTED := src tests $(wildcard bench examples docs)
+LINTED := src tests hatch_build.py $(wildcard bench examples docs)
 
 export CORE ARGS
 # Which server the lab starts (a private copy when this machine has none of its own).
@@ -13,13 +13,13 @@ LAB := . tools/lab-env.sh &&
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-core lint chaos ledger attack bench docs peers clean
+.PHONY: help demo test test-core lint chaos ledger attack bench docs peers dist clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 demo: .venv/.ready-demo ## break connections in front of you, without and with holdfast
-	@$(LAB) $(PY) -m sqlalchemy_holdfast.cli demo $(ARGS)
+	@$(LAB) $(PY) -m sqlalchemy_holdfast demo $(ARGS)
 
 test: .venv/.ready-test .venv-sa20/.ready ## everything: SQLAlchemy 2.1, the core on 2.0, MySQL when HOLDFAST_LAB_MYSQLD is set
 	@$(LAB) tools/test.sh
@@ -51,6 +51,11 @@ docs: .venv/.ready-test ## the documentation, in docs/_build/index.html
 
 peers: .venv/.ready-test ## other projects' own test suites with holdfast in place
 	@$(LAB) $(PY) tests/peers/run.py $(ARGS)
+
+dist: .venv/.ready-test ## the wheel and the sdist, in dist/, checked; nothing is uploaded
+	@rm -rf dist
+	@$(PY) -m build --no-isolation --outdir dist
+	@$(PY) -m twine check --strict dist/*
 
 clean: ## remove environments, private servers, caches and scratch
 	rm -rf .venv .venv-sa20 .lab .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist bench/scratch

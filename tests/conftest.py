@@ -124,7 +124,7 @@ def table(server: Server) -> Iterator[str]:
 
 @pytest.fixture
 def log(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
-    """What holdfast logged so far."""
+    """What holdfast logged so far, with its logger's children."""
     caplog.set_level(logging.INFO, "holdfast")
     return lambda: [record.getMessage() for record in caplog.records if record.name.partition(".")[0] == "holdfast"]
 

@@ -14,7 +14,7 @@ cd "$(dirname "$0")/.."
 mode=${1:-}
 case $mode in demo | test) venv=.venv ;; sa20) venv=.venv-sa20 ;; *) sed -n '2,10p' "$0"; exit 2 ;; esac
 
-extras='mysqlclient,pymysql,mysqlconnector,flask,cli,metrics,lab'
+extras='mysqlclient,pymysql,mysqlconnector,flask,cli,lab'
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT

@@ -21,7 +21,7 @@ from tests.conftest import DRIVERS
 
 pytestmark = pytest.mark.slow
 
-DEMO = [sys.executable, "-m", "sqlalchemy_holdfast.cli", "demo", "--quick"]
+DEMO = [sys.executable, "-m", "sqlalchemy_holdfast", "demo", "--quick"]
 
 Rows = list[dict[str, Any]]
 

@@ -500,7 +500,6 @@ def test_status_takes_what_leads_to_an_engine(engine: Engine) -> None:
         sessionmaker(engine),
         scoped_session(sessionmaker(engine)),
         Session(engine),
-        async_sessionmaker(engine),
     ):
         assert holdfast.status(given) is known, given
     with engine.connect() as connection, Session(connection) as session:

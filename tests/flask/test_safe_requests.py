@@ -1,4 +1,4 @@
-"""Units of work in Flask: `db.run`, `@db.transactional`, and requests that are run once more."""
+"""`HOLDFAST_RETRY_SAFE_REQUESTS`: requests that are run once more, and those that may have committed something."""
 
 from __future__ import annotations
 
@@ -6,160 +6,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from flask import Flask, Response, request, stream_with_context
-from sqlalchemy import String, text
-from sqlalchemy.exc import DBAPIError, InvalidRequestError, OperationalError
-from sqlalchemy.orm import Mapped, mapped_column
+from flask import Response, request, stream_with_context
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, OperationalError
 
-import sqlalchemy_holdfast as holdfast
-from sqlalchemy_holdfast.flask import SQLAlchemy
 from sqlalchemy_holdfast.lab import Proxy, Server
 from tests.conftest import EngineFactory, wait_until_ended
+from tests.flask.conftest import Names, Site
 from tests.transactions.conftest import WRITE
-
-Names = Callable[[], list[str]]
-
-
-class Site:
-    """A site behind the proxy, and how its views lose their connection."""
-
-    def __init__(self, server: Server, proxy: Proxy, driver: str, **config: Any) -> None:
-        self.server = server
-        query = {"use_pure": "1"} if driver == "mysqlconnector" else {}
-        self.app = Flask("site")
-        self.app.config["SQLALCHEMY_DATABASE_URI"] = server.url(
-            driver, host=proxy.host, port=proxy.port, query=query
-        ).render_as_string(hide_password=False)
-        self.app.config.update(config)
-        self.db = SQLAlchemy(self.app)
-        self.calls = 0
-
-    def lose_first(self, session: Any) -> None:
-        """Count a call; in the first one, lose the session's connection."""
-        self.calls += 1
-        if self.calls == 1:
-            connection = session.connection()
-            number = connection.execute(text("SELECT CONNECTION_ID()")).scalar_one()
-            self.server.kill_connection(number)
-            wait_until_ended(connection.connection.dbapi_connection)
-
-    def close(self) -> None:
-        with self.app.app_context():
-            self.db.engine.dispose()
-
-
-@pytest.fixture
-def make_site(server: Server, proxy: Proxy) -> Iterator[Callable[..., Site]]:
-    sites: list[Site] = []
-
-    def make(driver: str = "pymysql", **config: Any) -> Site:
-        sites.append(Site(server, proxy, driver, **config))
-        return sites[-1]
-
-    yield make
-    for site in sites:
-        site.close()
-
-
-@pytest.fixture
-def site(make_site: Callable[..., Site]) -> Site:
-    return make_site()
-
-
-@pytest.fixture
-def eager(make_site: Callable[..., Site]) -> Site:
-    """A site that runs safe requests once more."""
-    return make_site(HOLDFAST_RETRY_SAFE_REQUESTS=True)
-
-
-# -- db.run and db.transactional ---------------------------------------------------------------------------------
-
-
-def test_run_and_the_decorator_in_both_spellings(make_site: Callable[..., Site], driver: str, entries: Names) -> None:
-    site = make_site(driver)
-    db = site.db
-
-    def add(name: str) -> str:
-        db.session.execute(WRITE, {"name": name})
-        site.lose_first(db.session)
-        db.session.execute(text("SELECT 1"))
-        return name.upper()
-
-    @db.transactional
-    def plain(name: str) -> str:
-        return add(name)
-
-    @db.transactional(verify=True, attempts=3)
-    def with_options(name: str, *, suffix: str) -> str:
-        return add(name + suffix)
-
-    with site.app.app_context():
-        assert db.run(lambda: add("a")) == "A"
-        assert site.calls == 2
-        site.calls = 0
-        assert plain("b") == "B"
-        assert site.calls == 2
-        site.calls = 0
-        assert with_options("c", suffix="!") == "C!"
-        assert site.calls == 2
-        assert entries() == ["a", "b", "c!"]
-        assert plain.__name__ == "plain"
-        assert holdfast.status(db).counters.units == 3
-
-
-def test_a_view_can_be_a_unit(site: Site, proxy: Proxy, entries: Names) -> None:
-    db = site.db
-
-    @site.app.post("/<name>")
-    @db.transactional(verify=True)
-    def add(name: str) -> str:
-        db.session.execute(WRITE, {"name": name})
-        return f"added {name}"
-
-    client = site.app.test_client()
-    assert client.post("/a").text == "added a"
-    proxy.cut_at("COMMIT", delivered=True)
-    assert client.post("/b").text == "added b"
-    proxy.cut_at("COMMIT", delivered=False)
-    assert client.post("/c").text == "added c"
-    assert entries() == ["a", "b", "c"]
-
-
-def test_after_reads_in_the_same_request_a_unit_can_begin_and_after_writes_not(site: Site, entries: Names) -> None:
-    db = site.db
-
-    class Guest(db.Model):  # type: ignore[name-defined,misc]
-        __tablename__ = "entry"
-        id: Mapped[int] = mapped_column(primary_key=True)
-        name: Mapped[str] = mapped_column(String(40))
-
-    with site.app.app_context():
-        db.run(lambda: db.session.add(Guest(id=1, name="a")))
-        guest = db.session.get(Guest, 1)
-        assert guest is not None
-
-        def rename() -> None:
-            guest.name = "b"
-
-        db.run(rename)
-        assert (guest.name, entries()) == ("b", ["b"])
-        db.session.add(Guest(name="pending"))
-        with pytest.raises(InvalidRequestError, match="changes that were made before"):
-            db.run(rename)
-        db.session.rollback()
-
-
-def test_what_is_not_done_when_it_returns_is_refused(site: Site) -> None:
-    def stream() -> Iterator[str]:
-        yield "x"
-
-    with pytest.raises(TypeError, match="generator"):
-        site.db.transactional(stream)
-    with site.app.app_context(), pytest.raises(TypeError, match="generator"):
-        site.db.run(stream)
-
-
-# -- requests that are run once more -----------------------------------------------------------------------------
 
 
 def reading(site: Site) -> Callable[[], str]:
@@ -343,9 +197,6 @@ def test_switching_it_on_too_late_is_said(server: Server, proxy: Proxy, make_sit
     site.app.config["HOLDFAST_RETRY_SAFE_REQUESTS"] = True
     with site.app.app_context(), pytest.warns(RuntimeWarning, match="HOLDFAST_RETRY_SAFE_REQUESTS"):
         site.db.session.execute(text("SELECT 1"))
-
-
-# -- requests that are run once more: nothing that may have been committed -------------------------------------------
 
 
 def writes_in_autocommit(site: Site) -> None:

@@ -1,0 +1,84 @@
+"""Settings of a Flask application: older spellings that still work, and changes that come too late."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from typing import Any
+
+from flask import Flask
+
+__all__ = ["OLD", "RETRY", "as_read", "warn_of_late_settings", "warn_of_old_spellings"]
+
+logger = logging.getLogger("holdfast.flask")
+
+OLD = {
+    "SQLALCHEMY_POOL_SIZE": "pool_size",
+    "SQLALCHEMY_POOL_TIMEOUT": "pool_timeout",
+    "SQLALCHEMY_POOL_RECYCLE": "pool_recycle",
+    "SQLALCHEMY_MAX_OVERFLOW": "max_overflow",
+}
+"""Settings of Flask-SQLAlchemy 2, removed in 3.0 and ignored there in silence."""
+
+RETRY = "HOLDFAST_RETRY_SAFE_REQUESTS"
+"""The setting that turns :mod:`.safe_requests` on."""
+
+_READ_ONCE = (
+    *("SQLALCHEMY_DATABASE_URI", "SQLALCHEMY_BINDS", "SQLALCHEMY_ENGINE_OPTIONS", "SQLALCHEMY_ECHO"),
+    *OLD,
+    RETRY,
+)
+"""Settings that are read when the engines are made, and never again."""
+
+
+def as_read(app: Flask) -> dict[str, Any]:
+    """Copy the settings that are read once, as they are now."""
+    values = {name: app.config.get(name) for name in _READ_ONCE}
+    return {name: dict(value) if isinstance(value, dict) else value for name, value in values.items()}
+
+
+def warn_of_old_spellings(app: Flask) -> None:
+    """Warn of settings of Flask-SQLAlchemy 2, with their new form: in the log, and as a ``DeprecationWarning``."""
+    old = {new: app.config[name] for name, new in OLD.items() if app.config.get(name) is not None}
+    if not old:
+        return
+    named = ", ".join(name for name in OLD if app.config.get(name) is not None)
+    given = app.config.get("SQLALCHEMY_ENGINE_OPTIONS", {})
+    new = {name: given.get(name, value) for name, value in old.items()}  # nothing else of it: it may hold a password
+    message = (
+        f"{named}: Flask-SQLAlchemy 3 has no such setting any more; holdfast honours it. The new form is "
+        f"SQLALCHEMY_ENGINE_OPTIONS = {new!r}"
+    )
+    if "pool_recycle" in new:
+        message += " (and pool_recycle is not needed with holdfast)"
+    logger.warning(message)  # Python hides most deprecation warnings
+    warnings.warn(message, DeprecationWarning, stacklevel=_callers_level())
+
+
+def warn_of_late_settings(before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Warn of settings that changed after they were read: in the log, and as a ``RuntimeWarning``.
+
+    :param before: what :func:`as_read` returned when the engines were made.
+    :param now: what it returns now.
+    """
+    late = [name for name in _READ_ONCE if before[name] != now[name]]
+    if not late:
+        return
+    message = (
+        f"{' and '.join(late)} changed after SQLAlchemy(app) or init_app(app) had made the database engines; the "
+        "change has no effect. Move it above that line."
+    )
+    logger.warning(message)
+    warnings.warn(message, RuntimeWarning, stacklevel=_callers_level())
+
+
+def _callers_level() -> int:
+    """How many frames up the application's own code is, as ``warnings.warn`` counts them."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in (
+        "sqlalchemy_holdfast",
+        "flask_sqlalchemy",
+    ):
+        level, frame = level + 1, frame.f_back
+    return level
