@@ -22,7 +22,8 @@ import typing_extensions
 from sqlalchemy import create_engine, text
 
 import sqlalchemy_holdfast as holdfast
-from sqlalchemy_holdfast.lab import Proxy, Server, ServerFailed, ServerNotFound, _bootstrap, _executable, _ports, _tls
+from sqlalchemy_holdfast.lab import Proxy, Server, ServerFailed, ServerNotFound, _ports
+from sqlalchemy_holdfast.lab.database import _bootstrap, _executable, _tls
 from tests.lab.helpers import connect, eventually, exists
 
 

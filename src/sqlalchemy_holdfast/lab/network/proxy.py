@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TypeVar
 
-from ._errors import LabError
+from .._errors import LabError
+from ..database.server import Server
 from ._link import CutAt, Link
 from ._relay import Relay
-from .server import Server
 
 T = TypeVar("T")
 

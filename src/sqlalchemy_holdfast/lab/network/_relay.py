@@ -28,9 +28,9 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
 
-from ._errors import LabError
+from .._errors import LabError
+from .._ports import bind
 from ._link import CutAt, Flow, Link, Side
-from ._ports import bind
 
 T = TypeVar("T")
 

@@ -14,9 +14,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
-from . import _admin, _bootstrap, _command, _executable, _ports, _tls
-from ._errors import ServerFailed
-from ._process import ServerProcess
+from .. import _ports
+from .._errors import ServerFailed
+from .._process import ServerProcess, short_directory
+from . import _admin, _bootstrap, _command, _executable, _tls
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
@@ -98,7 +99,7 @@ class Server:
         self.port = 0
         self.options = dict(options or {})
         _command.option_arguments(self.options)  # refuses now what would be refused at the start
-        self.directory = _command.short_directory()
+        self.directory = short_directory()
         self.tls_ca: str | None = str(self.directory / "ca.pem") if tls else None
         """Path of the certificate authority's certificate; None without TLS."""
         self._admin = _admin.Administrator(self.socket)
