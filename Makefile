@@ -19,7 +19,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 demo: .venv/.ready-demo ## break connections in front of you, without and with holdfast
-	@$(LAB) $(PY) -m sqlalchemy_holdfast.cli demo $(ARGS)
+	@$(LAB) $(PY) -m sqlalchemy_holdfast demo $(ARGS)
 
 test: .venv/.ready-test .venv-sa20/.ready ## everything: SQLAlchemy 2.1, the core on 2.0, MySQL when HOLDFAST_LAB_MYSQLD is set
 	@$(LAB) tools/test.sh

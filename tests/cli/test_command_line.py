@@ -16,7 +16,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 def test_help_names_the_commands() -> None:
-    done = run("-m", "sqlalchemy_holdfast.cli", "--help")
+    done = run("-m", "sqlalchemy_holdfast", "--help")
     assert done.returncode == 0
     assert done.stdout.startswith("Usage: holdfast ")
     assert "demo" in done.stdout
@@ -24,7 +24,7 @@ def test_help_names_the_commands() -> None:
 
 @pytest.mark.slow
 def test_version() -> None:
-    assert holdfast.__version__ in run("-m", "sqlalchemy_holdfast.cli", "--version").stdout
+    assert holdfast.__version__ in run("-m", "sqlalchemy_holdfast", "--version").stdout
 
 
 @pytest.mark.slow

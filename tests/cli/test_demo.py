@@ -12,16 +12,16 @@ from typing import Any
 
 import pytest
 
-from sqlalchemy_holdfast.cli.demo import prefork
 from sqlalchemy_holdfast.cli.demo.command import _part as play
 from sqlalchemy_holdfast.cli.demo.parts import PARTS
 from sqlalchemy_holdfast.cli.tables import make_console
+from sqlalchemy_holdfast.experiments import prefork
 from sqlalchemy_holdfast.lab import Server, ServerNotFound
 from tests.conftest import DRIVERS
 
 pytestmark = pytest.mark.slow
 
-DEMO = [sys.executable, "-m", "sqlalchemy_holdfast.cli", "demo", "--quick"]
+DEMO = [sys.executable, "-m", "sqlalchemy_holdfast", "demo", "--quick"]
 
 Rows = list[dict[str, Any]]
 
@@ -83,7 +83,7 @@ def test_a_request_waits_for_its_own_statements(results: dict[str, Any], unit: s
 
 
 def test_nobody_is_told_what_is_not_true(results: dict[str, Any]) -> None:
-    rows: Rows = results["out_of_step"]
+    rows: Rows = results["out_of_sync"]
     assert {row["story"] for row in of(rows, "holdfast")} == {"book", "read"}
     assert {row["outcome"] for row in of(rows, "holdfast")} == {"right"}
     for without in ("stock", "pool_pre_ping"):

@@ -1,8 +1,0 @@
-"""``python -m sqlalchemy_holdfast.cli``."""
-
-from __future__ import annotations
-
-from . import main
-
-if __name__ == "__main__":
-    main()
