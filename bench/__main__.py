@@ -9,10 +9,10 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from sqlalchemy_holdfast.cli.demo.contenders import installed_drivers, missing_drivers
-from sqlalchemy_holdfast.cli.demo.stage import Stage
-from sqlalchemy_holdfast.cli.demo.surroundings import Surroundings, look_around
 from sqlalchemy_holdfast.cli.tables import make_console, markdown, show
+from sqlalchemy_holdfast.experiments.contenders import installed_drivers, missing_drivers
+from sqlalchemy_holdfast.experiments.stage import Stage
+from sqlalchemy_holdfast.experiments.surroundings import Surroundings, look_around
 from sqlalchemy_holdfast.lab import LabError, Server
 
 from . import connect, cpu, prefork, recovery, silence, throughput, waits

@@ -10,9 +10,9 @@ from statistics import median
 from sqlalchemy import URL, Engine
 from sqlalchemy.pool import NullPool
 
-from sqlalchemy_holdfast.cli.demo.contenders import HOLDFAST, STOCK, Contender
-from sqlalchemy_holdfast.cli.demo.stage import Stage
 from sqlalchemy_holdfast.cli.tables import Cell, Table
+from sqlalchemy_holdfast.experiments.contenders import HOLDFAST, STOCK, Contender
+from sqlalchemy_holdfast.experiments.stage import Stage
 from sqlalchemy_holdfast.lab import Proxy, Server
 
 from .rounds import cpu_in_turn, spread

@@ -8,10 +8,10 @@ from typing import Literal
 
 from sqlalchemy import URL
 
-from sqlalchemy_holdfast.cli.demo.contenders import HOLDFAST, STOCK
-from sqlalchemy_holdfast.cli.demo.stage import Stage
-from sqlalchemy_holdfast.cli.demo.waits import UNITS
 from sqlalchemy_holdfast.cli.tables import Cell, Table
+from sqlalchemy_holdfast.experiments.contenders import HOLDFAST, STOCK
+from sqlalchemy_holdfast.experiments.stage import Stage
+from sqlalchemy_holdfast.experiments.waits import UNITS
 
 from .cores import PLACEMENTS, placed
 from .rounds import cpu_in_turn, spread

@@ -6,9 +6,9 @@ from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import URL, select
 
-from sqlalchemy_holdfast.cli.demo.contenders import Contender
-from sqlalchemy_holdfast.cli.demo.guestbook import Base, Entry
-from sqlalchemy_holdfast.cli.demo.waits import Ready, Unit
+from sqlalchemy_holdfast.experiments.contenders import Contender
+from sqlalchemy_holdfast.experiments.guestbook import Base, Entry
+from sqlalchemy_holdfast.experiments.waits import Ready, Unit
 
 __all__ = ["FLASK_READ"]
 

@@ -1,6 +1,6 @@
 """Forking: wrong answers, errors, hangs and entries gone astray under prefork servers, and what noticing a fork costs.
 
-The sites and the clients are those of the demonstration, with every way to leave something behind at import time.
+The sites and the clients are those of the experiment, with every way to leave something behind at import time.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from statistics import median
 from sqlalchemy import Engine
 
 from sqlalchemy_holdfast import fork
-from sqlalchemy_holdfast.cli.demo import prefork
-from sqlalchemy_holdfast.cli.demo.contenders import HOLDFAST, STOCK
-from sqlalchemy_holdfast.cli.demo.prefork import KINDS, SESSION_OPEN, VARIANTS, Answers
-from sqlalchemy_holdfast.cli.demo.stage import Stage
 from sqlalchemy_holdfast.cli.tables import Cell, Table
+from sqlalchemy_holdfast.experiments import prefork
+from sqlalchemy_holdfast.experiments.contenders import HOLDFAST, STOCK
+from sqlalchemy_holdfast.experiments.prefork import KINDS, SESSION_OPEN, VARIANTS, Answers
+from sqlalchemy_holdfast.experiments.stage import Stage
 
 from .section import Result, Section
 

@@ -1,12 +1,13 @@
-"""Failed requests after each fault: the demonstration's part, with pool_pre_ping and more rounds."""
+"""Failed requests after each fault: the demonstration's experiment, with pool_pre_ping and more rounds."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from sqlalchemy_holdfast.cli.demo import lost, shown
-from sqlalchemy_holdfast.cli.demo.contenders import HOLDFAST, PRE_PING, STOCK
-from sqlalchemy_holdfast.cli.demo.stage import IDLE_LIMIT, PAUSE, Stage
+from sqlalchemy_holdfast.cli.demo import shown
+from sqlalchemy_holdfast.experiments import lost
+from sqlalchemy_holdfast.experiments.contenders import HOLDFAST, PRE_PING, STOCK
+from sqlalchemy_holdfast.experiments.stage import IDLE_LIMIT, PAUSE, Stage
 from sqlalchemy_holdfast.lab import Server
 
 from .section import Result, Section

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from sqlalchemy_holdfast.cli.demo.stage import Stage
 from sqlalchemy_holdfast.cli.tables import Table
+from sqlalchemy_holdfast.experiments.stage import Stage
 
 __all__ = ["Bars", "Result", "Section"]
 

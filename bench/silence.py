@@ -15,9 +15,9 @@ from typing import Any
 from sqlalchemy import Engine, event, text
 
 from sqlalchemy_holdfast import Settings
-from sqlalchemy_holdfast.cli.demo.contenders import HOLDFAST, PRE_PING, STOCK, Contender
-from sqlalchemy_holdfast.cli.demo.stage import Stage
 from sqlalchemy_holdfast.cli.tables import Cell, Table
+from sqlalchemy_holdfast.experiments.contenders import HOLDFAST, PRE_PING, STOCK, Contender
+from sqlalchemy_holdfast.experiments.stage import Stage
 from sqlalchemy_holdfast.lab import Proxy, Server
 
 from .section import Result, Section

@@ -10,11 +10,11 @@ from statistics import median
 
 from sqlalchemy import URL
 
-from sqlalchemy_holdfast.cli.demo.contenders import CONTENDERS, STOCK
-from sqlalchemy_holdfast.cli.demo.guestbook import make_tables
-from sqlalchemy_holdfast.cli.demo.stage import Stage
-from sqlalchemy_holdfast.cli.demo.waits import UNITS, Unit
 from sqlalchemy_holdfast.cli.tables import Cell, Table
+from sqlalchemy_holdfast.experiments.contenders import CONTENDERS, STOCK
+from sqlalchemy_holdfast.experiments.guestbook import make_tables
+from sqlalchemy_holdfast.experiments.stage import Stage
+from sqlalchemy_holdfast.experiments.waits import UNITS, Unit
 
 from .cores import PLACEMENTS, SCHEDULER, placed
 from .distance import distance

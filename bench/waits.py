@@ -1,10 +1,11 @@
-"""Commands and waits per unit: the demonstration's part, with more contenders and a Flask site."""
+"""Commands and waits per unit: the demonstration's experiment, with more contenders and a Flask site."""
 
 from __future__ import annotations
 
-from sqlalchemy_holdfast.cli.demo import shown, waits
-from sqlalchemy_holdfast.cli.demo.contenders import CONTENDERS
-from sqlalchemy_holdfast.cli.demo.stage import Stage
+from sqlalchemy_holdfast.cli.demo import shown
+from sqlalchemy_holdfast.experiments import waits
+from sqlalchemy_holdfast.experiments.contenders import CONTENDERS
+from sqlalchemy_holdfast.experiments.stage import Stage
 
 from .flask_site import FLASK_READ
 from .section import Bars, Result, Section

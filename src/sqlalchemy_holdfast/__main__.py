@@ -1,4 +1,4 @@
-"""``python -m sqlalchemy_holdfast``: the command ``holdfast``, for where it is not on the PATH."""
+"""``python -m sqlalchemy_holdfast`` does what the command ``holdfast`` does."""
 
 from __future__ import annotations
 

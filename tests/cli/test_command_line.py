@@ -9,6 +9,9 @@ import pytest
 
 import sqlalchemy_holdfast as holdfast
 
+COMMAND = "from sqlalchemy_holdfast.cli import main; main()"
+MODULE = "import runpy; runpy.run_module('sqlalchemy_holdfast', run_name='__main__')"
+
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=60)
@@ -29,8 +32,9 @@ def test_version() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("package", ["click", "rich"])
-def test_a_missing_package_is_named_with_what_to_install(package: str) -> None:
-    done = run("-c", f"import sys; sys.modules['{package}'] = None\nfrom sqlalchemy_holdfast.cli import main\nmain()")
+@pytest.mark.parametrize("start", [COMMAND, MODULE], ids=["holdfast", "python -m sqlalchemy_holdfast"])
+def test_a_missing_package_is_named_with_what_to_install(start: str, package: str) -> None:
+    done = run("-c", f"import sys; sys.modules['{package}'] = None\n{start}")
     assert done.returncode == 1
     assert done.stdout == ""
     assert package in done.stderr

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from sqlalchemy_holdfast.cli.demo import prefork
 from sqlalchemy_holdfast.cli.demo.command import _part as play
 from sqlalchemy_holdfast.cli.demo.parts import PARTS
 from sqlalchemy_holdfast.cli.tables import make_console
-from sqlalchemy_holdfast.lab import Server, ServerNotFound
+from sqlalchemy_holdfast.experiments import prefork
+from sqlalchemy_holdfast.lab import Server
 from tests.conftest import DRIVERS
 
 pytestmark = pytest.mark.slow
@@ -83,7 +83,7 @@ def test_a_request_waits_for_its_own_statements(results: dict[str, Any], unit: s
 
 
 def test_nobody_is_told_what_is_not_true(results: dict[str, Any]) -> None:
-    rows: Rows = results["out_of_step"]
+    rows: Rows = results["out_of_sync"]
     assert {row["story"] for row in of(rows, "holdfast")} == {"book", "read"}
     assert {row["outcome"] for row in of(rows, "holdfast")} == {"right"}
     for without in ("stock", "pool_pre_ping"):
@@ -99,20 +99,6 @@ def test_forked_workers_answer_their_own_clients(results: dict[str, Any]) -> Non
         assert (row["lost"], row["doubled"], row["import_committed"]) == (0, 0, 0)
     for row in theirs:
         assert row["wrong"] + row["errors"] + row["hangs"] > 0, row
-
-
-@pytest.mark.parametrize(
-    ("installed", "found"), [(("uwsgi", "gunicorn"), "uwsgi"), (("gunicorn",), "gunicorn"), ((), None)]
-)
-def test_the_prefork_server_is_the_one_that_is_installed(
-    installed: tuple[str, ...], found: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def only_those(app: str, *, kind: str) -> None:
-        if kind not in installed:
-            raise ServerNotFound(kind)
-
-    monkeypatch.setattr(prefork, "Prefork", only_those)
-    assert prefork.available() == found
 
 
 def test_without_a_prefork_server_its_part_says_what_is_missing(

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -35,9 +36,18 @@ LAYERS = (
 )
 """Each may import from those before it, never from those behind."""
 
+ON_TOP = {
+    "flask": set(),
+    "lab": set(),
+    "experiments": {"lab"},
+    "cli": {"lab", "experiments"},
+    "__main__": {"cli"},
+}
+"""What stands on top of the core, and which of the others on top each may import. The core imports none of them."""
+
 
 def imports(path: Path) -> Iterator[str]:
-    """Every module that a file imports, as a dotted name, wherever in the file."""
+    """Every module that a file imports, as a dotted name, wherever in the file; and the names it takes from them."""
     package = ["sqlalchemy_holdfast", *path.relative_to(SOURCE).parent.parts]
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -45,9 +55,9 @@ def imports(path: Path) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else []
             if node.module:
-                yield ".".join([*base, *node.module.split(".")])
-            else:
-                yield from (".".join([*base, alias.name]) for alias in node.names)
+                base = [*base, *node.module.split(".")]
+                yield ".".join(base)
+            yield from (".".join([*base, alias.name]) for alias in node.names)  # which may be modules
 
 
 def own_parts(path: Path) -> set[str]:
@@ -83,14 +93,37 @@ def test_imports_go_one_way(name: str) -> None:
 
 
 def test_every_part_of_the_core_has_a_place_in_the_order() -> None:
-    core = {name.partition("/")[0] for name in MODULES} - {"lab", "cli", "flask", "__main__"}
+    core = {name.partition("/")[0] for name in MODULES} - set(ON_TOP)
     unplaced = {part for part in core if layer(part) is None}
     assert unplaced == set(), "new: put it where it belongs in LAYERS"
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if not name.startswith(("lab/", "cli/", "__main__"))])
-def test_the_lab_and_the_command_line_are_nobodys_foundation(name: str) -> None:
-    assert not {"lab", "cli"} & own_parts(MODULES[name])
+@pytest.mark.parametrize("name", MODULES)
+def test_what_stands_on_top_is_nobodys_foundation(name: str) -> None:
+    part = name.partition("/")[0]
+    assert set(ON_TOP) & own_parts(MODULES[name]) <= ON_TOP.get(part, set()) | {part}
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Not even for a type alone, under TYPE_CHECKING. A package's ``__init__`` only hands names on, and is left out."""
+    modules = {f"sqlalchemy_holdfast.{name.replace('/', '.')}": path for name, path in MODULES.items()}
+    order = TopologicalSorter({name: set(imports(path)) & set(modules) for name, path in modules.items()})
+    try:
+        order.prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("lab/")])
+def test_the_lab_needs_nothing_of_holdfast(name: str) -> None:
+    assert own_parts(MODULES[name]) <= {"lab"}
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("experiments/")])
+def test_an_experiment_returns_rows_and_prints_nothing(name: str) -> None:
+    assert not {"click", "rich"} & {imported.partition(".")[0] for imported in imports(MODULES[name])}
+    used = {node.id for node in ast.walk(ast.parse(MODULES[name].read_text())) if isinstance(node, ast.Name)}
+    assert "print" not in used
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if not name.startswith(("drivers/", "lab/"))])
@@ -157,7 +190,8 @@ def test_importing_holdfast_imports_no_driver_and_no_extra(code: str) -> None:
         "sqlalchemy_holdfast",
         "MySQLdb _mysql pymysql mysql click rich flask flask_sqlalchemy cryptography",
     )
-    code += f"; import sys; print(sorted(set('{unwanted} {own}.lab {own}.cli'.split()) & set(sys.modules)))"
+    unwanted += "".join(f" {own}.{part}" for part in ("lab", "experiments", "cli"))
+    code += f"; import sys; print(sorted(set('{unwanted}'.split()) & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, timeout=60)
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
 

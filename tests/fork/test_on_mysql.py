@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sqlalchemy_holdfast.cli.demo import prefork
+from sqlalchemy_holdfast.experiments import prefork
 from sqlalchemy_holdfast.lab import Server
 from tests.conftest import MYSQLD
 from tests.fork.conftest import with_table

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from sqlalchemy_holdfast.cli.demo import prefork
-from sqlalchemy_holdfast.cli.demo.contenders import HOLDFAST, STOCK, Contender
-from sqlalchemy_holdfast.cli.demo.prefork import KINDS, VARIANTS, WORKERS, Kind, Visit
+from sqlalchemy_holdfast.experiments import prefork
+from sqlalchemy_holdfast.experiments.contenders import HOLDFAST, STOCK, Contender
+from sqlalchemy_holdfast.experiments.prefork import KINDS, VARIANTS, WORKERS, Kind, Visit
 from sqlalchemy_holdfast.lab import Prefork, Question, Server, load
 
 pytestmark = pytest.mark.slow

@@ -1,7 +1,7 @@
-"""The command ``holdfast``: ``python -m sqlalchemy_holdfast`` does the same.
+"""The command ``holdfast``; ``python -m sqlalchemy_holdfast`` does the same.
 
-Only argument parsing and presentation live here, and the demonstration. What the commands need beyond holdfast itself
-is the extra ``cli``; without it :func:`main` says so.
+Only argument parsing and presentation live here. What the commands need beyond holdfast itself is the extra ``cli``;
+without it :func:`main` says so.
 """
 
 from __future__ import annotations

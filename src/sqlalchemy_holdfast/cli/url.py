@@ -10,22 +10,18 @@ import click
 from click.core import ParameterSource
 from rich.console import Console
 from rich.text import Text
-from sqlalchemy import text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.pool import NullPool
 
 import sqlalchemy_holdfast as holdfast
-from sqlalchemy_holdfast import drivers, urls
+from sqlalchemy_holdfast import urls
 from sqlalchemy_holdfast.urls import providers
+from sqlalchemy_holdfast.urls.trying import attempt
 
 from .tables import Cell, Table, make_console, show
 
 __all__ = ["url"]
 
 _STDIN = "-"
-_CONNECT_SECONDS = 10
-_OURS = ("mysql", "mariadb")
 _WRONG, _NOTE = ("wrong:", "bold red"), ("note:", "yellow")
 
 
@@ -164,11 +160,13 @@ def _report(say: Console, given: str) -> bool:
 
 def _tell(say: Console, given: URL, *, untried: bool) -> None:
     """Say what a check without a mistake means, and what it does not."""
-    backend = given.get_backend_name()
-    if backend in _OURS:
+    if urls.is_ours(given):
         words = "Nothing is wrong with the way the URL is written."
     else:
-        words = f"A {backend} URL: holdfast holds MySQL and MariaDB connections, and steps aside for this one."
+        words = (
+            f"A {given.get_backend_name()} URL: holdfast holds MySQL and MariaDB connections, and steps aside for "
+            "this one."
+        )
     say.print(words + (" It was not tried: --connect does that." if untried else ""))
     known = providers.by_address(given.host)
     if known is not None and known.idle_limit_seconds is not None:
@@ -181,44 +179,22 @@ def _tell(say: Console, given: URL, *, untried: bool) -> None:
 
 def _try(say: Console, given: URL) -> bool:
     """Connect once, and show who answered or what the error means."""
-    try:
-        if given.get_dialect().is_async:
-            _mark(
-                say, _WRONG, f"The URL was not tried: {given.drivername} is an asyncio driver, which this cannot use."
-            )
-            return False
-        once = given.difference_update_query(["holdfast_wait_for_server"])
-        engine = holdfast.create_engine(
-            once, poolclass=NullPool, connect_args=_patience(given), holdfast_wait_for_server=None
-        )
-        with engine.connect() as connection:
-            if engine.dialect.name not in _OURS:
-                say.print("Connected.")
-                return True
-            row = connection.execute(text("SELECT VERSION(), CURRENT_USER(), DATABASE(), @@SESSION.wait_timeout")).one()
-    except DBAPIError as error:
-        _mark(say, _WRONG, f"The connection failed: {error.orig}")
-        for line in error.detail:
+    tried = attempt(given, holdfast.create_engine)
+    if tried.problem:
+        _mark(say, _WRONG, tried.problem)
+        for line in tried.hints:
             say.print(Text(line))
         return False
-    except holdfast.HoldfastError as error:
-        _mark(say, _WRONG, str(error))
-        return False
-    except ImportError as error:
-        _mark(say, _WRONG, f"What the URL's driver needs is not installed: {error}.")
-        return False
-    except SQLAlchemyError as error:
-        _mark(say, _WRONG, f"SQLAlchemy refuses the URL: {error}")
-        return False
-    except Exception as error:  # what drivers say to a part of the query that they cannot use has no common type
-        _mark(say, _WRONG, f"The driver refuses a part of the URL's query: {type(error).__name__}: {error}")
-        return False
-    version, account, database, idle = row
+    server = tried.server
+    if server is None:
+        say.print("Connected.")
+        return True
+    database = f"database {server.database}" if server.database else "no database"
     say.print(
         Text.assemble(
             ("Connected", "bold green"),
-            f" to {version} as {account}, {f'database {database}' if database else 'no database'}; the server closes a "
-            f"connection that is idle for {idle} s.",
+            f" to {server.version} as {server.account}, {database}; the server closes a connection that is idle for "
+            f"{server.idle_limit_seconds} s.",
         )
     )
     return True
@@ -226,12 +202,6 @@ def _try(say: Console, given: URL) -> bool:
 
 def _mark(say: Console, mark: tuple[str, str], words: str) -> None:
     say.print(Text.assemble(mark, " ", words))
-
-
-def _patience(given: URL) -> dict[str, Any]:
-    """Return what keeps an attempt short, unless the URL says how long, or nobody knows how its driver calls it."""
-    known = drivers.by_url_name(given.get_driver_name()) is not None
-    return {"connect_timeout": _CONNECT_SECONDS} if known and "connect_timeout" not in given.query else {}
 
 
 def _list_hosts() -> None:

@@ -22,10 +22,10 @@ that check its answers.
 from __future__ import annotations
 
 from ._errors import LabError, ServerFailed, ServerNotFound
-from .load import LoadFailure, LoadReport, Question, load
-from .prefork import Prefork
-from .proxy import Measurement, Proxy
-from .server import Process, Server
+from .database.server import Server, ServerConnection
+from .network.proxy import Measurement, Proxy
+from .site.load import LoadFailure, LoadReport, Question, load
+from .site.prefork import Prefork
 
 __all__ = [
     "LabError",
@@ -33,10 +33,10 @@ __all__ = [
     "LoadReport",
     "Measurement",
     "Prefork",
-    "Process",
     "Proxy",
     "Question",
     "Server",
+    "ServerConnection",
     "ServerFailed",
     "ServerNotFound",
     "load",

@@ -1,13 +1,18 @@
-"""The owner's side of `_guard.py`: start, signal and watch one server process that cannot outlive this one."""
+"""The owner's side of `_guard.py`: start, signal and watch one server process that cannot outlive this one.
+
+The process may be a database server or a web server; each has a directory of its own, named by `short_directory`.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import weakref
@@ -19,6 +24,17 @@ from ._errors import ServerFailed
 
 _POLL_SECONDS = 0.005
 _GUARD_END_SECONDS = 15.0
+_SOCKET_PATH_BYTES = 100  # sun_path holds 104 on macOS, 108 on Linux
+
+
+def short_directory() -> Path:
+    """Return a new name in the temporary directory, or in /tmp where that would make a socket's path in it too long."""
+    name = f"holdfast-lab-{secrets.token_hex(6)}"
+    for parent in (tempfile.gettempdir(), "/tmp"):
+        directory = Path(parent, name)
+        if len(os.fsencode(directory / "s.lock")) < _SOCKET_PATH_BYTES:
+            break
+    return directory
 
 
 def _release(guard: subprocess.Popen[bytes], owner: int, directory: Path) -> None:

@@ -19,7 +19,7 @@ from ..errors import DatabaseURLError
 from ..settings import PREFIX, Settings
 from . import providers
 
-__all__ = ["ESCAPING", "EXAMPLE", "Finding", "check", "examine", "parse"]
+__all__ = ["ESCAPING", "EXAMPLE", "Finding", "check", "examine", "is_ours", "parse"]
 
 ESCAPING = (
     "In a URL, each of @ : / ? # % in a user name or password must be written as %40 %3A %2F %3F %23 %25: "
@@ -112,6 +112,7 @@ def examine(given: str | URL) -> list[Finding]:
 
 
 def is_ours(url: URL) -> bool:
+    """Tell whether a URL is for MySQL or MariaDB."""
     return url.get_backend_name() in ("mysql", "mariadb")
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import uwsgi
 
-from sqlalchemy_holdfast.cli.demo.sites.ledger import application
+from sqlalchemy_holdfast.experiments.sites.ledger import application
 
 __all__ = ["application"]
 

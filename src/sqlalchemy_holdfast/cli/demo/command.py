@@ -17,11 +17,11 @@ from rich.text import Text
 
 from sqlalchemy_holdfast.lab import LabError, Server
 
+from ...experiments.contenders import HOLDFAST, installed_drivers, missing_drivers
+from ...experiments.stage import IDLE_LIMIT, Stage
+from ...experiments.surroundings import Surroundings, look_around
 from ..tables import indented, make_console, show
-from .contenders import HOLDFAST, installed_drivers, missing_drivers
 from .parts import PARTS, Part
-from .stage import IDLE_LIMIT, Stage
-from .surroundings import Surroundings, look_around
 
 __all__ = ["demo"]
 
@@ -69,7 +69,7 @@ def _play(console: Console, quick: bool) -> dict[str, Any]:
         for number, part in enumerate(PARTS, 1):
             played[part.key] = _part(console, number, part, server, tuple(installed), quick)
         seconds = time.monotonic() - start
-    failures = sum(part.bad(row) for part in PARTS for row in played[part.key] if row.contender == HOLDFAST.name)
+    failures = sum(row.bad for rows in played.values() for row in rows if row.contender == HOLDFAST.name)
     _foot(console, played, failures, seconds)
     return {
         "surroundings": asdict(surroundings),

@@ -1,4 +1,4 @@
-"""The parts of the demonstration, in order. A new one is a module that runs, a function that shows, and a line here."""
+"""The parts of the demonstration, in order. A new one is an experiment, a function that shows it, and an entry."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ...experiments import lost, out_of_sync, prefork, waits
+from ...experiments.stage import Stage
 from ..tables import Table
-from . import lost, out_of_step, prefork, shown, waits
-from .stage import Stage
+from . import shown
 
 __all__ = ["PARTS", "Part"]
 
 
 @dataclass(frozen=True)
 class Part:
-    """One part: what it is about, how it is run, how it is shown, and what it calls a failure of holdfast."""
+    """One part: what it is about, how it is run, and how it is shown."""
 
     key: str
     title: str
@@ -24,10 +25,8 @@ class Part:
     words: str
     """Two or three sentences, printed before it runs."""
     run: Callable[[Stage], Sequence[Any]]
-    """Returns rows: dataclasses with a ``contender``."""
+    """Returns rows: dataclasses with a ``contender`` and ``bad``."""
     show: Callable[[Any], list[Table]]
-    bad: Callable[[Any], int]
-    """Count what went wrong in one row."""
     needs: str = ""
     """What is missing when it has no rows."""
 
@@ -41,7 +40,6 @@ PARTS = (
         "in the pool.",
         lost.run,
         shown.lost_tables,
-        lambda row: row.failed + row.wrong + row.later_failed + abs(row.entries - row.signed),
     ),
     Part(
         "waits",
@@ -51,18 +49,16 @@ PARTS = (
         "checks a connection out, does one thing, and returns it.",
         waits.run,
         shown.waits_tables,
-        lambda row: 0,
     ),
     Part(
-        "out_of_step",
-        "Out of step",
+        "out_of_sync",
+        "Out of sync",
         "a reply is left unread; who gets it?",
         "A soft time limit, as task queues have, raises an exception while a statement waits for its reply (here "
         "with mysql-connector-python). The reply stays unread, and the next command takes it for its own; so does "
         "a ping, which therefore passes.",
-        out_of_step.run,
-        shown.out_of_step_tables,
-        lambda row: int(row.outcome != "right"),
+        out_of_sync.run,
+        shown.out_of_sync_tables,
         "mysql-connector-python",
     ),
     Part(
@@ -75,7 +71,6 @@ PARTS = (
         "made in a ledger.",
         prefork.run,
         shown.prefork_tables,
-        lambda row: row.bad,
         "a prefork server, uWSGI or gunicorn: pip install gunicorn",
     ),
 )

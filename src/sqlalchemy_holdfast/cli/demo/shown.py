@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ...experiments.lost import CAUSES, Lost
+from ...experiments.out_of_sync import Answer
+from ...experiments.prefork import Answers
+from ...experiments.waits import UNITS, Unit, Waits
 from ..tables import Cell, Table
-from .lost import CAUSES, Lost
-from .out_of_step import Answer
-from .prefork import Answers
-from .waits import UNITS, Unit, Waits
 
-__all__ = ["lost_tables", "out_of_step_tables", "prefork_tables", "waits_tables"]
+__all__ = ["lost_tables", "out_of_sync_tables", "prefork_tables", "waits_tables"]
 
 
 def lost_tables(rows: Sequence[Lost]) -> list[Table]:
@@ -90,7 +90,7 @@ def waits_tables(rows: Sequence[Waits], units: Sequence[Unit] = UNITS) -> list[T
     return [table]
 
 
-def out_of_step_tables(rows: Sequence[Answer]) -> list[Table]:
+def out_of_sync_tables(rows: Sequence[Answer]) -> list[Table]:
     """Show what each visitor was told, and what is true."""
     tables = []
     titles = {

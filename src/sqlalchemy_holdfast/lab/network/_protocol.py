@@ -73,8 +73,13 @@ class CommandReader:
             high = flags + 2 + 1 + 2  # after the character set and the status
             self._server_flags = int.from_bytes(payload[flags : flags + 2] + payload[high : high + 2], "little")
 
-    def client_sent(self, data: bytes) -> None:
-        """Take bytes from the client, cut anywhere."""
+    def client_sent(self, data: bytes) -> list[str]:
+        """Take bytes from the client, cut anywhere; return the statements that these bytes have completed."""
+        before = len(self._statements)
+        self._read(data)
+        return self._statements[before:]
+
+    def _read(self, data: bytes) -> None:
         position, end = 0, len(data)
         while position < end and not self._opaque:
             if len(self._header) < 4:

@@ -14,9 +14,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
-from . import _admin, _bootstrap, _command, _executable, _ports, _tls
-from ._errors import ServerFailed
-from ._process import ServerProcess
+from .. import _ports
+from .._errors import ServerFailed
+from .._process import ServerProcess, short_directory
+from . import _admin, _bootstrap, _command, _executable, _tls
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
@@ -27,7 +28,7 @@ _BIND_FAILURE = re.compile(r"Bind on TCP/IP port.*(Address already in use|in use
 
 
 @dataclass(frozen=True)
-class Process:
+class ServerConnection:
     """One connection, as the server lists it."""
 
     id: int
@@ -98,7 +99,7 @@ class Server:
         self.port = 0
         self.options = dict(options or {})
         _command.option_arguments(self.options)  # refuses now what would be refused at the start
-        self.directory = _command.short_directory()
+        self.directory = short_directory()
         self.tls_ca: str | None = str(self.directory / "ca.pem") if tls else None
         """Path of the certificate authority's certificate; None without TLS."""
         self._admin = _admin.Administrator(self.socket)
@@ -305,14 +306,17 @@ class Server:
         if self.flavour == "mysql" and host in ("%", "localhost"):
             self._admin.warm_password_cache(user, password)
 
-    def processlist(self, *, user: str | None = None) -> list[Process]:
+    def processlist(self, *, user: str | None = None) -> list[ServerConnection]:
         """Return the connections, oldest first, or those of one account; never the administrator's own."""
         rows = self.execute(
             "SELECT id, user, host, db, command, time, state, info FROM information_schema.processlist"
             " WHERE user <> 'root' AND command <> 'Daemon' AND (%s IS NULL OR user = %s) ORDER BY id",
             (user, user),
         )
-        return [Process(int(row[0]), row[1], row[2], row[3], row[4], int(row[5] or 0), row[6], row[7]) for row in rows]
+        return [
+            ServerConnection(int(row[0]), row[1], row[2], row[3], row[4], int(row[5] or 0), row[6], row[7])
+            for row in rows
+        ]
 
     def kill_connection(self, id: int) -> None:
         """End one connection, as `KILL` does. Nothing happens when there is none with that id."""
@@ -321,7 +325,7 @@ class Server:
 
     def kill_connections(self, user: str = "app") -> int:
         """End all connections of an account, and return how many there were."""
-        return sum(self._admin.kill(process.id) for process in self.processlist(user=user))
+        return sum(self._admin.kill(connection.id) for connection in self.processlist(user=user))
 
     def status(self, name: str) -> str:
         """Return one value of `SHOW GLOBAL STATUS`. The connection that asks counts in `Threads_connected`.

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import shlex
 import shutil
 import socket
-import ssl
 import subprocess
 import sys
 import tempfile
@@ -22,7 +20,7 @@ import typing_extensions
 from sqlalchemy import create_engine, text
 
 import sqlalchemy_holdfast as holdfast
-from sqlalchemy_holdfast.lab import Proxy, Server, ServerFailed, ServerNotFound, _bootstrap, _executable, _ports, _tls
+from sqlalchemy_holdfast.lab import Proxy, Server, ServerFailed, _ports
 from tests.lab.helpers import connect, eventually, exists
 
 
@@ -114,76 +112,6 @@ def test_an_unknown_option_fails_with_the_words_of_the_servers_log() -> None:
 def test_options_that_the_lab_sets_itself_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match=name):
         Server(options={name: 1})
-
-
-def test_a_program_that_does_not_exist_is_named() -> None:
-    with pytest.raises(ServerNotFound, match="/nowhere/mariadbd"):
-        Server(executable="/nowhere/mariadbd")
-
-
-def test_a_program_that_is_no_server_is_named() -> None:
-    with pytest.raises(ServerNotFound, match="true"):
-        Server(executable="true")
-
-
-def test_without_any_program_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    for variable in ("HOLDFAST_LAB_MARIADBD", "HOLDFAST_LAB_ROOT"):
-        monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setenv("PATH", "/nowhere")
-    monkeypatch.setattr(_executable, "_FOLDERS", ())
-    with pytest.raises(ServerNotFound) as caught:
-        Server()
-    for word in ("apt install", "dnf install", "brew install", "HOLDFAST_LAB_MARIADBD", "HOLDFAST_LAB_ROOT"):
-        assert word in str(caught.value)
-
-
-@pytest.mark.slow
-def test_an_unpacked_tree_runs_from_where_it_is(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, server: Server
-) -> None:
-    installed = server._executable.path
-    if installed != Path("/usr/sbin/mariadbd"):
-        pytest.skip("needs Debian's layout to take a tree from")
-    for part in ("usr/sbin/mariadbd", "usr/share/mysql", "usr/share/mariadb"):  # the last is 11.x's
-        if Path("/", part).exists():
-            (tmp_path / part).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / part).symlink_to(Path("/", part))
-    monkeypatch.setenv("PATH", "/nowhere")
-    monkeypatch.setattr(_executable, "_FOLDERS", ())
-    monkeypatch.delenv("HOLDFAST_LAB_MARIADBD", raising=False)
-    monkeypatch.setenv("HOLDFAST_LAB_ROOT", str(tmp_path))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # its template is of no use to anybody else
-    with Server() as other:
-        assert str(tmp_path / "usr") in str(other.execute("SELECT @@basedir"))
-
-
-ODD_DEFAULTS = (
-    *("--default-storage-engine=Aria", "--transaction-isolation=READ-COMMITTED", "--character-set-server=latin1"),
-    *("--log-bin=odd", "--server-id=7", "--secure-file-priv={directory}"),
-)
-
-
-@pytest.mark.slow
-def test_what_decides_a_tests_result_is_the_same_with_every_servers_own_defaults(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, server: Server
-) -> None:
-    """A program in front of the server stands for one that was compiled with other defaults."""
-    installed = server._executable
-    (tmp_path / "share").mkdir()
-    (tmp_path / "share/mysql").symlink_to(_bootstrap._share_directory(installed))
-    defaults = shlex.join([*installed.options, *(option.format(directory=tmp_path) for option in ODD_DEFAULTS)])
-    program = tmp_path / "sbin/mariadbd"
-    program.parent.mkdir()
-    path = shlex.quote(str(installed.path))
-    program.write_text(
-        f'#!/bin/sh\nfirst=$1\nshift\ncase " $*" in *" --datadir="*) set -- {defaults} "$@" ;; esac\n'
-        f'LD_LIBRARY_PATH={shlex.quote(installed.library_path or "")} exec {path} "$first" "$@"\n'
-    )
-    program.chmod(0o755)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    with Server(executable=program) as odd:
-        variables = "@@default_storage_engine, @@character_set_server, @@log_bin, @@tx_isolation, @@server_id"
-        assert odd.execute(f"SELECT {variables}") == [("InnoDB", "utf8mb4", 0, "REPEATABLE-READ", 7)]
 
 
 def test_the_server_writes_files_in_its_own_directory_and_nowhere_else(server: Server, tmp_path: Path) -> None:
@@ -404,38 +332,6 @@ def test_url_refuses_what_it_does_not_know(server: Server) -> None:
     assert server.url(query={"charset": "latin1"}).query == {"charset": "latin1"}
 
 
-def test_tls_is_offered_and_its_certificate_holds(tls_server: Server, driver: str) -> None:
-    assert tls_server.tls_ca is not None
-    engine = create_engine(tls_server.url(driver, query={"ssl_ca": tls_server.tls_ca}))
-    with engine.connect() as connection:
-        assert connection.execute(text("SHOW STATUS LIKE 'Ssl_cipher'")).one()[1] != ""
-    engine.dispose()
-
-
-def test_without_tls_none_is_offered(server: Server) -> None:
-    assert server.tls_ca is None
-    with pytest.raises(pymysql.err.OperationalError):
-        connect("pymysql", server.host, server.port, ssl={"check_hostname": False, "verify_mode": "none"})
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("make", [_tls._with_cryptography, _tls._with_openssl])
-def test_certificates_of_either_make_are_valid_for_the_loopback_address(make: object, tmp_path: Path) -> None:
-    assert callable(make)
-    make(tmp_path)
-    accepting = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    accepting.load_cert_chain(tmp_path / "server-cert.pem", tmp_path / "server-key.pem")
-    near, far = socket.socketpair()
-    context = ssl.create_default_context(cafile=str(tmp_path / "ca.pem"))
-    if hasattr(ssl, "VERIFY_X509_STRICT"):
-        context.verify_flags |= ssl.VERIFY_X509_STRICT  # the default from Python 3.13 on
-    thread = threading.Thread(target=lambda: accepting.wrap_socket(far, server_side=True).close())
-    thread.start()
-    with context.wrap_socket(near, server_hostname="127.0.0.1") as client:
-        assert client.version() in ("TLSv1.2", "TLSv1.3")
-    thread.join()
-
-
 @pytest.mark.slow
 def test_a_closed_server_leaves_nothing_and_says_so() -> None:
     server = Server().start()
@@ -471,17 +367,6 @@ def test_mysql_lets_every_driver_in_without_tls(mysql_server: Server, driver: st
         engine = create_engine(url)
         with engine.connect() as connection:
             assert connection.execute(text("SHOW STATUS LIKE 'Ssl_cipher'")).one()[1] == ""
-        engine.dispose()
-
-
-@pytest.mark.mysql
-@pytest.mark.slow
-def test_mysql_offers_tls_when_asked(mysql_server: Server, driver: str) -> None:
-    with Server(tls=True, executable=mysql_server._executable.path) as server:
-        assert server.tls_ca is not None
-        engine = create_engine(server.url(driver, query={"ssl_ca": server.tls_ca}))
-        with engine.connect() as connection:
-            assert connection.execute(text("SHOW STATUS LIKE 'Ssl_cipher'")).one()[1] != ""
         engine.dispose()
 
 

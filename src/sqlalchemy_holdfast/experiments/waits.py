@@ -54,6 +54,11 @@ class Waits:
     waits: float
     """How many round trips long a unit was: the lower quartile, because a busy machine only adds to it."""
 
+    @property
+    def bad(self) -> int:
+        """Nothing: a wait that is longer than it need be is no failure."""
+        return 0
+
 
 def on_engine(work: Callable[[Engine], object]) -> Callable[[URL, Contender], Ready]:
     """Make a unit's ``prepare`` of a function that takes an engine."""

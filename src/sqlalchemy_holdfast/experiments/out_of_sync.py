@@ -59,6 +59,11 @@ class Answer:
     """What is in the database."""
     outcome: Outcome
 
+    @property
+    def bad(self) -> int:
+        """1 if the application was told anything but what is in the database."""
+        return int(self.outcome != "right")
+
 
 def run(stage: Stage, contenders: Sequence[Contender] = (STOCK, PRE_PING, HOLDFAST)) -> list[Answer]:
     """Interrupt, then let visitors come. Without mysql-connector-python nothing is run.

@@ -17,8 +17,9 @@ from typing import Any
 
 import pytest
 
-from sqlalchemy_holdfast.lab import LoadReport, Prefork, Question, ServerFailed, ServerNotFound, _ports, _web, load
-from sqlalchemy_holdfast.lab._web import Kind
+from sqlalchemy_holdfast.lab import LoadReport, Prefork, Question, ServerFailed, ServerNotFound, _ports, load
+from sqlalchemy_holdfast.lab.site import _web
+from sqlalchemy_holdfast.lab.site._web import Kind
 from tests.lab.helpers import environment, eventually, exists, python
 
 pytestmark = pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Where the parts of the demonstration play: the server, the drivers, and somebody who says what is going on."""
+"""What an experiment works on: the server, the drivers, and somebody who says what is going on."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def _silent(words: str) -> None:
 
 @dataclass(frozen=True)
 class Stage:
-    """What a part needs."""
+    """What an experiment is given."""
 
     server: Server
-    """Runs, with :data:`IDLE_LIMIT` unless it was lifted. A part may stop it and has to leave it running."""
+    """Runs, with :data:`IDLE_LIMIT` unless it was lifted. An experiment may stop it, and has to leave it running."""
     drivers: tuple[str, ...]
     quick: bool = False
     """Fewer rounds."""
@@ -32,7 +32,7 @@ class Stage:
     """Told, in a few words, what is being done."""
 
     def let_connections_idle(self) -> None:
-        """Lift the idle limit, for a part that is about something else: a busy machine may stop for two seconds."""
+        """Lift the idle limit, for what is about something else: a busy machine may stop for two seconds."""
         self.server.execute("SET GLOBAL wait_timeout = DEFAULT")
 
     def rounds(self, full: int, quick: int) -> int:

@@ -1,4 +1,9 @@
-"""One proxied connection: two sockets, and the bytes on their way between them."""
+"""One proxied connection: two sockets, and the bytes on their way between them.
+
+Side, Flow and Link are one thing in three parts, and call each other: a link has two sides, its sockets, and two
+flows, one for each direction. Bytes wait in a flow with the time when they are due. Everything runs in the loop's
+thread.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +13,13 @@ import socket
 import struct
 import time
 from collections import deque
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
+from ._faults import Faults
+from ._loop import Loop
 from ._protocol import CommandReader
 
-if TYPE_CHECKING:
-    from ._relay import Relay
+__all__ = ["Link"]
 
 _CHUNK_BYTES = 262_144
 _QUEUE_BYTES = 64 * 1024 * 1024  # then reading stops, and TCP slows the sender down
@@ -54,16 +59,10 @@ class Side:
         """Be told when the socket is ready for `mask`; 0 for not at all."""
         if mask == self.mask:
             return
-        selector = self.link.relay.selector
-        if not self.mask:
-            selector.register(self.sock, mask, self)
-        elif mask:
-            selector.modify(self.sock, mask, self)
-        else:
-            selector.unregister(self.sock)
+        self.link.loop.watch(self.sock, mask, self._ready)
         self.mask = mask
 
-    def ready(self, mask: int) -> None:
+    def _ready(self, mask: int) -> None:
         link = self.link
         if link.closed:
             return
@@ -130,11 +129,11 @@ class Flow:
                 self.done = True
                 self.link.close_if_done()
             return
-        delay = self.link.relay.delay
+        delay = self.link.faults.delay
         if delay > 0 or self.queue:
             due = max(time.monotonic() + delay, self._last_due)
             self._last_due = due
-            self.link.relay.at(due, self)
+            self.link.loop.at(due, self.flush)
         else:
             due = 0.0
         self.queue.append((due, item))
@@ -144,11 +143,12 @@ class Flow:
             self.flush()
 
     def held(self) -> bool:
-        relay = self.link.relay
+        """Tell whether a fault keeps everything from being passed on."""
+        faults = self.link.faults
         return (
-            relay.blackhole
-            or relay.freeze
-            or (relay.hold_replies and self.is_reply)
+            faults.blackhole
+            or faults.freeze
+            or (faults.hold_replies and self.is_reply)
             or self.link.halved
             or self.link.lost
         )
@@ -209,21 +209,30 @@ class Flow:
         self.blocked = False
 
 
-@dataclass(frozen=True)
-class CutAt:
-    """At which statement a connection is to be cut, and how."""
-
-    statement: str
-    delivered: bool
-    server_knows: bool
-
-
 class Link:
-    """A client's connection and the one to the server that belongs to it."""
+    """A client's connection and the one to the server that belongs to it.
 
-    def __init__(self, relay: Relay, sock: socket.socket) -> None:
-        self.relay = relay
-        self.reader = CommandReader(relay.counts, relay.statements)
+    :param sock: the client's, accepted.
+    :param target: returns the server's address, when the link connects to it.
+    :param faults: what is in force; shared with the proxy's other links.
+    :param closed: called once the link is closed.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        target: Callable[[], tuple[str, int]],
+        loop: Loop,
+        faults: Faults,
+        reader: CommandReader,
+        *,
+        closed: Callable[[Link], object],
+    ) -> None:
+        self.loop = loop
+        self.faults = faults
+        self._target = target
+        self._reader = reader
+        self._tell_closed = closed
         self.up, self.down = Flow(self, is_reply=False), Flow(self, is_reply=True)
         self.client = Side(self, sock)
         self.client.incoming, self.client.outgoing = self.up, self.down
@@ -233,13 +242,13 @@ class Link:
         self.closed = False
         self.halved = False
         self.lost = False  # its packets are dropped
-        self.cut: int | None = None  # bytes of reply that still pass, then a reset
-        self.cut_up: int | None = None  # the same for what the client sends
+        self.reply_left: int | None = None  # bytes of reply that still pass, then a reset
+        self.request_left: int | None = None  # the same for what the client sends
         self.leaves_server = False  # at the cut, the client's side alone ends
 
     def connect(self) -> None:
         """Begin to connect to the server."""
-        host, port = self.relay.target()
+        host, port = self._target()
         sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
         self.server = Side(self, sock)
         self.server.incoming, self.server.outgoing = self.down, self.up
@@ -272,45 +281,45 @@ class Link:
         if side is self.client:
             self._client_sent(data)
             return
-        self.reader.server_sent(data)
+        self._reader.server_sent(data)
         if self.halved:
             return
-        if self.relay.cut is not None:
-            self.cut, self.relay.cut = self.relay.cut, None
-        if self.cut is None:
+        faults = self.faults
+        if faults.truncate_reply is not None:
+            self.reply_left, faults.truncate_reply = faults.truncate_reply, None
+        if self.reply_left is None:
             self.down.put(data)
             return
-        data = data[: self.cut]
-        self.cut -= len(data)
+        data = data[: self.reply_left]
+        self.reply_left -= len(data)
         if data:
             self.down.put(data)
-        if self.cut == 0 and not self.closed:
+        if self.reply_left == 0 and not self.closed:
             self._cut_off(self.down)
 
     def _client_sent(self, data: bytes) -> None:
-        relay = self.relay
-        before = len(relay.statements)
-        self.reader.client_sent(data)
+        faults = self.faults
+        statements = self._reader.client_sent(data)
         if self.halved:
             return
-        at = relay.cut_at
-        if at is not None and any(text.startswith(at.statement) for text in relay.statements[before:]):
-            relay.cut_at = None
+        at = faults.cut_at
+        if at is not None and any(text.startswith(at.statement) for text in statements):
+            faults.cut_at = None
             self.leaves_server = not at.server_knows
             if not at.delivered:
                 self._cut_off(self.up)
                 return
-            self.cut = 0
-        if relay.cut_up is not None:
-            self.cut_up, relay.cut_up = relay.cut_up, None
-        if self.cut_up is None:
+            self.reply_left = 0
+        if faults.truncate_request is not None:
+            self.request_left, faults.truncate_request = faults.truncate_request, None
+        if self.request_left is None:
             self.up.put(data)
             return
-        data = data[: self.cut_up]
-        self.cut_up -= len(data)
+        data = data[: self.request_left]
+        self.request_left -= len(data)
         if data:
             self.up.put(data)
-        if self.cut_up == 0 and not self.closed:
+        if self.request_left == 0 and not self.closed:
             self._cut_off(self.up)
 
     def _cut_off(self, flow: Flow) -> None:
@@ -329,7 +338,7 @@ class Link:
             mask = 0
             if side is self.server and self.connecting:
                 mask = selectors.EVENT_WRITE
-            elif not self.relay.freeze:
+            elif not self.faults.freeze:
                 if not side.ended and side.incoming.size < _QUEUE_BYTES:
                     mask |= selectors.EVENT_READ
                 if side.outgoing.blocked and not side.outgoing.held():
@@ -352,7 +361,7 @@ class Link:
         if self.lost:
             self.client.sock.setsockopt(socket.IPPROTO_IP, _IP_MINTTL, _ANY_TTL)
             self.lost = False
-        self.cut = self.cut_up = None
+        self.reply_left = self.request_left = None
         if self.halved:
             self.drop()
             return
@@ -381,4 +390,10 @@ class Link:
             if side is not None:
                 side.close(reset=reset)
         self.closed = True
-        self.relay.links.discard(self)
+        self._tell_closed(self)
+
+    def close_sockets(self) -> None:
+        """Close this process's descriptors and tell nobody: for a forked child, whose parent goes on with them."""
+        for side in (self.client, self.server):
+            if side is not None:
+                side.sock.close()

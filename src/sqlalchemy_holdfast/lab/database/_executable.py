@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ._errors import ServerNotFound
+from .._errors import ServerNotFound
 
 Flavour = Literal["mariadb", "mysql"]
 

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TypeVar
 
-from ._errors import LabError
-from ._link import CutAt, Link
+from .._errors import LabError
+from ..database.server import Server
+from ._faults import CutAt
+from ._link import Link
 from ._relay import Relay
-from .server import Server
 
 T = TypeVar("T")
 
@@ -128,7 +129,7 @@ class Proxy:
     def delay(self, seconds: float) -> None:
         self._delay = _checked(seconds)
         if self._relay is not None:
-            self._relay.delay = self._delay
+            self._relay.faults.delay = self._delay
 
     # Counts
 
@@ -203,7 +204,7 @@ class Proxy:
         """
 
         def act(relay: Relay) -> None:
-            relay.blackhole = True
+            relay.faults.blackhole = True
             relay.each(Link.update)
 
         self._do(act)
@@ -226,7 +227,7 @@ class Proxy:
         """
 
         def act(relay: Relay) -> None:
-            relay.freeze = True
+            relay.faults.freeze = True
             relay.update_listener()
             relay.each(Link.update)
 
@@ -256,7 +257,7 @@ class Proxy:
         """Pass on what clients send, and hold what the server answers until `restore`: it acts, and nobody knows."""
 
         def act(relay: Relay) -> None:
-            relay.hold_replies = True
+            relay.faults.hold_replies = True
             relay.each(Link.update)
 
         self._do(act)
@@ -272,7 +273,7 @@ class Proxy:
             raise ValueError(f"bytes is {bytes}; it must not be negative")
 
         def act(relay: Relay) -> None:
-            relay.cut = bytes
+            relay.faults.truncate_reply = bytes
 
         self._do(act)
 
@@ -286,7 +287,7 @@ class Proxy:
             raise ValueError(f"bytes is {bytes}; it must not be negative")
 
         def act(relay: Relay) -> None:
-            relay.cut_up = bytes
+            relay.faults.truncate_request = bytes
 
         self._do(act)
 
@@ -303,7 +304,7 @@ class Proxy:
         cut = CutAt(statement, delivered, server_knows)
 
         def act(relay: Relay) -> None:
-            relay.cut_at = cut
+            relay.faults.cut_at = cut
 
         self._do(act)
 

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from sqlalchemy_holdfast.lab._protocol import STATEMENT_BYTES, CommandReader
+from sqlalchemy_holdfast.lab.network._protocol import STATEMENT_BYTES, CommandReader
 
 PROTOCOL_41, SSL, COMPRESS, QUERY_ATTRIBUTES = 1 << 9, 1 << 11, 1 << 5, 1 << 27
 LONGEST = 0xFFFFFF

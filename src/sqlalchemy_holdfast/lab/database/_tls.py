@@ -8,7 +8,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from ._errors import ServerFailed
+from .._errors import ServerFailed
 
 _DAYS = 30
 _NAMES = "DNS:localhost,IP:127.0.0.1"

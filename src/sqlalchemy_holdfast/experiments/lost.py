@@ -62,6 +62,11 @@ class Lost:
     counters: str = ""
     """What holdfast has counted; empty without it."""
 
+    @property
+    def bad(self) -> int:
+        """How many things were not as they should be."""
+        return self.failed + self.wrong + self.later_failed + abs(self.entries - self.signed)
+
 
 def _idle(server: Server, proxy: Proxy) -> None:
     time.sleep(PAUSE)

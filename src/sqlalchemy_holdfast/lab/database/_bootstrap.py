@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from ._errors import ServerFailed
+from .._errors import ServerFailed
 from ._executable import Executable
 
 _BOOTSTRAP_SECONDS = 180.0

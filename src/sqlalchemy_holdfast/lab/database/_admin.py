@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ._errors import LabError
+from .._errors import LabError
 
 if TYPE_CHECKING:
     from pymysql.connections import Connection

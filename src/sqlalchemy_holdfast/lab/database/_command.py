@@ -1,10 +1,7 @@
-"""What a server is told on its command line, and where it lives."""
+"""What a database server is told on its command line."""
 
 from __future__ import annotations
 
-import os
-import secrets
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,17 +9,6 @@ from ._bootstrap import server_options
 from ._executable import Executable
 
 _FIXED_OPTIONS = frozenset({"datadir", "socket", "port", "pid_file", "log_error", "tmpdir"})
-_SOCKET_PATH_BYTES = 100  # sun_path holds 104 on macOS, 108 on Linux
-
-
-def short_directory() -> Path:
-    """Return a new name in the temporary directory, or in /tmp where that would make the socket's path too long."""
-    name = f"holdfast-lab-{secrets.token_hex(6)}"
-    for parent in (tempfile.gettempdir(), "/tmp"):
-        directory = Path(parent, name)
-        if len(os.fsencode(directory / "s.lock")) < _SOCKET_PATH_BYTES:
-            break
-    return directory
 
 
 def command_line(executable: Executable, directory: Path, socket: str, host: str, port: int, *, tls: bool) -> list[str]:

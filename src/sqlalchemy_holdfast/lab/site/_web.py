@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from ._errors import ServerNotFound
+from .._errors import ServerNotFound
 
 Kind = Literal["uwsgi", "gunicorn"]
 

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from . import _ports, _web
-from ._command import short_directory
-from ._errors import ServerFailed
-from ._process import ServerProcess
+from .. import _ports
+from .._errors import ServerFailed
+from .._process import ServerProcess, short_directory
+from . import _web
 from ._web import Kind
 
 _LOG_TAIL_LINES = 40
