@@ -143,9 +143,9 @@ def _check(stage: Stage) -> Table:
         engine = HOLDFAST.engine(stage.server.url(driver))
         try:
             with engine.connect() as connection:
-                wire = connection.connection.dbapi_connection._holdfast  # type: ignore[union-attr]
-                names = {"wire": wire, "getpid": os.getpid}
-                seconds = min(timeit.repeat("wire.pid != getpid()", globals=names, number=times, repeat=5)) / times
+                state = connection.connection.dbapi_connection._holdfast  # type: ignore[union-attr]
+                names = {"state": state, "getpid": os.getpid}
+                seconds = min(timeit.repeat("state.pid != getpid()", globals=names, number=times, repeat=5)) / times
         finally:
             engine.dispose()
         table.add(driver, f"{1e9 * seconds:.0f}")

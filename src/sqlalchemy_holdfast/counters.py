@@ -6,15 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ._words import Words
+
 __all__ = ["Cause", "Counters"]
 
 
-class Cause:
+class Cause(Words):
     """Why a connection was replaced. The words are keys of :attr:`Counters.replaced` and stand in log lines."""
 
     CLOSED = "closed by the server"
     """The other side had closed or reset it; noticed before it was used."""
-    OUT_OF_STEP = "out of step"
+    OUT_OF_SYNC = "out of sync"
     """Bytes that nobody had asked for were waiting: its next reply would have been another statement's."""
     INTERRUPTED = "interrupted"
     """An exception that was not the driver's left a statement half done."""
@@ -28,7 +30,7 @@ class Cause:
     """It works, but its server is read-only or not ready."""
     LOST_IN_USE = "lost in use"
     """It was lost while the application was using it; the application got the driver's error, unless the statement
-    could be repeated (:attr:`Counters.statements_replayed`)."""
+    could be repeated (:attr:`Counters.statements_repeated`)."""
     INHERITED = "the parent process's"
     """It was inherited by fork(). It is the parent's and goes on there; this process makes its own."""
 
@@ -53,7 +55,7 @@ class Counters:
     """ROLLBACKs that were not sent, because nothing had been sent since the last COMMIT or ROLLBACK."""
     statements_pipelined: int = 0
     """Statements that were sent while a ROLLBACK's reply was still on its way."""
-    statements_replayed: int = 0
+    statements_repeated: int = 0
     """Reads that were repeated on a new connection, because the first one was lost before it had answered."""
     probes: int = 0
     """Round trips made to see whether a long idle or suspect connection still answers."""
@@ -67,16 +69,16 @@ class Counters:
     """Attempts to connect that the server refused because it was full (1040, 1203, 1226), and that were repeated."""
     unanswered: int = 0
     """Attempts to connect that nothing answered (2002, 2003, ...), and that were repeated."""
-    given_back: int = 0
+    closed_for_sharing: int = 0
     """Connections that were closed when they were returned, because other processes share the limit, or while they were
     idle, because another engine of this process needed their slot."""
     checkout_timeouts: int = 0
     """Checkouts that waited for ``pool_timeout`` in vain."""
-    turned_away: int = 0
+    rejected: int = 0
     """Checkouts that failed at once because of ``holdfast_max_waiting``."""
     leaks: int = 0
     """Connections that were out of the pool for longer than ``holdfast_leak_warning``."""
-    collected: int = 0
+    garbage_collected: int = 0
     """Connections that were never returned, and that the garbage collector returned."""
 
     units: int = 0
@@ -92,7 +94,7 @@ class Counters:
         """Add one to :attr:`units_repeated`."""
         self.units_repeated[reason] = self.units_repeated.get(reason, 0) + 1
 
-    def count_replaced(self, cause: str) -> None:
+    def count_replaced(self, cause: Cause) -> None:
         """Add one discarded connection to :attr:`replaced`."""
         self.replaced[cause] = self.replaced.get(cause, 0) + 1
 

@@ -154,7 +154,7 @@ class Reporter:
             begun=begun,
         )
 
-    def replaced_before_use(self, cause: str, idle: float) -> None:
+    def replaced_before_use(self, cause: Cause, idle: float) -> None:
         """A connection of the pool could not be used, and was replaced at checkout.
 
         :param cause: one of :class:`Cause`.
@@ -172,7 +172,7 @@ class Reporter:
             seconds=idle,
         )
 
-    def replaced_before_first_statement(self, cause: str) -> None:
+    def replaced_before_first_statement(self, cause: Cause) -> None:
         """A connection died between its checkout and the first statement, and was replaced."""
         self.counters.count_replaced(cause)
         self._tell(
@@ -185,7 +185,7 @@ class Reporter:
             cause=cause,
         )
 
-    def discarded_on_return(self, cause: str, place: str) -> None:
+    def discarded_on_return(self, cause: Cause, place: str) -> None:
         """A connection was not kept when it was returned.
 
         :param place: the application's line that returned it, in words.
@@ -246,7 +246,7 @@ class Reporter:
     def repeated(self, meaning: str) -> None:
         """A connection was lost in use, and the statement was run once more on a new one."""
         self.counters.count_replaced(Cause.LOST_IN_USE)
-        self.counters.statements_replayed += 1
+        self.counters.statements_repeated += 1
         self._tell(
             pool,
             logging.INFO,
@@ -358,12 +358,12 @@ class Reporter:
 
     def rejected(self) -> None:
         """A checkout failed at once, because too many were waiting."""
-        self.counters.turned_away += 1
+        self.counters.rejected += 1
         self._note("rejected")
 
     def closed_for_sharing(self) -> None:
         """A connection was closed because somebody else needs its slot."""
-        self.counters.given_back += 1
+        self.counters.closed_for_sharing += 1
         self._note("closed_for_sharing")
 
     def not_shared(self, why: object) -> None:
@@ -402,7 +402,7 @@ class Reporter:
 
         :param who: who had it, in words; ``None`` when that is not to be said again.
         """
-        self.counters.collected += 1
+        self.counters.garbage_collected += 1
         if who is None:
             self._note("not_returned")
             return

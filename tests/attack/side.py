@@ -320,7 +320,7 @@ class Side:
         if then is not None:
             then()
 
-    # -- what went over the wire ------------------------------------------------------------------------------------
+    # -- what went over the state ------------------------------------------------------------------------------------
 
     def sent(self) -> int:
         """Return how many statements have passed so far."""

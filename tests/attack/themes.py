@@ -147,7 +147,7 @@ THEMES: dict[str, Theme] = {
         length=(2, 7),
     ),
     "interrupts": Theme(
-        "An exception from outside loses nothing, doubles nothing and puts nobody out of step.",
+        "An exception from outside loses nothing, doubles nothing and puts nobody out of sync.",
         visit="interrupt(@kind,@lines){@visit}*4 alarm(@kind){@visit} do(@read)*2 do(@write)*2 commit rollback close*2 "
         f"{_RUN} add stream",
         unit="do(@write)*2 do(@read) interrupt(@kind,@lines){@unit}",

@@ -24,7 +24,7 @@ MODULES = {path.relative_to(SOURCE).with_suffix("").as_posix(): path for path in
 DRIVERS = {"MySQLdb", "pymysql", "mysql"}
 
 LAYERS = (
-    {"_version", "_clock", "_registry", "errors"},
+    {"_version", "_clock", "_registry", "_words", "errors"},
     {"settings", "counters", "server"},
     {"reporting"},
     {"fork"},

@@ -143,14 +143,14 @@ def test_bytes_that_nobody_asked_for_cost_the_connection(server: Server, driver:
     """A command sent past the driver: its reply waits in the socket of an idle connection."""
     engine = held(server.url(driver))
     fairy = engine.raw_connection()
-    wire = fairy.dbapi_connection._holdfast  # type: ignore[union-attr]
-    while wire.pending:
-        assert fairy.dbapi_connection._holdfast_look() is None  # type: ignore[union-attr]
-    os.write(wire.fd, b"\x01\x00\x00\x00\x0e")  # COM_PING
-    assert wire.events(5.0)
+    state = fairy.dbapi_connection._holdfast  # type: ignore[union-attr]
+    while state.pending:
+        assert fairy.dbapi_connection._holdfast_check() is None  # type: ignore[union-attr]
+    os.write(state.fd, b"\x01\x00\x00\x00\x0e")  # COM_PING
+    assert state.events(5.0)
     fairy.close()
     assert read(engine, 9) == 9
-    assert holdfast.status(engine).counters.replaced == {Cause.OUT_OF_STEP: 1}
+    assert holdfast.status(engine).counters.replaced == {Cause.OUT_OF_SYNC: 1}
 
 
 def test_an_interrupted_thread_does_not_disturb_the_others(server: Server, driver: str, held: EngineFactory) -> None:

@@ -332,7 +332,7 @@ def test_killed_while_the_reply_is_pending(server: Server, proxy: Proxy, driver:
     first = connection_id(engine)
     proxy.hold_replies()
     fairy = engine.raw_connection()
-    fairy.dbapi_connection._holdfast.clean = False  # type: ignore[union-attr]
+    fairy.dbapi_connection._holdfast.nothing_to_roll_back = False  # type: ignore[union-attr]
     fairy.rollback()
     fairy.close()
     server.kill_connection(first)
@@ -344,14 +344,14 @@ def test_killed_while_the_reply_is_pending(server: Server, proxy: Proxy, driver:
 def test_a_pending_reply_is_read_at_checkout_when_it_has_arrived(engine: Engine) -> None:
     read(engine)
     fairy = engine.raw_connection()
-    wire = fairy.dbapi_connection._holdfast  # type: ignore[union-attr]
+    state = fairy.dbapi_connection._holdfast  # type: ignore[union-attr]
     deadline = time.monotonic() + 60
-    while wire.pending and not wire.events():
+    while state.pending and not state.events():
         assert time.monotonic() < deadline
     fairy.close()
     fairy = engine.raw_connection()
-    assert not wire.pending
-    assert wire.clean
+    assert not state.pending
+    assert state.nothing_to_roll_back
     fairy.close()
 
 

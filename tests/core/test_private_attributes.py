@@ -55,7 +55,7 @@ def test_between_a_pools_connect_and_a_checkouts_listener_are_two_calls(
     engine = held(server.url(), poolclass=pool)
     for _ in range(2):  # the first one makes the connection
         connection = engine.pool.connect()
-        (holder,) = (wire.holder for wire in inside(engine)._listeners.wires if wire.fault is None)
+        (holder,) = (state.holder for state in inside(engine)._listeners.connections if state.unusable_because is None)
         assert holder.code is sys._getframe().f_code
         connection.close()
 

@@ -142,8 +142,8 @@ def test_an_interrupted_send_is_never_continued_by_the_next_user(
     with pytest.raises(SoftTimeLimit), engine.begin() as connection:  # noqa: PT012
         connection.exec_driver_sql("SELECT 1")  # no reply is left behind the proxy
         proxy.freeze()
-        wire: Any = connection.connection.dbapi_connection
-        interrupting = threading.Thread(target=interrupt, args=(wire._holdfast.fd, sent(wire._holdfast.fd)))
+        state: Any = connection.connection.dbapi_connection
+        interrupting = threading.Thread(target=interrupt, args=(state._holdfast.fd, sent(state._holdfast.fd)))
         interrupting.start()
         connection.exec_driver_sql("SELECT '" + "x" * 12_000_000 + "'")
     interrupting.join()

@@ -135,7 +135,7 @@ def test_none_is_shown_of_what_is_lost_and_repeated(
             proxy.drop()
             wait_until_ended(lost)
             execute(connection, statement, value)
-    assert holdfast.status(engine).counters.statements_replayed
+    assert holdfast.status(engine).counters.statements_repeated
     assert any("was repeated on a new one" in line for line in records())
     assert [line for line in records() if shows(line)] == []
 

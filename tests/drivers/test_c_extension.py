@@ -65,10 +65,10 @@ def test_a_killed_connection_is_replaced_before_use(server: Server, transport: A
     for _ in range(3):
         victim = connection_id(engine)
         with engine.connect() as connection:
-            wire = connection.connection.dbapi_connection._holdfast  # type: ignore[union-attr]
-            assert wire.fd is not None, "nothing else connected at the same time"
+            state = connection.connection.dbapi_connection._holdfast  # type: ignore[union-attr]
+            assert state.fd is not None, "nothing else connected at the same time"
         server.kill_connection(victim)
-        assert wire.events(5.0)
+        assert state.events(5.0)
         assert read(engine, 6) == 6
     assert holdfast.status(engine).counters.replaced == {Cause.CLOSED: 3}
     engine.dispose()

@@ -18,7 +18,7 @@ from tests._long import LONG
 from tests.conftest import EngineFactory, read
 from tests.connecting.moments import PARTS, Break, Interrupted, Moment
 
-IN_A_CHILD = (*PARTS, "drivers/wire.py", "drivers/connection.py")
+IN_A_CHILD = (*PARTS, "drivers/state.py", "drivers/connection.py")
 
 
 def lines_in_a_child() -> int:

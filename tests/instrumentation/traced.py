@@ -147,7 +147,7 @@ def exercise(tracer: str, url: str) -> dict[str, Any]:
     from sqlalchemy import text
 
     import sqlalchemy_holdfast as holdfast
-    from sqlalchemy_holdfast.drivers import Wire, unwrap
+    from sqlalchemy_holdfast.drivers import ConnectionState, unwrap
     from tests.conftest import wait_until_ended
 
     engine = sqlalchemy.create_engine(url, pool_size=1, max_overflow=0)
@@ -181,7 +181,8 @@ def exercise(tracer: str, url: str) -> dict[str, Any]:
         "answers": answers,
         "statements": statements(),
         "layers": layers(idle),
-        "held": type(getattr(inner, "_holdfast", None)) is Wire and hasattr(type(inner), "_holdfast_begin"),
+        "held": type(getattr(inner, "_holdfast", None)) is ConnectionState
+        and hasattr(type(inner), "_holdfast_before_command"),
         "held below its wrapper": not hasattr(inner, "__wrapped__"),
         "connects": after.connects,
         "replaced before": before.replaced,

@@ -106,7 +106,7 @@ def test_more_than_max_waiting_fail_at_once(server: Server, held: EngineFactory)
         assert isinstance(caught.value, PoolTimeout)
     waiting.join()
     assert answers == [7], "the one that waited gets its connection"
-    assert holdfast.status(engine).counters.turned_away == 1
+    assert holdfast.status(engine).counters.rejected == 1
 
 
 @pytest.mark.slow
@@ -146,7 +146,7 @@ def test_a_connection_that_nobody_returned_is_named_when_it_is_collected(
     assert f"{__file__}, line" in collected[0]
     assert "in forget" in collected[0]
     assert "4711" not in collected[0]
-    assert holdfast.status(engine).counters.collected == 1
+    assert holdfast.status(engine).counters.garbage_collected == 1
     assert read(engine, 3) == 3, "its place is free again"
 
 

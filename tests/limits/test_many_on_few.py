@@ -26,7 +26,7 @@ def assert_kept(seen: Seen) -> None:
     """
     assert not seen.failed, str(seen)
     assert (seen.lost, seen.doubled, seen.unknown) == (0, 0, 0), str(seen)
-    too_early = 1 + seen.counters["given_back"] // 20
+    too_early = 1 + seen.counters["closed_for_sharing"] // 20
     assert seen.refused <= too_early, str(seen)
     assert seen.most_used <= seen.limit + 1, str(seen)  # the administrator, who looked once
 

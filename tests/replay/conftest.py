@@ -68,7 +68,7 @@ class Scene:
         """What the shared engine has replaced and repeated in this test."""
         after = holdfast.status(self._shared).counters
         replaced = {cause: number - self._before.replaced.get(cause, 0) for cause, number in after.replaced.items()}
-        changes = replaced | {"repeated": after.statements_replayed - self._before.statements_replayed}
+        changes = replaced | {"repeated": after.statements_repeated - self._before.statements_repeated}
         return {name: number for name, number in changes.items() if number}
 
     def engine(self, **options: Any) -> Engine:

@@ -62,7 +62,7 @@ def test_every_row_comes_once_however_they_are_fetched(scene: Scene, cut: Cut, o
     with engine.connect().execution_options(**options) as connection:
         cut(scene, connection)
         assert [tuple(row) for row in connection.exec_driver_sql(READ)] == [(1,), (2,), (3,)]
-    assert holdfast.status(engine).counters.statements_replayed == (cut is not Scene.cut_before)
+    assert holdfast.status(engine).counters.statements_repeated == (cut is not Scene.cut_before)
 
 
 @pytest.mark.parametrize("driver", ["mysqldb"])
@@ -75,7 +75,7 @@ def test_a_streamed_result_that_is_cut_off_after_its_first_rows_raises(scene: Sc
         scene.proxy.drop()
         with pytest.raises(DBAPIError):
             result.fetchall()
-    assert holdfast.status(engine).counters.statements_replayed == 0
+    assert holdfast.status(engine).counters.statements_repeated == 0
 
 
 @pytest.mark.parametrize("driver", ["mysqldb"])
@@ -178,7 +178,7 @@ def test_what_is_not_first_raises(scene: Scene, cut: Cut, first: str) -> None:
         connection.commit()
         cut(scene, connection)
         assert outcome(connection, READ) == "raised"
-    assert holdfast.status(engine).counters.statements_replayed == 0
+    assert holdfast.status(engine).counters.statements_repeated == 0
 
 
 @by_cut

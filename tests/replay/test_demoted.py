@@ -103,7 +103,7 @@ def test_a_transaction_that_the_application_made_read_only_says_nothing_of_the_s
 
 
 def test_while_the_address_leads_to_a_read_only_server_the_pool_is_not_replaced_again_and_again() -> None:
-    suspicion = Suspicion().demoted(100.0)
-    assert suspicion.demoted(104.9).retired == 100.0
-    assert suspicion.demoted(105.1).retired == 105.1
-    assert suspicion.lost(104.0).retired == 100.0, "another loss does not make it forget"
+    suspicion = Suspicion().server_became_read_only(100.0)
+    assert suspicion.server_became_read_only(104.9).read_only_since == 100.0
+    assert suspicion.server_became_read_only(105.1).read_only_since == 105.1
+    assert suspicion.lost(104.0).read_only_since == 100.0, "another loss does not make it forget"

@@ -81,7 +81,7 @@ def test_one_that_was_set_up_in_an_earlier_checkout_raises(scene: Scene, do: Do,
     with engine.connect() as connection:  # what SQLAlchemy makes at a checkout has nothing, and says so
         assert "tenant" not in connection.info
         assert connection.execute(text(READ)).scalar() == 1
-    assert holdfast.status(engine).counters.statements_replayed == 0
+    assert holdfast.status(engine).counters.statements_repeated == 0
 
 
 @by_cut

@@ -95,7 +95,7 @@ def test_a_drivers_read_timeout(server: Server, proxy: Proxy, driver: str, held:
             connection.execute(text(SLOW))
     proxy.restore()
     assert sent(proxy) == 1
-    assert holdfast.status(engine).counters.statements_replayed == 0
+    assert holdfast.status(engine).counters.statements_repeated == 0
 
 
 def test_mysql_connectors_read_timeout(server: Server, proxy: Proxy, held: EngineFactory, guests: None) -> None:
@@ -130,7 +130,7 @@ def test_a_programs_own_time_limit(
     assert time.monotonic() - began < 60
     proxy.restore()
     assert sent(proxy) == 1
-    assert holdfast.status(engine).counters.statements_replayed == 0
+    assert holdfast.status(engine).counters.statements_repeated == 0
     assert read(engine, 7) == 7
 
 
@@ -221,7 +221,7 @@ def test_a_connection_that_was_reset_is_another_matter(
     with engine.connect() as connection:
         proxy.truncate_reply(0)
         assert connection.execute(text(SLOW)).scalar() == 2
-    assert holdfast.status(engine).counters.statements_replayed == 1
+    assert holdfast.status(engine).counters.statements_repeated == 1
 
 
 def test_an_error_of_a_listeners_while_it_is_replaced_is_not_hidden(

@@ -94,7 +94,7 @@ def test_a_pool_that_is_full_is_the_applications_own(server: Server, held: Engin
 
 def test_what_a_thread_is_turned_away_with_is_raised(server: Server, held: EngineFactory) -> None:
     """`holdfast_max_waiting` is there to say so quickly."""
-    user = "turned_away"
+    user = "rejected"
     server.create_account(user, "secret", max_connections=2)
     url = server.url("pymysql").set(username=user, password="secret")
     engine = held(url, pool_timeout=5, holdfast_max_waiting=1, holdfast_budget=1)

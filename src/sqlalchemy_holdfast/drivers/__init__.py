@@ -18,16 +18,16 @@ from ..server.middleboxes import Greeting
 from .commit_record import CommitRecord, CommitState
 from .connection import HeldConnection, hold, unwrap
 from .outside import from_outside
-from .wire import Wire, borrowed, can_look
+from .state import ConnectionState, borrowed, can_look
 
 __all__ = [
     "DRIVERS",
     "CommitRecord",
     "CommitState",
     "Connect",
+    "ConnectionState",
     "Driver",
     "HeldConnection",
-    "Wire",
     "borrowed",
     "by_module",
     "by_url_name",
@@ -37,8 +37,8 @@ __all__ = [
     "greeting",
     "hold_connection",
     "is_installed",
+    "state_of",
     "unwrap",
-    "wire_of",
     "wrap_connect",
 ]
 
@@ -141,7 +141,7 @@ def is_installed(driver: Driver) -> bool:
         return False
 
 
-def hold_connection(connection: Any, wire: Wire) -> bool:
+def hold_connection(connection: Any, state: ConnectionState) -> bool:
     """Hold a connection that a driver, a ``creator`` or a tracer returned.
 
     :return: false when it is not a connection of a driver that holdfast knows; it is then left as it is.
@@ -151,15 +151,15 @@ def hold_connection(connection: Any, wire: Wire) -> bool:
     if driver is None:
         return False
     module = importlib.import_module(f"{__name__}.{driver.module}")
-    getattr(module, driver.prepare)(connection, wire)
-    hold(connection, getattr(module, driver.mixin), wire)
+    getattr(module, driver.prepare)(connection, state)
+    hold(connection, getattr(module, driver.mixin), state)
     return True
 
 
-def wire_of(connection: Any) -> Wire | None:
+def state_of(connection: Any) -> ConnectionState | None:
     """Return a held connection's state, also from under a tracer's proxy."""
-    wire = getattr(connection, "_holdfast", None)
-    return wire if type(wire) is Wire else None
+    state = getattr(connection, "_holdfast", None)
+    return state if type(state) is ConnectionState else None
 
 
 def greeting(connection: Any) -> Greeting:

@@ -4,7 +4,7 @@ The object that a driver (or a ``creator=``, or a tracer) returned is given a su
 (:func:`hold`), so ``isinstance``, ``driver_connection`` and other people's instrumentation go on working. The
 subclass's methods are those of :class:`HeldConnection` and of the driver's own class below it. They are copied into
 a class with one base, because ``__class__`` assignment wants the same memory layout, which a second base can change;
-hence ``wire.stock.method(self)`` where one would write ``super().method()``. They keep three promises:
+hence ``state.driver_class.method(self)`` where one would write ``super().method()``. They keep three promises:
 
 * **Deferred rollback.** After plain reads, ``rollback()`` sends ROLLBACK and returns; the reply is read before
   anything else is read. After anything else (writes, locking reads, SET, XA, ...) it waits, as in stock: what was
@@ -15,8 +15,9 @@ hence ``wire.stock.method(self)`` where one would write ``super().method()``. Th
   out. The server's in-transaction flag is not used: after a failed first statement, and for non-transactional
   tables, it is 0 while metadata locks are held (MariaDB 10.11, MySQL 9.7).
 
-All of it rests on one rule: **before any command is sent, the state must be looked at** (``_holdfast_begin()``, or its
-short cut where every request passes). A method left out would read the ROLLBACK's reply as its own.
+All of it rests on one rule: **before any command is sent, the state must be checked**
+(``_holdfast_before_command()``, or its short cut where every request passes). A method that is left out would read the
+ROLLBACK's reply as its own.
 ``tests/drivers/test_every_method_is_covered.py`` lists the methods of each driver's connection class and fails when a
 new one is not classified.
 
@@ -43,7 +44,7 @@ from ..server.faults import error_number, refuses_commit
 from ..server.middleboxes import Greeting
 from ..server.statements import is_plain_read, may_commit, may_follow_rollback, only_reads
 from .outside import from_outside
-from .wire import GONE, Wire
+from .state import GONE, ConnectionState
 
 __all__ = ["HeldConnection", "alone", "hold", "names", "server_error", "unwrap"]
 
@@ -116,9 +117,9 @@ def _thread_named(ident: int) -> str:
 
 class HeldConnection:
     """The methods that a held connection has in place of its driver's. Names of our own start with ``_holdfast`` to
-    keep out of the driver's way; the state is one :class:`Wire`."""
+    keep out of the driver's way; the state is one :class:`ConnectionState`."""
 
-    _holdfast: Wire
+    _holdfast: ConnectionState
 
     # -- what a driver's mixin provides ------------------------------------------------------------------------
 
@@ -202,7 +203,7 @@ class HeldConnection:
 
     # -- the rules ---------------------------------------------------------------------------------------------
 
-    def _holdfast_begin(self, statement: Any = None, *, harmless: bool = False) -> None:
+    def _holdfast_before_command(self, statement: Any = None, *, harmless: bool = False) -> None:
         """Make the connection ready for a command: nothing pending, and no longer clean.
 
         :param statement: its text, when it is a statement.
@@ -210,22 +211,22 @@ class HeldConnection:
         :raises: the driver's OperationalError (2006) when the connection must not be used any more, as when the reply
             to the last command was never read; the driver's error when the pending ROLLBACK turns out to have failed.
         """
-        wire = self._holdfast
-        if wire.pid != getpid():
-            wire.notice_fork()
-        if wire.in_flight and not wire.depth and wire.fault is None and wire.exclusive:
-            wire.fault = Cause.INTERRUPTED
-        if wire.fault is not None:
+        state = self._holdfast
+        if state.pid != getpid():
+            state.notice_fork()
+        if state.in_flight and not state.nested_calls and state.unusable_because is None and state.one_user_at_a_time:
+            state.unusable_because = Cause.INTERRUPTED
+        if state.unusable_because is not None:
             raise self._holdfast_fault_error()
-        if wire.judged and not harmless:
+        if state.judged and not harmless:
             self._holdfast_judge(statement)
-        if wire.pending:
-            self._holdfast_settle()
-        wire.sent += 1
+        if state.pending:
+            self._holdfast_read_rollback_reply()
+        state.sent += 1
         if harmless:
             return
-        wire.clean = False
-        if wire.reads_only:
+        state.nothing_to_roll_back = False
+        if state.reads_only:
             self._holdfast_note(statement)
 
     def _holdfast_note(self, statement: Any) -> None:
@@ -233,12 +234,12 @@ class HeldConnection:
 
         :param statement: its text, or ``None`` for another command.
         """
-        wire = self._holdfast
+        state = self._holdfast
         if statement is None or not is_plain_read(statement):
-            wire.reads_only = False
+            state.reads_only = False
             return
-        wire.reads.append(statement if len(statement) <= _LONG else "")  # no longer one is known to only read
-        if len(wire.reads) > _READS:
+        state.reads.append(statement if len(statement) <= _LONG else "")  # no longer one is known to only read
+        if len(state.reads) > _READS:
             self._holdfast_has_only_read()
 
     def _holdfast_judge(self, statement: Any) -> None:
@@ -247,16 +248,16 @@ class HeldConnection:
         :param statement: its text, or ``None`` for another command, which may do anything.
         :raises: the driver's OperationalError (2006) when it might commit what belongs to a parent's transaction.
         """
-        wire = self._holdfast
-        record = wire.record
+        state = self._holdfast
+        record = state.record
         size = len(statement) if statement is not None else 0
         if record is not None and size > record.largest:
             record.largest = size
-        if wire.parents_part or (record is not None and not record.may_have_committed):
+        if state.parents_part or (record is not None and not record.may_have_committed):
             statement, escapes = self._holdfast_readable(statement), self._holdfast_backslash_escapes()
             commits = statement is None or may_commit(statement, backslash_escapes=escapes)
-            if commits and wire.parents_part:
-                wire.fault = Cause.INHERITED
+            if commits and state.parents_part:
+                state.unusable_because = Cause.INHERITED
                 raise self._holdfast_fault_error()
             if record is not None and (
                 commits or (self._holdfast_autocommits() and not only_reads(statement, backslash_escapes=escapes))
@@ -271,8 +272,8 @@ class HeldConnection:
 
     def _holdfast_may_pipeline(self, statement: Any) -> bool:
         """Say whether a statement may be sent behind the ROLLBACK whose reply is pending."""
-        wire = self._holdfast
-        if not wire.pipeline or wire.fault is not None or not may_follow_rollback(statement):
+        state = self._holdfast
+        if not state.pipeline or state.unusable_because is not None or not may_follow_rollback(statement):
             return False
         # In AUTOCOMMIT it would stay, also when the ROLLBACK has failed and the statement is told to have failed.
         return not self._holdfast_autocommits() or only_reads(
@@ -281,53 +282,53 @@ class HeldConnection:
 
     def _holdfast_pipelined(self, statement: Any) -> None:
         """Note that the statement sent behind a ROLLBACK is the first since, now that the ROLLBACK was answered."""
-        wire = self._holdfast
-        wire.counters.statements_pipelined += 1
-        wire.reads_only = is_plain_read(statement)
-        wire.reads = [statement] if wire.reads_only else []
+        state = self._holdfast
+        state.counters.statements_pipelined += 1
+        state.reads_only = is_plain_read(statement)
+        state.reads = [statement] if state.reads_only else []
 
     def _holdfast_has_only_read(self) -> bool:
         """Say whether it is certain that nothing was changed or locked since the last COMMIT or ROLLBACK."""
-        wire = self._holdfast
-        if wire.clean or wire.pending:
+        state = self._holdfast
+        if state.nothing_to_roll_back or state.pending:
             return True
-        reads, wire.reads = wire.reads, []
-        if wire.reads_only:
+        reads, state.reads = state.reads, []
+        if state.reads_only:
             escapes = self._holdfast_backslash_escapes()
-            wire.reads_only = all(
+            state.reads_only = all(
                 only_reads(self._holdfast_readable(read), backslash_escapes=escapes) for read in reads
             )
-        return wire.reads_only
+        return state.reads_only
 
-    def _holdfast_settle(self, *, statement_behind: bool = False) -> None:
+    def _holdfast_read_rollback_reply(self, *, statement_behind: bool = False) -> None:
         """Read the reply to the ROLLBACK that was sent, waiting for it if it has not arrived.
 
         :param statement_behind: a statement was sent after it, whose reply is still to be read.
         :raises: the driver's error, and only that; the connection then has a fault. What a signal's handler raises
             passes through.
         """
-        wire = self._holdfast
-        wire.pending = False
-        wire.in_flight = True
+        state = self._holdfast
+        state.pending = False
+        state.in_flight = True
         try:
             self._holdfast_read_ok()
         except (self._holdfast_errors, OSError, AttributeError, ValueError) as error:
             self._holdfast_raise_outside(error)
             if isinstance(error, self._holdfast_errors):
-                wire.fault = Cause.ROLLBACK_REFUSED if server_error(error_number(error)) else Cause.CLOSED
+                state.unusable_because = Cause.ROLLBACK_REFUSED if server_error(error_number(error)) else Cause.CLOSED
                 raise
-            wire.fault = Cause.CLOSED  # a driver reading from what it has closed itself
+            state.unusable_because = Cause.CLOSED  # a driver reading from what it has closed itself
             raise self._holdfast_error(2013, "Lost connection to MySQL server during ROLLBACK") from error
-        wire.in_flight = statement_behind
-        wire.clean = not statement_behind
-        wire.reads_only = True
-        wire.reads = []
+        state.in_flight = statement_behind
+        state.nothing_to_roll_back = not statement_behind
+        state.reads_only = True
+        state.reads = []
 
     def _holdfast_raise_outside(self, error: BaseException) -> None:
         """Raise what a program's own code has raised, if an error that is about to be dealt with was made of that."""
         outside = from_outside(error)
         if outside is not None:
-            self._holdfast.fault = Cause.INTERRUPTED
+            self._holdfast.unusable_because = Cause.INTERRUPTED
             raise outside from None
 
     def _holdfast_enter(self) -> bool:
@@ -358,50 +359,53 @@ class HeldConnection:
         return self._holdfast_error(_BUSY, _TWO_THREADS.format(first=names[0], second=names[1]), "ProgrammingError")
 
     def _holdfast_fault_error(self) -> Exception:
-        fault = self._holdfast.fault
+        fault = self._holdfast.unusable_because
         if fault is Cause.INHERITED and self._holdfast.parents_part:
             return self._holdfast_error(2006, _PARENTS_PART.format(child=getpid()))
         if fault is Cause.INHERITED:
             return self._holdfast_error(2006, _INHERITED.format(parent=abs(self._holdfast.pid), child=getpid()))
         return self._holdfast_error(2006, f"MySQL server has gone away (holdfast: this connection was {fault})")
 
-    def _holdfast_look(self) -> str | None:
+    def _holdfast_check(self) -> Cause | None:
         """Say why this connection must not be used, or ``None``: no round trip, no wait.
 
         A healthy idle connection has nothing to read. Where a ROLLBACK's reply is pending, what has arrived is read
         and the socket looked at once more; where it has not arrived, the next statement is sent behind it.
         """
-        wire = self._holdfast
-        if wire.pid != getpid():
-            wire.notice_fork()
+        state = self._holdfast
+        if state.pid != getpid():
+            state.notice_fork()
         try:
-            found = wire.poll(0) if wire.poll is not None else None  # Wire.events(), spelt out: for every request
-            if not found and wire.fault is None and not wire.in_flight:
-                return None if not wire.exclusive or self._holdfast_is_open() else Cause.CLOSED
-            return self._holdfast_diagnose(found[0][1] if found else 0)
+            # ConnectionState.events(), spelt out: this runs for every request.
+            found = state.poll(0) if state.poll is not None else None
+            if not found and state.unusable_because is None and not state.in_flight:
+                return None if not state.one_user_at_a_time or self._holdfast_is_open() else Cause.CLOSED
+            return self._holdfast_find_cause(found[0][1] if found else 0)
         except (self._holdfast_errors, OSError, AttributeError, ValueError, TypeError) as error:
-            wire.fault = wire.fault or Cause.CLOSED  # whatever a driver makes of being asked: not one to go on with
+            state.unusable_because = (
+                state.unusable_because or Cause.CLOSED
+            )  # whatever a driver makes of being asked: not one to go on with
             outside = from_outside(error)
             if outside is not None:
                 raise outside from None
-            return wire.fault
+            return state.unusable_because
 
-    def _holdfast_diagnose(self, events: int) -> str | None:
-        wire = self._holdfast
-        if wire.fault is not None:
-            return wire.fault
-        if not wire.exclusive:
+    def _holdfast_find_cause(self, events: int) -> Cause | None:
+        state = self._holdfast
+        if state.unusable_because is not None:
+            return state.unusable_because
+        if not state.one_user_at_a_time:
             return Cause.CLOSED if events & GONE else None
-        if wire.in_flight:
+        if state.in_flight:
             return Cause.INTERRUPTED
         if not self._holdfast_is_open():
             return Cause.CLOSED
-        if events and wire.pending:
+        if events and state.pending:
             try:
-                self._holdfast_settle()
+                self._holdfast_read_rollback_reply()
             except self._holdfast_errors:
-                return wire.fault
-            events = wire.events()
+                return state.unusable_because
+            events = state.events()
         if not events:
             return None
         if self._holdfast_has_unread_result():
@@ -410,94 +414,94 @@ class HeldConnection:
             except self._holdfast_errors as error:
                 self._holdfast_raise_outside(error)
             if self._holdfast_has_unread_result():
-                return wire.fault or Cause.UNREAD_RESULT
-            events = wire.events()
+                return state.unusable_because or Cause.UNREAD_RESULT
+            events = state.events()
             if not events:
-                return wire.fault
-        return Cause.CLOSED if events & GONE else Cause.OUT_OF_STEP
+                return state.unusable_because
+        return Cause.CLOSED if events & GONE else Cause.OUT_OF_SYNC
 
-    def _holdfast_probe(self, wait_seconds: float) -> str | None:
+    def _holdfast_probe(self, wait_seconds: float) -> Cause | None:
         """Make one round trip that takes ``wait_seconds`` at the most; say what is wrong, or ``None``.
 
         A ROLLBACK is sent, because the reply to one that is pending still serves as well. Not where a transaction may
         be open (``pool_reset_on_return=None``): it goes on, and something is sent that does nothing.
         """
-        wire = self._holdfast
-        if wire.poll is None or not wire.probe:
+        state = self._holdfast
+        if state.poll is None or not state.probe:
             return None
-        wire.counters.probes += 1
-        if not wire.pending:
-            if not wire.clean:
-                cause: str | None = self._holdfast_probe_open(wait_seconds)
+        state.counters.probes += 1
+        if not state.pending:
+            if not state.nothing_to_roll_back:
+                cause: Cause | None = self._holdfast_probe_open(wait_seconds)
                 return cause
             try:
                 self._holdfast_defer_rollback()
             except self._holdfast_errors as error:
                 self._holdfast_raise_outside(error)
                 return Cause.CLOSED
-        if wire.events(wait_seconds):
-            return self._holdfast_look()
-        wire.pending = False  # nobody is to wait for that reply again, least of all close()
-        wire.fault = Cause.SILENT
-        return wire.fault
+        if state.events(wait_seconds):
+            return self._holdfast_check()
+        state.pending = False  # nobody is to wait for that reply again, least of all close()
+        state.unusable_because = Cause.SILENT
+        return state.unusable_because
 
     @alone
-    def _holdfast_probe_open(self, wait_seconds: float) -> str | None:
-        wire = self._holdfast
-        cause: str | None = self._holdfast_look()
+    def _holdfast_probe_open(self, wait_seconds: float) -> Cause | None:
+        state = self._holdfast
+        cause: Cause | None = self._holdfast_check()
         if cause is not None:
             return cause
-        wire.in_flight = True
+        state.in_flight = True
         try:
             self._holdfast_send(b"DO 0")
-            if not wire.events(wait_seconds):
-                wire.fault = Cause.SILENT
-                return wire.fault
+            if not state.events(wait_seconds):
+                state.unusable_because = Cause.SILENT
+                return state.unusable_because
             self._holdfast_read_ok()
         except self._holdfast_errors as error:
             self._holdfast_raise_outside(error)
             if not server_error(error_number(error)):  # a server's error is an answer, too
-                wire.fault = Cause.CLOSED
-                return wire.fault
-        wire.in_flight = False
-        return self._holdfast_look()
+                state.unusable_because = Cause.CLOSED
+                return state.unusable_because
+        state.in_flight = False
+        return self._holdfast_check()
 
     # -- the driver's methods, held ----------------------------------------------------------------------------
 
     def cursor(self, *args: Any, **kwargs: Any) -> Any:
         """Open a cursor. It is one of another connection when this one was inherited by a child, or was lost before
         anything was sent on it in its checkout."""
-        wire = self._holdfast
-        if wire.pid != getpid():
-            wire.notice_fork()
-            other = wire.owner.replace_inherited(self) if wire.owner is not None else None
+        state = self._holdfast
+        if state.pid != getpid():
+            state.notice_fork()
+            other = state.owner.replace_inherited(self) if state.owner is not None else None
             if other is None:
                 raise self._holdfast_fault_error()
             return other.cursor(*args, **kwargs)
-        if wire.users:
+        if state.users:
             self._holdfast_refuse_second_thread()
-        if wire.sent:
-            wire.first_cursor = None
+        if state.sent:
+            state.first_cursor = None
         else:
-            wire.first_cursor = monotonic()
-            if wire.poll is not None and wire.poll(0):
+            state.first_cursor = monotonic()
+            if state.poll is not None and state.poll(0):
                 other = self._holdfast_replace()
                 if other is not None:
                     return other.cursor(*args, **kwargs)
-        return wire.stock.cursor(self, *args, **kwargs)
+        return state.driver_class.cursor(self, *args, **kwargs)
 
     def _holdfast_replace(self) -> Any:
         """Return the connection that takes the place of this one, if it must not be used.
 
         :raises: the driver's OperationalError (2006) when there ought to be one and it could not be made.
         """
-        wire = self._holdfast
-        cause = self._holdfast_look()
-        if cause is None or wire.owner is None:
+        state = self._holdfast
+        cause = self._holdfast_check()
+        if cause is None or state.owner is None:
             return None
-        wire.fault = cause
+        state.unusable_because = cause
         try:
-            return wire.owner.replace_before_first_statement(self, cause)
+            return state.owner.replace_before_first_statement(self, cause)
         except (self._holdfast_errors, SQLAlchemyError) as error:
             self._holdfast_raise_outside(error)
             raise self._holdfast_fault_error() from error
@@ -505,59 +509,61 @@ class HeldConnection:
     def rollback(self) -> None:
         """Roll back; see the module's docstring for when and how anything is sent.
 
-        Returns quietly when the connection can be seen to be dead or out of step: it is discarded, and with its
+        Returns quietly when the connection can be seen to be dead or out of sync: it is discarded, and with its
         session the server rolls back.
         """
-        wire = self._holdfast
-        if wire.users:
+        state = self._holdfast
+        if state.users:
             self._holdfast_refuse_second_thread()
-        if wire.pid != getpid():
-            wire.notice_fork()  # nothing to roll back here
-        elif not wire.exclusive:
+        if state.pid != getpid():
+            state.notice_fork()  # nothing to roll back here
+        elif not state.one_user_at_a_time:
             self._holdfast_stock_rollback()
-        elif wire.fault is not None:
+        elif state.unusable_because is not None:
             pass  # it goes with the connection
-        elif wire.in_flight:
-            wire.give_up(Cause.INTERRUPTED)
-        elif wire.pending:
+        elif state.in_flight:
+            state.give_up(Cause.INTERRUPTED)
+        elif state.pending:
             pass  # on its way already
-        elif wire.clean:
-            wire.counters.rollbacks_skipped += 1
+        elif state.nothing_to_roll_back:
+            state.counters.rollbacks_skipped += 1
         elif self._holdfast_has_unread_result():
             self._holdfast_stock_rollback()  # reads what is unread, or refuses
-        elif wire.poll is not None and (found := wire.poll(0)):
-            wire.give_up(Cause.CLOSED if found[0][1] & GONE else Cause.OUT_OF_STEP)
-        elif wire.defer and wire.reads_only and wire.level != "SERIALIZABLE":  # there a plain read locks rows
+        elif state.poll is not None and (found := state.poll(0)):
+            state.give_up(Cause.CLOSED if found[0][1] & GONE else Cause.OUT_OF_SYNC)
+        elif (
+            state.defer and state.reads_only and state.isolation_level != "SERIALIZABLE"
+        ):  # there a plain read locks rows
             self._holdfast_defer_rollback()
-            wire.counters.rollbacks_deferred += 1
+            state.counters.rollbacks_deferred += 1
         else:
             self._holdfast_stock_rollback()
-        wire.begun = False
-        if wire.parents_part:
-            wire.belong_to_parents(False)
+        state.begun = False
+        if state.parents_part:
+            state.belong_to_parents(False)
 
     @alone
     def _holdfast_stock_rollback(self) -> None:
-        wire = self._holdfast
-        wire.stock.rollback(self)
-        wire.clean = wire.reads_only = True
-        wire.reads = []
-        if wire.record is not None:
-            wire.record.rolled_back()
+        state = self._holdfast
+        state.driver_class.rollback(self)
+        state.nothing_to_roll_back = state.reads_only = True
+        state.reads = []
+        if state.record is not None:
+            state.record.rolled_back()
 
     def _holdfast_defer_rollback(self) -> None:
-        wire = self._holdfast
+        state = self._holdfast
         outermost = self._holdfast_enter()
         try:
-            wire.in_flight = True  # until it has gone out whole
+            state.in_flight = True  # until it has gone out whole
             self._holdfast_send(b"ROLLBACK")
-            wire.pending = True
-            wire.in_flight = False
+            state.pending = True
+            state.in_flight = False
         finally:
             if outermost:
-                wire.users.pop(0, None)
-        if wire.record is not None:
-            wire.record.rolled_back()
+                state.users.pop(0, None)
+        if state.record is not None:
+            state.record.rolled_back()
 
     @alone
     def commit(self) -> None:
@@ -566,19 +572,19 @@ class HeldConnection:
         What is left of an earlier reply is read first, and an error in it is raised, before anything is sent. A
         connection that can be seen to be closed raises the driver's error (2006) before that, too.
         """
-        wire = self._holdfast
-        if wire.pid == getpid() and wire.fault is None and not wire.in_flight:
+        state = self._holdfast
+        if state.pid == getpid() and state.unusable_because is None and not state.in_flight:
             self._holdfast_finish_unread()
-        self._holdfast_begin(harmless=not wire.parents_part)
-        if wire.exclusive and wire.hung_up():
-            wire.fault = Cause.CLOSED
+        self._holdfast_before_command(harmless=not state.parents_part)
+        if state.one_user_at_a_time and state.hung_up():
+            state.unusable_because = Cause.CLOSED
             raise self._holdfast_fault_error()
-        record, judged = wire.record, wire.judged
-        wire.judged = wire.reads_only = False  # the COMMIT that the driver sends is this one
+        record, judged = state.record, state.judged
+        state.judged = state.reads_only = False  # the COMMIT that the driver sends is this one
         if record is not None:
             record.sending()
         try:
-            wire.stock.commit(self)
+            state.driver_class.commit(self)
         except self._holdfast_errors as error:
             if record is not None:
                 if self._holdfast_not_sent(error):
@@ -587,39 +593,39 @@ class HeldConnection:
                     record.answered(refused=True)
             raise
         finally:
-            wire.judged = judged
+            state.judged = judged
         if record is not None:
             record.answered(refused=False)
-        wire.begun = False
-        wire.clean = wire.reads_only = True
-        wire.reads = []
+        state.begun = False
+        state.nothing_to_roll_back = state.reads_only = True
+        state.reads = []
 
     def close(self) -> None:
         """Close, reading a pending reply first if it comes soon, so that the server does not count an aborted
         client."""
-        wire = self._holdfast
-        if wire.pid != getpid():
-            wire.notice_fork()
+        state = self._holdfast
+        if state.pid != getpid():
+            state.notice_fork()
             if not self._holdfast_is_harmless():
                 return
-        if wire.users and wire.users.get(0) != threading.get_ident():
+        if state.users and state.users.get(0) != threading.get_ident():
             # Another thread is inside the driver with it: only the session ends now, the object when that one is out.
-            wire.give_up(wire.fault or Cause.INTERRUPTED)
+            state.give_up(state.unusable_because or Cause.INTERRUPTED)
             return
         try:
-            if wire.pending and not wire.in_flight and wire.fault is None:
+            if state.pending and not state.in_flight and state.unusable_because is None:
                 try:
-                    if wire.events(_CLOSE_SECONDS):
-                        self._holdfast_settle()
+                    if state.events(_CLOSE_SECONDS):
+                        self._holdfast_read_rollback_reply()
                 except self._holdfast_errors:
                     pass
-            wire.pending = False
-            wire.sent += 1  # closed by this side: nothing is put in its place in the same checkout
-            wire.fault = wire.fault or Cause.CLOSED
-            wire.stock.close(self)
-            wire.ended()
+            state.pending = False
+            state.sent += 1  # closed by this side: nothing is put in its place in the same checkout
+            state.unusable_because = state.unusable_because or Cause.CLOSED
+            state.driver_class.close(self)
+            state.ended()
         except BaseException:  # interrupted: whoever keeps the traceback would keep the session alive
-            wire.give_up(wire.fault or Cause.INTERRUPTED)
+            state.give_up(state.unusable_because or Cause.INTERRUPTED)
             raise
 
     def _holdfast_is_harmless(self) -> bool:
@@ -637,18 +643,18 @@ class HeldConnection:
 
 def _collected(self: Any) -> None:
     """The destructor of a held connection: what a driver's own sends in a child would reach the parent's session."""
-    wire = getattr(self, "_holdfast", None)
-    if wire is not None and wire.pid != getpid():
-        wire.notice_fork()
+    state = getattr(self, "_holdfast", None)
+    if state is not None and state.pid != getpid():
+        state.notice_fork()
         if not self._holdfast_is_harmless():
             return
-    stock = getattr(wire.stock, "__del__", None) if wire is not None else None
+    stock = getattr(state.driver_class, "__del__", None) if state is not None else None
     if stock is not None:
         stock(self)
-    if wire is not None:
-        if wire.fault is not None:
+    if state is not None:
+        if state.unusable_because is not None:
             self._holdfast_let_go()
-        wire.ended()
+        state.ended()
 
 
 _C = TypeVar("_C")
@@ -665,21 +671,21 @@ def unwrap(connection: Any) -> Any:
     return connection
 
 
-def hold(connection: _C, methods: type[HeldConnection], wire: Wire) -> None:
+def hold(connection: _C, methods: type[HeldConnection], state: ConnectionState) -> None:
     """Turn a connection into a held one, in place.
 
     :param connection: the driver's own connection object, unwrapped.
     :param methods: the driver's class of methods.
-    :param wire: its fresh state.
+    :param state: its fresh state.
     """
     cls = type(connection)
     held = _classes.get((methods, cls)) or _classes.setdefault((methods, cls), _subclass(cls, methods))
     target: Any = connection
-    wire.stock = cls
-    wire.connection = weakref.ref(target)
-    target._holdfast = wire
+    state.driver_class = cls
+    state.connection = weakref.ref(target)
+    target._holdfast = state
     target.__class__ = held
-    wire.watch(target._holdfast_fd())
+    state.watch(target._holdfast_fd())
 
 
 def _subclass(cls: type, methods: type[HeldConnection]) -> type:

@@ -24,7 +24,7 @@ from ..server.middleboxes import Greeting
 from ..server.statements import may_commit
 from . import sockets
 from .connection import HeldConnection, names, server_error
-from .wire import Wire
+from .state import ConnectionState
 
 __all__ = ["CMySQLConnection", "MySQLConnection", "prepare", "prepare_c", "wrap_connect"]
 
@@ -55,17 +55,17 @@ _TIMED_OUT = tuple(
 """Errors with the number 3024 that the client makes up. The driver has them since 9.2.0."""
 
 
-def prepare(connection: Any, wire: Wire) -> None:
+def prepare(connection: Any, state: ConnectionState) -> None:
     """Switch off what a subclass of the application's does not allow."""
     if type(connection).rollback is not PureConnection.rollback:
-        wire.defer = False
+        state.defer = False
     # No reply has told the flags yet; the driver has just switched this on or off.
-    wire.status = _AUTOCOMMIT if getattr(connection, "_autocommit", False) else 0
+    state.status = _AUTOCOMMIT if getattr(connection, "_autocommit", False) else 0
 
 
-def prepare_c(connection: Any, wire: Wire) -> None:
+def prepare_c(connection: Any, state: ConnectionState) -> None:
     """Switch off what the C extension has no calls for."""
-    wire.defer = wire.pipeline = wire.probe = False
+    state.defer = state.pipeline = state.probe = False
 
 
 def wrap_connect(connect: Callable[..., Any]) -> Callable[..., Any]:
@@ -107,49 +107,49 @@ class _Connector(HeldConnection):
     disconnect = HeldConnection.close  # the driver's is its own close() under a second name
 
     def cursor(self, *args: Any, **kwargs: Any) -> Any:
-        wire = self._holdfast
-        wire.opening_cursor = True
+        state = self._holdfast
+        state.opening_cursor = True
         try:
             return HeldConnection.cursor(self, *args, **kwargs)
         finally:
-            wire.opening_cursor = False
+            state.opening_cursor = False
 
     def ping(self, *args: Any, **kwargs: Any) -> None:
         self._holdfast_refuse_second_thread()  # the driver's own error would say that the connection is gone
-        self._holdfast.stock.ping(self, *args, **kwargs)
+        self._holdfast.driver_class.ping(self, *args, **kwargs)
 
     def _holdfast_greeting(self) -> Greeting:
         handshake: Any = self._handshake  # type: ignore[attr-defined]
         return Greeting(str(handshake["server_version_original"]), self.connection_id or 0)  # type: ignore[attr-defined]
 
     def is_connected(self) -> bool:
-        wire = self._holdfast
-        if wire.opening_cursor:
-            return self._holdfast_is_open() and not wire.hung_up()
-        if self._holdfast.fault is not None:
+        state = self._holdfast
+        if state.opening_cursor:
+            return self._holdfast_is_open() and not state.hung_up()
+        if self._holdfast.unusable_because is not None:
             return False
-        return bool(self._holdfast.stock.is_connected(self))
+        return bool(self._holdfast.driver_class.is_connected(self))
 
     def _open_connection(self) -> None:
         # reconnect() and ping(reconnect=True) come here on a connection that is already held.
-        wire = self._holdfast
-        wire.begin_anew()
-        wire.stock._open_connection(self)
-        wire.watch(self._holdfast_fd())
+        state = self._holdfast
+        state.begin_anew()
+        state.driver_class._open_connection(self)
+        state.watch(self._holdfast_fd())
 
     def _holdfast_exchange(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Run one of the driver's methods that sends a command or reads a reply to its end. They may be nested."""
-        wire = self._holdfast
-        if wire.pid != getpid():
-            wire.notice_fork()
+        state = self._holdfast
+        if state.pid != getpid():
+            state.notice_fork()
         outermost = self._holdfast_enter()
         try:
-            if not wire.depth and (wire.in_flight or wire.fault is not None):
-                self._holdfast_begin(harmless=True)  # raises
-            if wire.fault is not None:
+            if not state.nested_calls and (state.in_flight or state.unusable_because is not None):
+                self._holdfast_before_command(harmless=True)  # raises
+            if state.unusable_because is not None:
                 raise self._holdfast_fault_error()
-            wire.depth += 1
-            wire.in_flight = True
+            state.nested_calls += 1
+            state.in_flight = True
             finished = False
             try:
                 value = call(*args, **kwargs)
@@ -160,17 +160,17 @@ class _Connector(HeldConnection):
                 # not.
                 finished = True
                 if _is_timeout(error) or (not server_error(error.errno) and error.errno not in (-1, None)):
-                    wire.fault = Cause.LOST_IN_USE
-                elif wire.depth == 1:
+                    state.unusable_because = Cause.LOST_IN_USE
+                elif state.nested_calls == 1:
                     self._holdfast_note_error(error)
                 raise
             finally:
-                wire.depth -= 1
-                if finished and not wire.depth:
-                    wire.in_flight = False
+                state.nested_calls -= 1
+                if finished and not state.nested_calls:
+                    state.in_flight = False
         finally:
             if outermost:
-                wire.users.pop(0, None)
+                state.users.pop(0, None)
 
 
 def _is_timeout(error: BaseException) -> bool:
@@ -207,7 +207,7 @@ class MySQLConnection(_Connector):
         attributes = self._client_flags & ClientFlag.CLIENT_QUERY_ATTRIBUTES  # type: ignore[attr-defined]
         # COM_QUERY with query attributes starts with their number (0) and the number of sets (1).
         packet = b"\x00\x01" + statement if attributes else statement
-        self._holdfast.stock._send_cmd(self, ServerCmd.QUERY, packet, expect_response=False)
+        self._holdfast.driver_class._send_cmd(self, ServerCmd.QUERY, packet, expect_response=False)
 
     def _holdfast_read_ok(self) -> None:
         self._handle_ok(self._holdfast_receive())  # type: ignore[attr-defined]
@@ -223,7 +223,7 @@ class MySQLConnection(_Connector):
 
     def _handle_server_status(self, flags: int) -> None:
         self._holdfast.status = flags
-        self._holdfast.stock._handle_server_status(self, flags)
+        self._holdfast.driver_class._handle_server_status(self, flags)
 
     def _holdfast_finish_unread(self) -> None:
         """Read the results that are left of a procedure or of several statements.
@@ -249,127 +249,127 @@ class MySQLConnection(_Connector):
 
         It is never called inside another one, but by a signal's handler: that would read the rest of the other reply.
         """
-        wire = self._holdfast
-        if wire.users and wire.users.get(0) != threading.get_ident():
+        state = self._holdfast
+        if state.users and state.users.get(0) != threading.get_ident():
             self._holdfast_refuse_second_thread()
-        if wire.whole or wire.replying:
-            wire.fault = wire.fault or Cause.INTERRUPTED
+        if state.whole or state.replying:
+            state.unusable_because = state.unusable_because or Cause.INTERRUPTED
             raise self._holdfast_fault_error()
-        wire.whole = True
+        state.whole = True
         try:
             return self._holdfast_exchange(call, self, *args, **kwargs)
         finally:
-            wire.whole = wire.replying = False
+            state.whole = state.replying = False
 
     def _send_cmd(self, command: int, argument: Any = None, *args: Any, **kwargs: Any) -> Any:
-        wire = self._holdfast
-        if wire.pid != getpid():
-            wire.notice_fork()
-        if wire.users and wire.users.get(0) != threading.get_ident():
+        state = self._holdfast
+        if state.pid != getpid():
+            state.notice_fork()
+        if state.users and state.users.get(0) != threading.get_ident():
             self._holdfast_refuse_second_thread()
-        if wire.replying:
-            wire.fault = wire.fault or Cause.INTERRUPTED
+        if state.replying:
+            state.unusable_because = state.unusable_because or Cause.INTERRUPTED
             raise self._holdfast_fault_error()
-        if self._have_next_result and not wire.in_flight:  # type: ignore[attr-defined]
+        if self._have_next_result and not state.in_flight:  # type: ignore[attr-defined]
             self._holdfast_finish_unread()
         expected = kwargs.get("expect_response", True)
         statement = None
         if command in (ServerCmd.QUERY, ServerCmd.STMT_PREPARE):
             # With query attributes the text comes behind their number (0) and the number of sets (1).
             statement = argument[2:] if argument[:2] == b"\x00\x01" else argument
-            wire.statement = statement if len(statement) < 500 else statement[:200]
+            state.statement = statement if len(statement) < 500 else statement[:200]
         if (
-            wire.pending
-            and (wire.depth or not wire.in_flight)
+            state.pending
+            and (state.nested_calls or not state.in_flight)
             and command == ServerCmd.QUERY
             and expected
             and not args
             and self._holdfast_may_pipeline(statement)
         ):
-            if wire.judged:
+            if state.judged:
                 self._holdfast_judge(statement)
-            wire.in_flight = True
-            wire.sent += 1
-            wire.depth += 1
+            state.in_flight = True
+            state.sent += 1
+            state.nested_calls += 1
             try:
-                wire.stock._send_cmd(self, command, argument, **{**kwargs, "expect_response": False})
-                self._holdfast_settle(statement_behind=True)
+                state.driver_class._send_cmd(self, command, argument, **{**kwargs, "expect_response": False})
+                self._holdfast_read_rollback_reply(statement_behind=True)
             finally:
-                wire.depth -= 1
+                state.nested_calls -= 1
             self._holdfast_pipelined(statement)
-            wire.in_flight = bool(wire.depth)  # _holdfast_exchange() takes it from here
-            wire.replying = True
+            state.in_flight = bool(state.nested_calls)  # _holdfast_exchange() takes it from here
+            state.replying = True
             try:
                 return self._holdfast_exchange(self._holdfast_receive, kwargs.get("read_timeout"))
             finally:
-                wire.replying = wire.whole
+                state.replying = state.whole
         self._holdfast_begin_command(command, statement)
-        wire.replying = expected
+        state.replying = expected
         try:
-            packet = self._holdfast_exchange(wire.stock._send_cmd, self, command, argument, *args, **kwargs)
+            packet = self._holdfast_exchange(state.driver_class._send_cmd, self, command, argument, *args, **kwargs)
         finally:
-            wire.replying = wire.whole and expected
+            state.replying = state.whole and expected
         if statement is not None and not expected:
-            wire.in_flight = True  # somebody else is going to read the reply, or not
+            state.in_flight = True  # somebody else is going to read the reply, or not
         return packet
 
     def _holdfast_begin_command(self, command: int, statement: Any) -> None:
-        """Make the connection ready for a command; see :meth:`_holdfast_begin`."""
-        wire = self._holdfast
+        """Make the connection ready for a command; see :meth:`_holdfast_before_command`."""
+        state = self._holdfast
         if command == ServerCmd.STMT_PREPARE:
             escapes = self._holdfast_backslash_escapes()
             commits = may_commit(self._holdfast_readable(statement), backslash_escapes=escapes)
-            wire.prepared_may_commit = wire.prepared_may_commit or commits
-            self._holdfast_begin(harmless=True)
-            wire.clean = wire.reads_only = False
+            state.prepared_may_commit = state.prepared_may_commit or commits
+            self._holdfast_before_command(harmless=True)
+            state.nothing_to_roll_back = state.reads_only = False
         else:
-            judged = wire.judged
-            if command == ServerCmd.STMT_EXECUTE and not wire.prepared_may_commit:
-                wire.judged = False  # it was, when it was prepared
+            judged = state.judged
+            if command == ServerCmd.STMT_EXECUTE and not state.prepared_may_commit:
+                state.judged = False  # it was, when it was prepared
             try:
-                self._holdfast_begin(statement, harmless=command in _HARMLESS)
+                self._holdfast_before_command(statement, harmless=command in _HARMLESS)
             finally:
-                wire.judged = judged
+                state.judged = judged
 
     def rollback(self) -> None:
         # The driver reads what is left of a result before it rolls back; further result sets it would trip over.
-        wire = self._holdfast
-        if wire.users and wire.users.get(0) != threading.get_ident():
+        state = self._holdfast
+        if state.users and state.users.get(0) != threading.get_ident():
             self._holdfast_refuse_second_thread()
         more = self._have_next_result and not self.unread_result  # type: ignore[attr-defined]
-        if more and wire.pid == getpid() and wire.fault is None and not wire.in_flight:
+        if more and state.pid == getpid() and state.unusable_because is None and not state.in_flight:
             try:
                 self._holdfast_finish_unread()
             except errors.Error as error:
                 self._holdfast_raise_outside(error)
                 if not server_error(error.errno):
-                    wire.give_up(Cause.UNREAD_RESULT)
+                    state.give_up(Cause.UNREAD_RESULT)
         HeldConnection.rollback(self)
 
     def cmd_query(self, *args: Any, **kwargs: Any) -> Any:
         self._holdfast_finish_unread()
-        return self._holdfast_reply(self._holdfast.stock.cmd_query, *args, **kwargs)
+        return self._holdfast_reply(self._holdfast.driver_class.cmd_query, *args, **kwargs)
 
     def get_rows(self, *args: Any, **kwargs: Any) -> Any:
-        return self._holdfast_reply(self._holdfast.stock.get_rows, *args, **kwargs)
+        return self._holdfast_reply(self._holdfast.driver_class.get_rows, *args, **kwargs)
 
     def cmd_statistics(self) -> Any:
         self._holdfast_finish_unread()
-        self._holdfast_begin(harmless=True)
-        return self._holdfast_exchange(self._holdfast.stock.cmd_statistics, self)
+        self._holdfast_before_command(harmless=True)
+        return self._holdfast_exchange(self._holdfast.driver_class.cmd_statistics, self)
 
     def cmd_change_user(self, *args: Any, **kwargs: Any) -> Any:
         self._holdfast_finish_unread()
-        self._holdfast_begin()
-        return self._holdfast_exchange(self._holdfast.stock.cmd_change_user, self, *args, **kwargs)
+        self._holdfast_before_command()
+        return self._holdfast_exchange(self._holdfast.driver_class.cmd_change_user, self, *args, **kwargs)
 
     def cmd_stmt_prepare(self, *args: Any, **kwargs: Any) -> Any:
         self._holdfast_finish_unread()
-        return self._holdfast_reply(self._holdfast.stock.cmd_stmt_prepare, *args, **kwargs)
+        return self._holdfast_reply(self._holdfast.driver_class.cmd_stmt_prepare, *args, **kwargs)
 
     def cmd_stmt_execute(self, *args: Any, **kwargs: Any) -> Any:
         self._holdfast_finish_unread()
-        return self._holdfast_reply(self._holdfast.stock.cmd_stmt_execute, *args, **kwargs)
+        return self._holdfast_reply(self._holdfast.driver_class.cmd_stmt_execute, *args, **kwargs)
 
 
 def _read_next_result(connection: Any) -> Any:
@@ -406,27 +406,27 @@ class CMySQLConnection(_Connector):
 
     @property
     def autocommit(self) -> bool:
-        return bool(self._holdfast.stock.autocommit.fget(self))
+        return bool(self._holdfast.driver_class.autocommit.fget(self))
 
     @autocommit.setter
     def autocommit(self, value: bool) -> None:
-        self._holdfast_begin()
-        self._holdfast.stock.autocommit.fset(self, value)
+        self._holdfast_before_command()
+        self._holdfast.driver_class.autocommit.fset(self, value)
 
     @property
     def database(self) -> Any:
-        return self._holdfast.stock.database.fget(self)
+        return self._holdfast.driver_class.database.fget(self)
 
     @database.setter
     def database(self, value: str) -> None:
-        self._holdfast_begin(harmless=True)
-        self._holdfast.stock.database.fset(self, value)
+        self._holdfast_before_command(harmless=True)
+        self._holdfast.driver_class.database.fset(self, value)
 
 
 def _begins(name: str, *, text: bool = False, harmless: bool = False) -> Callable[..., Any]:
     def method(self: CMySQLConnection, *args: Any, **kwargs: Any) -> Any:
-        self._holdfast_begin(_as_text(args[0]) if text and args else None, harmless=harmless)
-        call = getattr(self._holdfast.stock, name)
+        self._holdfast_before_command(_as_text(args[0]) if text and args else None, harmless=harmless)
+        call = getattr(self._holdfast.driver_class, name)
         return self._holdfast_exchange(call, self, *args, **kwargs)
 
     method.__name__ = method.__qualname__ = name

@@ -19,7 +19,7 @@ from MySQLdb import connections
 from ..counters import Cause
 from ..server.middleboxes import Greeting
 from .connection import HeldConnection, alone, server_error
-from .wire import Wire
+from .state import ConnectionState
 
 __all__ = ["MySQLdbConnection", "prepare", "wrap_connect"]
 
@@ -40,14 +40,14 @@ def _can_pipeline() -> bool:
     return major.isdigit() and int(major) not in (5, 6, 8, 9)
 
 
-def prepare(connection: Any, wire: Wire) -> None:
+def prepare(connection: Any, state: ConnectionState) -> None:
     """Switch off what the client library or a subclass of the application's does not allow."""
     cls = type(connection)
     if cls.query is not connections.Connection.query or not _can_pipeline():
-        wire.pipeline = False
+        state.pipeline = False
     if cls.rollback is not connections.Connection.rollback:
-        wire.defer = False
-    wire.time_limit = getattr(connection, "holdfast_time_limit", None)
+        state.defer = False
+    state.time_limit = getattr(connection, "holdfast_time_limit", None)
 
 
 def wrap_connect(connect: Callable[..., Any]) -> Callable[..., Any]:
@@ -92,13 +92,13 @@ class MySQLdbConnection(HeldConnection):
 
     def _holdfast_failed(self, error: Exception) -> None:
         """Note what a driver's error says about the connection. A server's error leaves it sound."""
-        wire = self._holdfast
+        state = self._holdfast
         number = error.args[0] if error.args else None
-        wire.in_flight = False
+        state.in_flight = False
         if server_error(number):
             self._holdfast_note_error(error)
         else:
-            wire.fault = Cause.INTERRUPTED if number == _OUT_OF_SYNC else Cause.LOST_IN_USE
+            state.unusable_because = Cause.INTERRUPTED if number == _OUT_OF_SYNC else Cause.LOST_IN_USE
 
     def _holdfast_has_unread_result(self) -> bool:
         return _more_results is not None and bool(_more_results(self))
@@ -123,8 +123,8 @@ class MySQLdbConnection(HeldConnection):
         return error.args[:1] == (_OUT_OF_SYNC,)
 
     def _holdfast_time_limit(self, error: BaseException) -> bool:
-        wire = self._holdfast
-        limit, began = wire.time_limit, wire.first_cursor
+        state = self._holdfast
+        limit, began = state.time_limit, state.first_cursor
         # The library's clock and this one are not the same.
         return limit is not None and (began is None or monotonic() - began > 0.9 * limit)
 
@@ -141,66 +141,66 @@ class MySQLdbConnection(HeldConnection):
             self._holdfast.give_up(Cause.UNREAD_RESULT)
 
     def query(self, query: Any) -> None:
-        wire = self._holdfast
-        if wire.pid != getpid():
-            wire.notice_fork()
+        state = self._holdfast
+        if state.pid != getpid():
+            state.notice_fork()
         outermost = self._holdfast_enter()
         try:
-            if wire.charset_is_set:
-                wire.charset_is_set = False
+            if state.charset_is_set:
+                state.charset_is_set = False
                 # SQLAlchemy's dialect repeats the SET NAMES that the driver sent while connecting.
                 if query == b"SET NAMES " + self.character_set_name().encode():  # type: ignore[attr-defined]
                     return
-            pipelined = wire.pending and not wire.in_flight and self._holdfast_may_pipeline(query)
-            if not pipelined and (wire.pending or wire.in_flight or wire.fault is not None):
-                self._holdfast_begin(query)
+            pipelined = state.pending and not state.in_flight and self._holdfast_may_pipeline(query)
+            if not pipelined and (state.pending or state.in_flight or state.unusable_because is not None):
+                self._holdfast_before_command(query)
             else:
-                if wire.judged:
+                if state.judged:
                     self._holdfast_judge(query)
-                wire.sent += 1
-                if wire.reads_only and not pipelined:
+                state.sent += 1
+                if state.reads_only and not pipelined:
                     self._holdfast_note(query)
-            wire.clean = False
-            wire.statement = query if len(query) < 500 else query[:200]
-            wire.in_flight = True
-            wire.depth += 1  # a subclass's query() may call send_query()
+            state.nothing_to_roll_back = False
+            state.statement = query if len(query) < 500 else query[:200]
+            state.in_flight = True
+            state.nested_calls += 1  # a subclass's query() may call send_query()
             try:
                 if pipelined:
                     _send_query(self, bytes(query) if isinstance(query, bytearray) else query)
-                    self._holdfast_settle(statement_behind=True)
+                    self._holdfast_read_rollback_reply(statement_behind=True)
                     self._holdfast_pipelined(query)
                     _read_query_result(self)
                 else:
-                    wire.stock.query(self, query)
+                    state.driver_class.query(self, query)
             except MySQLdb.MySQLError as error:
                 self._holdfast_failed(error)
                 raise
             finally:
-                wire.depth -= 1
-            wire.in_flight = False
+                state.nested_calls -= 1
+            state.in_flight = False
         finally:
             if outermost:
-                wire.users.pop(0, None)
+                state.users.pop(0, None)
 
     @alone
     def autocommit(self, on: Any) -> None:
         if bool(on) != self.get_autocommit():  # type: ignore[attr-defined]
-            self._holdfast_begin()
-        self._holdfast.stock.autocommit(self, on)
+            self._holdfast_before_command()
+        self._holdfast.driver_class.autocommit(self, on)
 
     @alone
     def ping(self, *args: Any) -> None:
-        self._holdfast_begin(harmless=True)
-        self._holdfast.stock.ping(self, *args)
+        self._holdfast_before_command(harmless=True)
+        self._holdfast.driver_class.ping(self, *args)
         if not self._holdfast.same_socket():  # ping(True) may have reconnected
             self._holdfast.watch(self._holdfast_fd())
 
     @alone
     def send_query(self, query: Any) -> None:
-        if not self._holdfast.depth:
-            self._holdfast_begin(query)
+        if not self._holdfast.nested_calls:
+            self._holdfast_before_command(query)
         self._holdfast.in_flight = True
-        self._holdfast.stock.send_query(self, query)
+        self._holdfast.driver_class.send_query(self, query)
 
     @alone
     def read_query_result(self) -> None:
@@ -213,40 +213,40 @@ class MySQLdbConnection(HeldConnection):
 
     @alone
     def change_user(self, *args: Any, **kwargs: Any) -> None:
-        self._holdfast_begin()
-        self._holdfast.stock.change_user(self, *args, **kwargs)
+        self._holdfast_before_command()
+        self._holdfast.driver_class.change_user(self, *args, **kwargs)
 
     @alone
     def dump_debug_info(self) -> None:
-        self._holdfast_begin(harmless=True)
-        self._holdfast.stock.dump_debug_info(self)
+        self._holdfast_before_command(harmless=True)
+        self._holdfast.driver_class.dump_debug_info(self)
 
     @alone
     def kill(self, thread_id: int) -> None:
-        self._holdfast_begin(harmless=True)
-        self._holdfast.stock.kill(self, thread_id)
+        self._holdfast_before_command(harmless=True)
+        self._holdfast.driver_class.kill(self, thread_id)
 
     @alone
     def select_db(self, database: str) -> None:
-        self._holdfast_begin(harmless=True)
-        self._holdfast.stock.select_db(self, database)
+        self._holdfast_before_command(harmless=True)
+        self._holdfast.driver_class.select_db(self, database)
 
     @alone
     def set_character_set(self, charset: str, *args: Any) -> None:
-        self._holdfast_begin(harmless=True)
-        self._holdfast.stock.set_character_set(self, charset, *args)
+        self._holdfast_before_command(harmless=True)
+        self._holdfast.driver_class.set_character_set(self, charset, *args)
 
     @alone
     def set_server_option(self, option: int) -> int:
-        self._holdfast_begin(harmless=True)
-        return int(self._holdfast.stock.set_server_option(self, option))
+        self._holdfast_before_command(harmless=True)
+        return int(self._holdfast.driver_class.set_server_option(self, option))
 
     @alone
     def shutdown(self) -> None:
-        self._holdfast_begin()
-        self._holdfast.stock.shutdown(self)
+        self._holdfast_before_command()
+        self._holdfast.driver_class.shutdown(self)
 
     @alone
     def stat(self) -> str:
-        self._holdfast_begin(harmless=True)
-        return str(self._holdfast.stock.stat(self))
+        self._holdfast_before_command(harmless=True)
+        return str(self._holdfast.driver_class.stat(self))

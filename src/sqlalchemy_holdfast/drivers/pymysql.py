@@ -2,7 +2,7 @@
 
 Every command goes out through ``_execute_command``. Replies are read through a buffered file, which may hold bytes
 that ``poll()`` cannot see; a reply that was not read to its end is therefore noticed by keeping account
-(``Wire.in_flight``), not by looking into the buffer.
+(``ConnectionState.in_flight``), not by looking into the buffer.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from pymysql.constants import COMMAND, CR, SERVER_STATUS
 from ..counters import Cause
 from ..server.middleboxes import Greeting
 from .connection import HeldConnection, alone, names
-from .wire import Wire
+from .state import ConnectionState
 
 __all__ = ["PyMySQLConnection", "prepare", "wrap_connect"]
 
 
-def prepare(connection: Any, wire: Wire) -> None:
+def prepare(connection: Any, state: ConnectionState) -> None:
     """Switch off what a subclass of the application's does not allow."""
     if type(connection).rollback is not connections.Connection.rollback:
-        wire.defer = False
+        state.defer = False
 
 
 _HARMLESS = frozenset({COMMAND.COM_INIT_DB, COMMAND.COM_PING, COMMAND.COM_PROCESS_KILL, COMMAND.COM_STATISTICS})
@@ -73,17 +73,17 @@ class PyMySQLConnection(HeldConnection):
             self._result.__class__ = _InheritedResult  # type: ignore[attr-defined]
 
     def _holdfast_send(self, statement: bytes) -> None:
-        self._holdfast.stock._execute_command(self, COMMAND.COM_QUERY, statement)
+        self._holdfast.driver_class._execute_command(self, COMMAND.COM_QUERY, statement)
 
     def _holdfast_read_ok(self) -> None:
         self._next_seq_id = 1  # each reply starts counting after its own command
-        self._holdfast.stock._read_ok_packet(self)
+        self._holdfast.driver_class._read_ok_packet(self)
 
     def _holdfast_finish_unread(self) -> None:
         # As the driver does before each command; here, before it is said that COMMIT is being sent.
         result = self._result  # type: ignore[attr-defined]
         while result is not None and not result.unbuffered_active and result.has_next:
-            self._holdfast.stock.next_result(self)
+            self._holdfast.driver_class.next_result(self)
             result = self._result  # type: ignore[attr-defined]
 
     def _holdfast_autocommits(self) -> bool:
@@ -102,102 +102,102 @@ class PyMySQLConnection(HeldConnection):
     )
 
     def _execute_command(self, command: int, sql: bytes | str) -> None:
-        wire = self._holdfast
-        if wire.pid != getpid():
-            wire.notice_fork()
-        if wire.users and wire.users.get(0) != threading.get_ident():
+        state = self._holdfast
+        if state.pid != getpid():
+            state.notice_fork()
+        if state.users and state.users.get(0) != threading.get_ident():
             self._holdfast_refuse_second_thread()
         statement = sql if command == COMMAND.COM_QUERY else None
         if statement is not None:
-            wire.statement = statement if len(statement) < 500 else statement[:200]
-        if wire.pending and not wire.in_flight and statement is not None and self._holdfast_may_pipeline(statement):
-            if wire.judged:
+            state.statement = statement if len(statement) < 500 else statement[:200]
+        if state.pending and not state.in_flight and statement is not None and self._holdfast_may_pipeline(statement):
+            if state.judged:
                 self._holdfast_judge(statement)
-            wire.in_flight = True
-            wire.sent += 1
-            wire.stock._execute_command(self, command, sql)
-            self._holdfast_settle(statement_behind=True)
+            state.in_flight = True
+            state.sent += 1
+            state.driver_class._execute_command(self, command, sql)
+            self._holdfast_read_rollback_reply(statement_behind=True)
             self._next_seq_id = 1
             self._holdfast_pipelined(statement)
             return
-        self._holdfast_begin(statement, harmless=command in _HARMLESS)
-        wire.in_flight = True
+        self._holdfast_before_command(statement, harmless=command in _HARMLESS)
+        state.in_flight = True
         try:
-            wire.stock._execute_command(self, command, sql)
+            state.driver_class._execute_command(self, command, sql)
         except err.MySQLError:
-            wire.in_flight = False  # the driver has closed the connection, or had not begun to send
+            state.in_flight = False  # the driver has closed the connection, or had not begun to send
             raise
 
     def _holdfast_replied(self, read: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Read one reply to its end with the driver's own ``read``."""
-        wire = self._holdfast
+        state = self._holdfast
         try:
             value = read(*args, **kwargs)
         except err.MySQLError as error:
             if error.args[:1] == (CR.CR_COMMANDS_OUT_OF_SYNC,):
-                wire.fault = Cause.OUT_OF_STEP
-            wire.in_flight = False
+                state.unusable_because = Cause.OUT_OF_SYNC
+            state.in_flight = False
             self._holdfast_note_error(error)
             raise
-        wire.in_flight = False
+        state.in_flight = False
         return value
 
     def _read_ok_packet(self) -> Any:
-        return self._holdfast_replied(self._holdfast.stock._read_ok_packet, self)
+        return self._holdfast_replied(self._holdfast.driver_class._read_ok_packet, self)
 
     def _read_query_result(self, unbuffered: bool = False) -> Any:
-        return self._holdfast_replied(self._holdfast.stock._read_query_result, self, unbuffered=unbuffered)
+        return self._holdfast_replied(self._holdfast.driver_class._read_query_result, self, unbuffered=unbuffered)
 
     def query(self, sql: Any, unbuffered: bool = False) -> Any:
-        wire = self._holdfast
+        state = self._holdfast
         outermost = self._holdfast_enter()
         try:
-            if wire.charset_is_set:
-                wire.charset_is_set = False
+            if state.charset_is_set:
+                state.charset_is_set = False
                 # SQLAlchemy's dialect repeats the SET NAMES that the driver sent while connecting.
                 if sql == f"SET NAMES {self.charset}":  # type: ignore[attr-defined]
                     this: Any = self
                     this._result = connections.MySQLResult(this)
                     return 0
-            return wire.stock.query(self, sql, unbuffered)
+            return state.driver_class.query(self, sql, unbuffered)
         finally:
             if outermost:
-                wire.users.pop(0, None)
+                state.users.pop(0, None)
 
     @alone
     def set_character_set(self, charset: str, collation: str | None = None) -> None:
-        self._holdfast_replied(self._holdfast.stock.set_character_set, self, charset, collation)
+        self._holdfast_replied(self._holdfast.driver_class.set_character_set, self, charset, collation)
 
     @alone
     def show_warnings(self) -> Any:
-        return self._holdfast_replied(self._holdfast.stock.show_warnings, self)
+        return self._holdfast_replied(self._holdfast.driver_class.show_warnings, self)
 
     @alone
     def next_result(self, unbuffered: bool = False) -> Any:
-        return self._holdfast.stock.next_result(self, unbuffered)
+        return self._holdfast.driver_class.next_result(self, unbuffered)
 
     @alone
     def ping(self, *args: Any, **kwargs: Any) -> None:
-        self._holdfast.stock.ping(self, *args, **kwargs)
+        self._holdfast.driver_class.ping(self, *args, **kwargs)
 
     @alone
     def select_db(self, db: str) -> None:
-        self._holdfast.stock.select_db(self, db)
+        self._holdfast.driver_class.select_db(self, db)
 
     @alone
     def begin(self) -> None:
-        self._holdfast.stock.begin(self)
+        self._holdfast.driver_class.begin(self)
 
     @alone
     def autocommit(self, value: bool) -> None:
-        self._holdfast.stock.autocommit(self, value)
+        self._holdfast.driver_class.autocommit(self, value)
 
     def connect(self, sock: Any = None) -> None:
         # ping(reconnect=True) comes here on a connection that is already held.
-        wire = self._holdfast
-        wire.begin_anew()
-        wire.stock.connect(self, sock)
-        wire.watch(self._holdfast_fd())
+        state = self._holdfast
+        state.begin_anew()
+        state.driver_class.connect(self, sock)
+        state.watch(self._holdfast_fd())
 
 
 _MAY_SAY_MORE = {"read_default_file", "read_default_group", "unix_socket"}

@@ -11,7 +11,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError
 
-from ..drivers import CommitRecord, from_outside, wire_of
+from ..drivers import CommitRecord, from_outside, state_of
 from ..errors import CommitOutcomeUnknown
 from ..server.refusals import was_connecting
 from ..transactions.reasons import why_again
@@ -114,14 +114,14 @@ def _note_error(app: Flask, exception: BaseException, **rest: Any) -> None:
 
 def _keep_record(dbapi_connection: Any, *rest: Any) -> None:
     """Have a connection that a request gets write down what it sends that may commit."""
-    wire = wire_of(dbapi_connection)
+    state = state_of(dbapi_connection)
     if not has_request_context():
         return
-    if wire is None:
+    if state is None:
         request.environ[_COMMITTING] = True  # what is not held is not known
         return
-    wire.keep_record(CommitRecord())
-    request.environ.setdefault(_RECORDS, []).append(wire.record)
+    state.keep_record(CommitRecord())
+    request.environ.setdefault(_RECORDS, []).append(state.record)
 
 
 def _note_commit(connection: Any, *rest: Any) -> None:

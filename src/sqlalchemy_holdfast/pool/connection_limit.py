@@ -15,7 +15,7 @@ from sqlalchemy.engine import URL, Engine
 from .. import drivers
 from .._registry import Registry
 from ..budget import Budget, Idle, Slot
-from ..drivers import Wire, wire_of
+from ..drivers import ConnectionState, state_of
 from ..errors import BudgetUnavailable
 from ..reporting import Reporter
 from ..server import faults, limits, middleboxes
@@ -92,30 +92,30 @@ class ConnectionLimit:
 
         :param own_waiting: whether a thread of this process waits for one.
         """
-        wire = getattr(dbapi_connection, "_holdfast", None)
-        if type(wire) is not Wire or wire.fault is not None:
+        state = getattr(dbapi_connection, "_holdfast", None)
+        if type(state) is not ConnectionState or state.unusable_because is not None:
             return True
         budget = self.budget
         if budget is None:  # since a moment ago
             return True
-        if wire.slot is None:  # it was open before there was a budget
-            wire.slot = budget.adopt()
-        if budget.keeps(wire.slot, own_waiting=own_waiting):
+        if state.slot is None:  # it was open before there was a budget
+            state.slot = budget.adopt()
+        if budget.keeps(state.slot, own_waiting=own_waiting):
             return True
         self._reporter.closed_for_sharing()
         return False
 
-    def add_untracked(self, wire: Wire) -> None:
+    def add_untracked(self, state: ConnectionState) -> None:
         """Give a slot to a connection that was open before there was a budget."""
-        if self.budget is not None and wire.slot is None:
-            wire.slot = self.budget.adopt()
+        if self.budget is not None and state.slot is None:
+            state.slot = self.budget.adopt()
 
-    def connection_closed(self, wire: Wire) -> None:
+    def connection_closed(self, state: ConnectionState) -> None:
         """Give back the slot of a connection that is closed. Harmless when that is done already."""
-        slot = wire.slot
+        slot = state.slot
         if slot is not None:
             slot.give_back()
-            wire.slot = None  # not before: an exception from outside may come in between, and then this is done again
+            state.slot = None  # not before: an exception from outside may come in between, and then this is done again
 
     def of_an_idle_one(self, budget: Budget, but: object, before: Callable[[Slot], object]) -> bool:
         """Close a connection that another pool of this process keeps idle.
@@ -129,9 +129,9 @@ class ConnectionLimit:
         """
 
         def before_it_is_closed(connection: object) -> None:
-            wire = wire_of(connection)
-            if wire is not None and wire.slot is not None and budget.keeps(wire.slot, own_waiting=True):
-                before(wire.slot)
+            state = state_of(connection)
+            if state is not None and state.slot is not None and budget.keeps(state.slot, own_waiting=True):
+                before(state.slot)
 
         pools = [pool for user in budget.users for pool in user.pools if pool is not but]
         idle = sorted((pool.holdfast_idle(), number) for number, pool in enumerate(pools))
@@ -164,17 +164,17 @@ class ConnectionLimit:
 
     # -- learning ------------------------------------------------------------------------------------------------
 
-    def learn(self, dbapi_connection: Any, wire: Wire) -> None:
+    def learn(self, dbapi_connection: Any, state: ConnectionState) -> None:
         """Ask a new connection's server for its limits, where they are not known yet."""
         greeting = drivers.greeting(dbapi_connection)
         known = self.limits is not None or self.unknown
         # Another version is another server, or a middlebox that was put in between.
         if not known or self.stale or greeting.version not in self.middleboxes:
-            self._ask(dbapi_connection, wire, greeting)
+            self._ask(dbapi_connection, state, greeting)
         if self.settings.pipeline is not True and (
             greeting.thread_id == 0 or self.middleboxes.get(greeting.version, "?")
         ):
-            wire.pipeline = False
+            state.pipeline = False
 
     def found_closed(self, idle: float) -> None:
         """Note that a connection was closed after it had been idle for so many seconds."""
@@ -186,7 +186,7 @@ class ConnectionLimit:
             self._idle_limit_said = True
             self._reporter.idle_limit_found(idle, known.wait_timeout)
 
-    def _ask(self, dbapi_connection: Any, wire: Wire, greeting: middleboxes.Greeting) -> None:
+    def _ask(self, dbapi_connection: Any, state: ConnectionState, greeting: middleboxes.Greeting) -> None:
         errors = drivers.errors_of(dbapi_connection)
         engine = self._engine()
         host = engine.url.host if engine is not None else None
@@ -194,28 +194,28 @@ class ConnectionLimit:
             learned = limits.learn(
                 dbapi_connection,
                 errors,
-                answered=lambda error: wire.fault is None and not _is_the_clients(error),
+                answered=lambda error: state.unusable_because is None and not _is_the_clients(error),
                 greeting=greeting,
                 host=host,
-                connected_port=wire.connected_port(),
+                connected_port=state.connected_port(),
             )
         except (errors, limits.Unintelligible) as error:
             if drivers.from_outside(error) is not None:
                 raise
-            if wire.fault is not None or wire.hung_up() or faults.classify(error) is not None:
+            if state.unusable_because is not None or state.hung_up() or faults.classify(error) is not None:
                 return  # lost, or not ready: the next connection is asked
             if not self.unknown:
                 self._reporter.limits_unknown(faults.said(error))
             self.unknown, self.stale = True, False
             seen = middleboxes.Seen(greeting=greeting, host=host)
             unsaid = f"the server does not say what it is ({error})"
-            self._note_middlebox(wire, greeting, middleboxes.recognise(seen) or unsaid)
+            self._note_middlebox(state, greeting, middleboxes.recognise(seen) or unsaid)
             return
         if self.limits != learned:
             self._reporter.limits_learned(learned)
         self._learned(learned)
-        self.add_untracked(wire)
-        self._note_middlebox(wire, greeting, learned.middlebox)
+        self.add_untracked(state)
+        self._note_middlebox(state, greeting, learned.middlebox)
 
     def _learned(self, limits: Limits) -> None:
         if self.settings.budget == "learned":
@@ -228,10 +228,10 @@ class ConnectionLimit:
         self._asked_budget = True  # what a file says is no news any more: a smaller server's, at the same address
         self.limits, self.stale = limits, False
 
-    def _note_middlebox(self, wire: Wire, greeting: middleboxes.Greeting, middlebox: str) -> None:
+    def _note_middlebox(self, state: ConnectionState, greeting: middleboxes.Greeting, middlebox: str) -> None:
         new = middlebox and middlebox not in tuple(self.middleboxes.values())
         self.middleboxes[greeting.version] = middlebox
-        if new and self.settings.pipeline == "auto" and wire.exclusive:
+        if new and self.settings.pipeline == "auto" and state.one_user_at_a_time:
             self._reporter.pipelining_is_off(middlebox)
 
 

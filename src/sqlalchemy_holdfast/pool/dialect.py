@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from .. import drivers
 from ..counters import Cause
-from ..drivers import Wire
+from ..drivers import ConnectionState
 from ..server import faults
 from .replacing import Replacer
 
@@ -31,35 +31,39 @@ def wrap(dialect: Any, replacer: Replacer) -> None:
 
 
 @contextmanager
-def _leaving_clean(wire: Wire | None) -> Iterator[None]:
+def _leaving_clean(state: ConnectionState | None) -> Iterator[None]:
     """Note that what SQLAlchemy sends inside of the block leaves no transaction open, where none was open before.
 
     It sends SET, and then COMMIT as a statement: neither is what a user of the connection has done.
     """
-    if wire is None or wire.pid != os.getpid() or not (wire.clean or wire.pending or wire.fresh):
+    if (
+        state is None
+        or state.pid != os.getpid()
+        or not (state.nothing_to_roll_back or state.pending or state.never_returned)
+    ):
         yield
         return
-    record = wire.record
-    wire.keep_record(None)
+    record = state.record
+    state.keep_record(None)
     try:
         yield
     finally:
-        wire.keep_record(record)
-    wire.clean = wire.reads_only = True
+        state.keep_record(record)
+    state.nothing_to_roll_back = state.reads_only = True
 
 
 def _noting(set_isolation_level: Any, replacer: Replacer) -> Any:
     """Make the method note the level, for a connection that has to be replaced."""
 
     def set_and_note(dbapi_connection: Any, level: Any) -> None:
-        wire = drivers.wire_of(dbapi_connection)
-        if wire is not None and wire.pid != os.getpid():
+        state = drivers.state_of(dbapi_connection)
+        if state is not None and state.pid != os.getpid():
             dbapi_connection = replacer.replace_inherited(drivers.unwrap(dbapi_connection)) or dbapi_connection
-            wire = drivers.wire_of(dbapi_connection)
-        with _leaving_clean(wire):
+            state = drivers.state_of(dbapi_connection)
+        with _leaving_clean(state):
             set_isolation_level(dbapi_connection, level)
-        if wire is not None:
-            wire.level = level
+        if state is not None:
+            state.isolation_level = level
 
     return set_and_note
 
@@ -72,14 +76,14 @@ def _giving_up(reset_isolation_level: Any, replacer: Replacer) -> Any:
     """
 
     def put_back(dbapi_connection: Any) -> None:
-        wire = drivers.wire_of(dbapi_connection)
+        state = drivers.state_of(dbapi_connection)
         try:
-            with _leaving_clean(wire):
+            with _leaving_clean(state):
                 reset_isolation_level(dbapi_connection)
         except BaseException as error:
-            if wire is None or not wire.exclusive:
+            if state is None or not state.one_user_at_a_time:
                 raise
-            wire.give_up(wire.fault or (Cause.INTERRUPTED if wire.in_flight else Cause.CLOSED))
+            state.give_up(state.unusable_because or (Cause.INTERRUPTED if state.in_flight else Cause.CLOSED))
             replacer.reporter.isolation_level_not_put_back(error)
             if not isinstance(error, Exception):
                 raise
@@ -92,15 +96,15 @@ def _rolling_back_to(dialect: Any) -> Any:
     rollback_to_savepoint = dialect.do_rollback_to_savepoint
 
     def rollback_to(connection: Any, name: str) -> None:
-        wire = drivers.wire_of(connection.connection.dbapi_connection)
-        if wire is not None and wire.pid != os.getpid():
+        state = drivers.state_of(connection.connection.dbapi_connection)
+        if state is not None and state.pid != os.getpid():
             return  # nothing was done since then in this process
         try:
             rollback_to_savepoint(connection, name)
         except DBAPIError as error:
             if (
-                wire is None
-                or not wire.stands_in
+                state is None
+                or not state.replaces_inherited
                 or error.orig is None
                 or faults.error_number(error.orig) != _NO_SAVEPOINT
             ):

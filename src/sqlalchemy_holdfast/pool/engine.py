@@ -16,7 +16,7 @@ from .. import drivers, fork
 from .._clock import monotonic_also_asleep
 from ..budget import Snapshot
 from ..counters import Cause
-from ..drivers import Wire
+from ..drivers import ConnectionState
 from ..server.limits import Limits
 from ..settings import Settings
 from . import dialect, first_statement, liveness, queue_pool
@@ -58,7 +58,7 @@ class HeldEngine(EngineStatus):
             clock=clock,
         )
         self._connector.holders = self._listeners.leaks.holders
-        self._leaving: dict[int, Wire] = {}
+        self._leaving: dict[int, ConnectionState] = {}
         """In a child: connections that are being left to the parent."""
         self._stranger_said = False
 
@@ -156,12 +156,13 @@ class HeldEngine(EngineStatus):
 
     def leave_to_parent(self) -> None:
         """Called by :mod:`sqlalchemy_holdfast.fork`."""
-        for wire in self._listeners.wires:
-            if (fork.same_pid or wire.pid != os.getpid()) and wire.fault is not Cause.INHERITED:  # a grandparent's
-                self._leaving[id(wire)] = wire  # until all is done, should an exception from outside come
-                wire.fault = Cause.INHERITED  # whatever happens next, it is not used
-        for wire in list(self._leaving.values()):
-            wire.leave_to_parent()
+        for state in self._listeners.connections:
+            # Not those of a grandparent, which were left before.
+            if (fork.same_pid or state.pid != os.getpid()) and state.unusable_because is not Cause.INHERITED:
+                self._leaving[id(state)] = state  # until all is done, should an exception from outside come
+                state.unusable_because = Cause.INHERITED  # whatever happens next, it is not used
+        for state in list(self._leaving.values()):
+            state.leave_to_parent()
 
     def start_anew(self) -> Callable[[], object] | None:
         """Called by :mod:`sqlalchemy_holdfast.fork`."""

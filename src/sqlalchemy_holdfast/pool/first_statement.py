@@ -27,7 +27,7 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 
 from .. import drivers
-from ..drivers import Wire
+from ..drivers import ConnectionState
 from ..server import faults
 from ..server.faults import Row
 from ..server.statements import only_reads
@@ -81,8 +81,8 @@ def _new_cursor(replacer: Replacer, cursor: Any, statement: str, context: Any, e
         return None
     row = faults.classify(error)
     dead = drivers.unwrap(context.root_connection.connection.dbapi_connection)
-    wire = drivers.wire_of(dead)
-    if wire is None or row is None or not _was_first(wire, row) or not _may_be_repeated(statement):
+    state = drivers.state_of(dead)
+    if state is None or row is None or not _was_first(state, row) or not _may_be_repeated(statement):
         return None
     if dead._holdfast_time_limit(error) or dead._holdfast_autocommits():
         return None
@@ -109,17 +109,17 @@ def _may_be_repeated(statement: str) -> bool:
     return statement.lstrip()[:6].upper() == "SELECT" and only_reads(statement)
 
 
-def _was_first(wire: Wire, row: Row) -> bool:
+def _was_first(state: ConnectionState, row: Row) -> bool:
     """Say whether a connection was lost by the first statement of a checkout, in a transaction of its own."""
     return (
         row.effect is faults.Effect.LOST
-        and wire.sent <= 1
-        and wire.first_cursor is not None
-        and wire.pid == getpid()
-        and monotonic() - wire.first_cursor < _SECONDS
+        and state.sent <= 1
+        and state.first_cursor is not None
+        and state.pid == getpid()
+        and monotonic() - state.first_cursor < _SECONDS
         # With AUTOCOMMIT, what a view's function wrote is there to stay. With SERIALIZABLE, a SELECT locks rows, and
         # the lost session may hold its locks for a while yet.
-        and wire.level not in ("AUTOCOMMIT", "SERIALIZABLE")
+        and state.isolation_level not in ("AUTOCOMMIT", "SERIALIZABLE")
     )
 
 

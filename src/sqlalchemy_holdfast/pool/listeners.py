@@ -21,7 +21,7 @@ from sqlalchemy.pool.base import ResetStyle
 from .. import drivers, fork
 from .._registry import Registry
 from ..counters import Cause
-from ..drivers import Wire
+from ..drivers import ConnectionState
 from ..reporting import Reporter
 from ..server import faults, hints
 from ..settings import Settings
@@ -52,9 +52,9 @@ class Listeners:
         step_aside: Callable[[type], None],
         clock: Callable[[], float],
     ) -> None:
-        self.wires: Registry[Wire] = Registry()
+        self.connections: Registry[ConnectionState] = Registry()
         """The engine's connections."""
-        self.leaks = Leaks(settings, reporter, self.wires, clock)
+        self.leaks = Leaks(settings, reporter, self.connections, clock)
         self.inherited = 0
         """In a child: connections that were left to the parent, until that was said."""
         self.known = False
@@ -116,36 +116,36 @@ class Listeners:
         if self.inherited:
             self._reporter.left_to_parent(self.inherited)
             self.inherited = 0
-        if drivers.wire_of(dbapi_connection) is None:
+        if drivers.state_of(dbapi_connection) is None:
             if not self.known and not self._reporter.counters.checkouts and self._connector.is_nested():
                 engine = self._engine()
                 if engine is not None:  # this thread is in the middle of its first connection, and needs this one first
                     queue_pool.initialise_again(engine)
-            wire = self._hold(dbapi_connection)
-            if wire is not None:
-                self._connector.assign_slot(wire, drivers.unwrap(dbapi_connection))
-                self._limit.learn(dbapi_connection, wire)
-                wire.charset_is_set = self._charset_once and self._is_first()
+            state = self._hold(dbapi_connection)
+            if state is not None:
+                self._connector.assign_slot(state, drivers.unwrap(dbapi_connection))
+                self._limit.learn(dbapi_connection, state)
+                state.charset_is_set = self._charset_once and self._is_first()
 
-    def _hold(self, dbapi_connection: Any) -> Wire | None:
+    def _hold(self, dbapi_connection: Any) -> ConnectionState | None:
         settings, exclusive = self._settings, self._exclusive
-        wire = Wire(
+        state = ConnectionState(
             self._reporter.counters,
             owner=self._replacer,
-            exclusive=exclusive,
+            one_user_at_a_time=exclusive,
             defer=exclusive and settings.defer_rollback,
             pipeline=exclusive and settings.pipeline is not False,
         )
-        if not drivers.hold_connection(dbapi_connection, wire):
+        if not drivers.hold_connection(dbapi_connection, state):
             self._connector.give_up_kept_slot()
             self._step_aside(type(drivers.unwrap(dbapi_connection)))
             return None
-        wire.opened = self._clock()
+        state.opened = self._clock()
         self._reporter.counters.connects += 1
-        self.wires.add(wire)
-        if wire.fd is not None:
-            liveness.set_socket_options(wire.fd, settings)
-        return wire
+        self.connections.add(state)
+        if state.fd is not None:
+            liveness.set_socket_options(state.fd, settings)
+        return state
 
     def _is_first(self) -> bool:
         """Say whether no listener of the application's can have made the connection, or changed it before this one."""
@@ -155,60 +155,64 @@ class Listeners:
     # -- checkout ------------------------------------------------------------------------------------------------
 
     def _on_checkout(self, dbapi_connection: Any, record: Any, proxy: Any) -> None:
-        wire = getattr(dbapi_connection, "_holdfast", None)  # wire_of(), spelt out: this runs for every request
-        if type(wire) is not Wire:
+        state = getattr(dbapi_connection, "_holdfast", None)  # state_of(), spelt out: this runs for every request
+        if type(state) is not ConnectionState:
             self._reporter.counters.checkouts += 1
             self._reporter.tell_what_waits()
             return
-        wire.checkout = weakref.ref(proxy)
-        if wire.judged and wire.exclusive:
-            _forget_user(wire)
+        state.checkout = weakref.ref(proxy)
+        if state.judged and state.one_user_at_a_time:
+            _forget_user(state)
         # A transaction that was left open (pool_reset_on_return=None) cannot be taken over by another connection.
-        ended = wire.fresh or wire.clean or wire.pending
-        wire.sent = 0 if self._replays and ended else 1
+        ended = state.never_returned or state.nothing_to_roll_back or state.pending
+        state.sent = 0 if self._replays and ended else 1
         now = self._clock()
-        if wire.fresh:
-            wire.set_up = set_up.note(drivers.unwrap(dbapi_connection), record.info)
+        if state.never_returned:
+            state.set_up = set_up.note(drivers.unwrap(dbapi_connection), record.info)
             self._reporter.counters.checkouts += 1
-            self.leaks.begin(wire, now)
+            self.leaks.begin(state, now)
             self._reporter.tell_what_waits()
             return
-        cause = liveness.check_before_use(dbapi_connection, wire, self._settings, now, self._replacer.suspicion)
+        cause = liveness.check_before_use(dbapi_connection, state, self._settings, now, self._replacer.suspicion)
         if cause is None:
-            if not ended and self._resets and wire.exclusive:
+            if not ended and self._resets and state.one_user_at_a_time:
                 self._end_what_was_left(dbapi_connection, "after it was returned")
             self._reporter.counters.checkouts += 1
-            self.leaks.begin(wire, now)
+            self.leaks.begin(state, now)
             return
         if cause is Cause.INHERITED:
             raise DisconnectionError(f"holdfast: {cause}")
-        kept = self._connector.reserve_slot_for_replacement(wire)
+        kept = self._connector.reserve_slot_for_replacement(state)
         if cause is Cause.CLOSED:
-            self._limit.found_closed(now - wire.idle_since)
+            self._limit.found_closed(now - state.idle_since)
         if cause is Cause.SILENT:
             self._replacer.suspect_others(silent=True)
-        self._reporter.replaced_before_use(cause, now - wire.idle_since)
+        self._reporter.replaced_before_use(cause, now - state.idle_since)
         raise Replaced(f"holdfast: {cause}", kept)
 
     # -- reset ---------------------------------------------------------------------------------------------------
 
-    def _on_reset(self, dbapi_connection: Any, record: Any, state: Any) -> None:
+    def _on_reset(self, dbapi_connection: Any, record: Any, reset_state: Any) -> None:
         # The first thing that happens when a connection is returned: what follows need not meet a dead connection.
-        wire = getattr(dbapi_connection, "_holdfast", None)
-        if type(wire) is not Wire or record is None or record.dbapi_connection is None:
+        state = getattr(dbapi_connection, "_holdfast", None)
+        if type(state) is not ConnectionState or record is None or record.dbapi_connection is None:
             return
-        wire.fresh = False
-        wire.idle_since = now = self._clock()
-        self.leaks.end(wire, now)
-        if wire.judged and wire.exclusive:
-            _forget_user(wire)
-        if wire.users:
-            _let_nobody_use(wire)
-        if wire.pending and wire.fault is None and not wire.in_flight and not wire.retired:
+        state.never_returned = False
+        state.idle_since = now = self._clock()
+        self.leaks.end(state, now)
+        if state.judged and state.one_user_at_a_time:
+            _forget_user(state)
+        if state.users:
+            _let_nobody_use(state)
+        if state.pending and state.unusable_because is None and not state.in_flight and not state.evicted:
             return  # looked at when the ROLLBACK was sent, and again before use
-        cause = liveness.check_on_return(dbapi_connection, wire)
+        cause = liveness.check_on_return(dbapi_connection, state)
         if cause is None:
-            if (state.transaction_was_reset or wire.begun) and not wire.clean and not wire.pending:
+            if (
+                (reset_state.transaction_was_reset or state.begun)
+                and not state.nothing_to_roll_back
+                and not state.pending
+            ):
                 # The application's listener, or the server, refused the COMMIT or the ROLLBACK.
                 self._end_what_was_left(dbapi_connection, "when it was returned")
             return
@@ -239,18 +243,18 @@ class Listeners:
         connected = context.connection is not None
         if not connected:
             hints.explain_connect_error(context, self._reporter.where)
-        wire, is_held = _wire_of(context)
+        state, is_held = _wire_of(context)
         if connected and not is_held:
             return  # a stranger among the engine's connections: nothing looks at the others before their next use
-        row = faults.classify(error, connected=connected) if _is_driver_error(context, wire) else None
-        if wire is not None and wire.fault is Cause.INHERITED:
+        row = faults.classify(error, connected=connected) if _is_driver_error(context, state) else None
+        if state is not None and state.unusable_because is Cause.INHERITED:
             context.is_disconnect, context.invalidate_pool_on_disconnect = True, False
             return
         if row is not None and connected:
             if row.effect is faults.Effect.RETIRE:
-                if wire is not None:
-                    wire.retired = True
-                if row.mates_too:
+                if state is not None:
+                    state.evicted = True
+                if row.others_too:
                     self._replacer.server_became_read_only()
             elif not context.is_disconnect:
                 context.is_disconnect = True
@@ -264,38 +268,38 @@ class Listeners:
 
 
 def _note_begin(connection: Connection, *rest: Any) -> None:
-    wire = drivers.wire_of(connection.connection.dbapi_connection)
-    if wire is not None:
-        wire.begun = True
+    state = drivers.state_of(connection.connection.dbapi_connection)
+    if state is not None:
+        state.begun = True
 
 
-def _let_nobody_use(wire: Wire) -> None:
+def _let_nobody_use(state: ConnectionState) -> None:
     """End what a thread that is in the middle of a command does on a connection that another one returns."""
-    if wire.users.get(0) == threading.get_ident():  # an exception came between two lines
-        wire.users.clear()
-    elif wire.exclusive:
-        wire.fault = wire.fault or Cause.INTERRUPTED
+    if state.users.get(0) == threading.get_ident():  # an exception came between two lines
+        state.users.clear()
+    elif state.one_user_at_a_time:
+        state.unusable_because = state.unusable_because or Cause.INTERRUPTED
 
 
-def _forget_user(wire: Wire) -> None:
+def _forget_user(state: ConnectionState) -> None:
     """What a connection does from now on is no concern of who had it before."""
-    wire.record = None
-    wire.belong_to_parents(False)
+    state.record = None
+    state.belong_to_parents(False)
 
 
-def _wire_of(context: ExceptionContext) -> tuple[Wire | None, bool]:
+def _wire_of(context: ExceptionContext) -> tuple[ConnectionState | None, bool]:
     """Return the connection's state, if it can still be asked for, and whether it was held as far as is known."""
     connection = context.connection
     if connection is None or connection.closed or connection.invalidated:
         return None, True
-    wire = drivers.wire_of(connection.connection.dbapi_connection)
-    return wire, wire is not None
+    state = drivers.state_of(connection.connection.dbapi_connection)
+    return state, state is not None
 
 
-def _is_driver_error(context: ExceptionContext, wire: Wire | None) -> bool:
+def _is_driver_error(context: ExceptionContext, state: ConnectionState | None) -> bool:
     """Say whether an error is the driver's: the dialect's, or that of a connection that a ``creator`` made with
     another one."""
     error, own = context.original_exception, None
-    if wire is not None and wire.connection is not None and (held := wire.connection()) is not None:
+    if state is not None and state.connection is not None and (held := state.connection()) is not None:
         own = held._holdfast_errors
     return isinstance(error, context.dialect.loaded_dbapi.Error) or (own is not None and isinstance(error, own))

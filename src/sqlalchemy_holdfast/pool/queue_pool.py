@@ -66,9 +66,9 @@ class WaitingQueuePool(QueuePool):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._holdfast_begin()
+        self._holdfast_before_command()
 
-    def _holdfast_begin(self) -> None:
+    def _holdfast_before_command(self) -> None:
         queue: Any = self._pool
         queue.not_empty, queue.not_full = _Condition(queue.mutex), _Condition(queue.mutex)
         self._holdfast_records: Registry[Any] = Registry()
@@ -288,7 +288,7 @@ def make_wait(
     }
     pool: Any = engine.pool
     pool.__class__ = type(cls.__name__, (WaitingQueuePool, cls), own)  # recreate() keeps the class
-    pool._holdfast_begin()
+    pool._holdfast_before_command()
 
 
 def reset_style(engine: Engine) -> ResetStyle | None:

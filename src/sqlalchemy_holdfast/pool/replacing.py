@@ -17,7 +17,8 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DisconnectionError
 
 from .. import drivers
-from ..drivers import HeldConnection, Wire
+from ..counters import Cause
+from ..drivers import ConnectionState, HeldConnection
 from ..reporting import Reporter
 from . import queue_pool, set_up
 from .connection_limit import ConnectionLimit
@@ -62,7 +63,7 @@ class Replacer:
 
     # -- what a connection asks of its owner (drivers.Owner) -----------------------------------------------------
 
-    def replace_before_first_statement(self, dead: HeldConnection, cause: str) -> HeldConnection | None:
+    def replace_before_first_statement(self, dead: HeldConnection, cause: Cause) -> HeldConnection | None:
         """Put a new connection in the place of one that was lost before anything was sent on it in its checkout.
 
         :param dead: the driver's connection.
@@ -81,8 +82,8 @@ class Replacer:
 
         Called when a statement is about to be run on it.
         """
-        wire = inherited._holdfast
-        checkout = wire.checkout() if wire.checkout is not None else None
+        state = inherited._holdfast
+        checkout = state.checkout() if state.checkout is not None else None
         engine = self._engine()
         if checkout is None or engine is None or drivers.unwrap(checkout.dbapi_connection) is not inherited:
             return None
@@ -90,19 +91,19 @@ class Replacer:
         connection = _put_in_its_place(inherited, checkout, queue_pool.reconnect)
         if connection is None:
             return None
-        self.reporter.inherited_replaced(abs(wire.pid), begun=begun)
+        self.reporter.inherited_replaced(abs(state.pid), begun=begun)
         own = connection._holdfast
-        own.checkout = wire.checkout
-        own.stands_in = True
-        if wire.level is not None and own.level != wire.level:
+        own.checkout = state.checkout
+        own.replaces_inherited = True
+        if state.isolation_level is not None and own.isolation_level != state.isolation_level:
             # SQLAlchemy types a driver's connection as its own protocol.
-            engine.dialect.set_isolation_level(checkout.dbapi_connection, wire.level)
+            engine.dialect.set_isolation_level(checkout.dbapi_connection, state.isolation_level)
         own.belong_to_parents(begun)
         return connection
 
-    def connection_closed(self, wire: Wire) -> None:
+    def connection_closed(self, state: ConnectionState) -> None:
         """Note that a connection is closed. Harmless when that is known already."""
-        self._limit.connection_closed(wire)
+        self._limit.connection_closed(state)
 
     # -- in the middle of a checkout -----------------------------------------------------------------------------
 
@@ -111,20 +112,20 @@ class Replacer:
 
         :return: the new one; ``None`` as :meth:`replace_before_first_statement`.
         """
-        wire = dead._holdfast
-        checkout = wire.checkout() if wire.checkout is not None else None
+        state = dead._holdfast
+        checkout = state.checkout() if state.checkout is not None else None
         if checkout is None or checkout.is_detached or drivers.unwrap(checkout.dbapi_connection) is not dead:
             return None
 
         def replace(checkout: Any) -> Any:
-            wire.holder = None
-            kept = self._connector.reserve_slot_for_replacement(wire)
+            state.holder = None
+            kept = self._connector.reserve_slot_for_replacement(state)
             connection = queue_pool.replace(checkout)
             del kept
             return connection
 
         connection = _put_in_its_place(dead, checkout, replace)
-        own = drivers.wire_of(connection)
+        own = drivers.state_of(connection)
         if own is not None:
             own.sent = max(own.sent, 1)
         return connection
@@ -140,7 +141,7 @@ class Replacer:
 
     def server_became_read_only(self) -> None:
         """The server refused to write: the pool's other connections lead to the same one."""
-        self.suspicion = self.suspicion.demoted(self._clock())
+        self.suspicion = self.suspicion.server_became_read_only(self._clock())
 
 
 def _put_in_its_place(old: HeldConnection, checkout: Any, replace: Callable[[Any], Any]) -> HeldConnection | None:
@@ -162,7 +163,7 @@ def _put_in_its_place(old: HeldConnection, checkout: Any, replace: Callable[[Any
     if connection is None or now.is_told_of_more_than(made, checkout.info):
         return None
     new: HeldConnection = drivers.unwrap(connection)
-    wire = drivers.wire_of(new)
-    if wire is not None:
-        wire.keep_record(old._holdfast.record)
+    state = drivers.state_of(new)
+    if state is not None:
+        state.keep_record(old._holdfast.record)
     return new

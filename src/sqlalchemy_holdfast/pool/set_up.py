@@ -64,7 +64,7 @@ def note(connection: HeldConnection, info: Mapping[Any, Any]) -> SetUp:
     volatile = connection._holdfast_volatile
     found = vars(connection) | {name: getattr(connection, name, None) for name in connection._holdfast_members}
     attributes = {name: _copy(value) for name, value in found.items() if name != "_holdfast" and name not in volatile}
-    autocommits = connection._holdfast_autocommits() and connection._holdfast.level != "AUTOCOMMIT"
+    autocommits = connection._holdfast_autocommits() and connection._holdfast.isolation_level != "AUTOCOMMIT"
     return SetUp({key: _copy(value) for key, value in info.items()}, attributes, autocommits)
 
 

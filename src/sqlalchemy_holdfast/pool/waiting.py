@@ -29,7 +29,7 @@ from typing import Any, TypeVar
 from .. import fork
 from .._registry import Registry
 from ..budget import Slot
-from ..drivers import Wire, from_outside, unwrap, wire_of
+from ..drivers import ConnectionState, from_outside, state_of, unwrap
 from ..errors import CheckoutTimeout, TooManyWaiting
 from ..reporting import Reporter
 from ..server import refusals
@@ -236,7 +236,7 @@ class Connector:
             kept.give_back()
             raise
 
-    def assign_slot(self, wire: Wire, connection: Any) -> None:
+    def assign_slot(self, state: ConnectionState, connection: Any) -> None:
         """Give a connection that has just been opened by this thread the slot that was taken for it.
 
         :param connection: the driver's own object.
@@ -244,9 +244,9 @@ class Connector:
         wait = self._threads.wait.get(threading.get_ident())
         kept = getattr(connection, "__dict__", {}).pop(_KEPT, None) or wait
         if kept is not None:
-            wire.slot, kept.slot = kept.slot, None
+            state.slot, kept.slot = kept.slot, None
         if wait is not None:
-            wait.opened = wire
+            wait.opened = state
 
     def give_up(self, connection: Any) -> None:
         """Give back the slot of a connection that the pool will close, because it was not made ready.
@@ -254,16 +254,16 @@ class Connector:
         :param connection: the driver's own object.
         """
         self.give_up_kept_slot()
-        wire = wire_of(connection)
-        if wire is not None and wire.slot is not None:
-            wire.slot.give_back()
+        state = state_of(connection)
+        if state is not None and state.slot is not None:
+            state.slot.give_back()
 
-    def reserve_slot_for_replacement(self, wire: Wire) -> Kept:
+    def reserve_slot_for_replacement(self, state: ConnectionState) -> Kept:
         """Keep the slot of a connection that is about to be replaced, for the one that this thread opens next.
 
         :return: what keeps it, for as long as it exists.
         """
-        budget, slot, kept = self.limit.budget, wire.slot, Kept(spare=True)
+        budget, slot, kept = self.limit.budget, state.slot, Kept(spare=True)
         self._threads.kept[threading.get_ident()] = kept
         kept.slot = budget.second(slot) if budget is not None and slot is not None else None
         return kept
@@ -373,7 +373,7 @@ class Wait:
         self.deadline = self.began + timeout
         self.slot: Slot | None = None
         """What was taken for the connection, until it has one."""
-        self.opened: Wire | None = None
+        self.opened: ConnectionState | None = None
         """The connection, until the thread has got it."""
         self.granted = False
         """The next connect of this thread is the one that was waited for."""
@@ -515,9 +515,9 @@ class Wait:
 
         Not left to the collector of garbage: drivers' connections refer to themselves.
         """
-        wire, self.opened = self.opened, None
-        connection = wire.connection() if wire is not None and wire.connection is not None else None
-        if wire is None or connection is None or wire.fault is not None:
+        state, self.opened = self.opened, None
+        connection = state.connection() if state is not None and state.connection is not None else None
+        if state is None or connection is None or state.unusable_because is not None:
             return
         try:
             connection.close()

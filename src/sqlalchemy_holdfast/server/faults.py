@@ -47,7 +47,7 @@ class Row:
     """The exception's class must have one of these names; empty when any will do."""
     connecting_too: bool = True
     """Whether the row also holds for an error raised while connecting."""
-    mates_too: bool = True
+    others_too: bool = True
     """Whether what it says of the server holds for the pool's other connections."""
 
     def matches(self, number: int | None, text: str, class_names: frozenset[str], *, connected: bool) -> bool:
@@ -80,7 +80,7 @@ ROWS: tuple[Row, ...] = (
         "CR_SERVER_LOST_EXTENDED: mysql-connector-python for errors of its socket.",
     ),
     Row(
-        "the connection was out of step",
+        "the connection was out of sync",
         Effect.LOST,
         2014,
         "CR_COMMANDS_OUT_OF_SYNC, mysqlclient and PyMySQL: a reply was left unread; what comes next is not known.",
@@ -93,7 +93,7 @@ ROWS: tuple[Row, ...] = (
         classes=("InterfaceError",),
     ),
     Row(
-        "the connection was out of step",
+        "the connection was out of sync",
         Effect.LOST,
         None,
         "PyMySQL 1.2: InternalError without a number; it closes the connection. The dialect does not know it.",
@@ -181,7 +181,7 @@ ROWS: tuple[Row, ...] = (
         1792,
         "ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION: a demoted Aurora primary, or START TRANSACTION READ ONLY; for the "
         "second, replacing the connection costs one connect and nothing else.",
-        mates_too=False,  # the second is the application's own doing
+        others_too=False,  # the second is the application's own doing
     ),
     Row(
         "the server is in read-only mode",

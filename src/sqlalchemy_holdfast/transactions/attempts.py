@@ -7,7 +7,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from .._words import Words
 from ..server.faults import said
+from .reasons import Reason
 
 __all__ = ["Attempt", "Commit", "Pace"]
 
@@ -19,7 +21,7 @@ def _sleep(seconds: float) -> None:
     time.sleep(seconds)  # looked up each time: gevent and eventlet may take its place after this module was imported
 
 
-class Commit:
+class Commit(Words):
     """What was known of an attempt's COMMIT when it failed."""
 
     NOT_SENT = "not sent"
@@ -48,9 +50,9 @@ class Attempt:
     """How long it took."""
     exception: Exception
     """What it raised."""
-    reason: str | None
+    reason: Reason | None
     """Why the unit may be begun again (:class:`~.transactions.Reason`), or ``None`` when it may not."""
-    commit: str
+    commit: Commit
     """What was known of its COMMIT: one of :class:`Commit`."""
 
     def __str__(self) -> str:

@@ -27,7 +27,7 @@ from sqlalchemy.exc import DBAPIError
 
 from .. import drivers
 from .._clock import monotonic_also_asleep
-from ..drivers import Wire
+from ..drivers import ConnectionState
 from ..pool.status import reporter_of
 from ..server.faults import error_number
 from .attempts import Pace
@@ -74,7 +74,7 @@ class LostSession:
     """Which server it is, once :func:`identify` has asked."""
 
 
-_sessions: weakref.WeakKeyDictionary[Wire, LostSession] = weakref.WeakKeyDictionary()
+_sessions: weakref.WeakKeyDictionary[ConnectionState, LostSession] = weakref.WeakKeyDictionary()
 _translated: weakref.WeakKeyDictionary[Any, bool] = weakref.WeakKeyDictionary()
 """Whether addresses are translated on the way of an engine's connections, by its dialect."""
 
@@ -84,16 +84,16 @@ def session_of(dbapi_connection: Any) -> LostSession | None:
 
     :return: ``None`` when it is not held, or its driver does not tell.
     """
-    wire = drivers.wire_of(dbapi_connection)
-    if wire is None:
+    state = drivers.state_of(dbapi_connection)
+    if state is None:
         return None
-    known = _sessions.get(wire)
+    known = _sessions.get(state)
     if known is not None:
         return known
     number = _id_of(drivers.unwrap(dbapi_connection))
     if number is None:
         return None
-    _sessions[wire] = session = LostSession(number, _port(wire.fd), wire.local, monotonic_also_asleep())
+    _sessions[state] = session = LostSession(number, _port(state.fd), state.is_unix_socket, monotonic_also_asleep())
     return session
 
 

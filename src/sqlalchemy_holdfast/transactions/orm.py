@@ -72,7 +72,7 @@ class _SessionUnit(Unit):
             self.close()
 
     @property
-    def commit_state(self) -> str:
+    def commit_state(self) -> Commit:
         # XA PREPARE and XA COMMIT are statements like others to the connection.
         two_phase = self.committing and self.subject.twophase and any(self._all_records())
         return Commit.UNKNOWN if two_phase else super().commit_state
@@ -104,13 +104,13 @@ class CurrentSessionUnit(_SessionUnit):
             )
         begun = _connections_of(session)
         held = [drivers.unwrap(c.connection.dbapi_connection) for c in begun if not c.closed and not c.invalidated]
-        if not all(drivers.wire_of(one) is None or one._holdfast_has_only_read() for one in held):
+        if not all(drivers.state_of(one) is None or one._holdfast_has_only_read() for one in held):
             raise InvalidRequestError(
                 "run() begins a unit of work, and the current session is in a transaction that may have changed "
                 "something. Commit or roll back before run(), or make the changes in its function. (A SELECT counts as "
                 "one that may have, when it calls a function of your own, locks rows, or is not understood.)"
             )
-        if all(drivers.wire_of(one) is not None for one in held):
+        if all(drivers.state_of(one) is not None for one in held):
             session.rollback()  # its transaction has only read, and that is read anew
         self.begin(session)
         for connection in begun:
@@ -139,8 +139,8 @@ def has_changed(session: Session) -> bool:
         if drivers.from_outside(error) is not None:
             raise
         return False  # a transaction that has failed: there is nothing in it to keep
-    wire = drivers.wire_of(connection)
-    return wire is None or (wire.pid == os.getpid() and not connection._holdfast_has_only_read())
+    state = drivers.state_of(connection)
+    return state is None or (state.pid == os.getpid() and not connection._holdfast_has_only_read())
 
 
 def _connections_of(session: Session) -> set[Connection]:

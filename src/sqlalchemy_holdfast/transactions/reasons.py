@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from .._words import Words
 from ..server import faults, refusals
 
 __all__ = ["UNCOUNTED", "Reason", "may_roll_back", "rolls_back", "why_again"]
 
 
-class Reason:
+class Reason(Words):
     """Why a unit of work was begun again. The words are keys of :attr:`~.Counters.units_repeated` and stand in
     log lines."""
 
@@ -45,13 +46,13 @@ UNCOUNTED = frozenset({Reason.UNREACHABLE, Reason.READ_ONLY, Reason.NOT_READY})
 """Reasons of attempts that do not count: no server took the unit's work on. The deadline alone bounds them."""
 
 
-_BY_NUMBER: Mapping[int, str] = {
+_BY_NUMBER: Mapping[int, Reason] = {
     1213: Reason.DEADLOCK,
     1205: Reason.LOCK_TIMEOUT,
     1020: Reason.CHANGED,
     3101: Reason.REFUSED,
 }
-_BY_ROW: Mapping[int | None, str] = {
+_BY_ROW: Mapping[int | None, Reason] = {
     1047: Reason.NOT_READY,
     3032: Reason.NOT_READY,
     6400: Reason.NOT_READY,
@@ -72,7 +73,7 @@ _ROLL_BACK = frozenset(
 _LOCK_TIMEOUT = 1205  # ER_LOCK_WAIT_TIMEOUT
 
 
-def why_again(error: BaseException, *, connected: bool) -> str | None:
+def why_again(error: BaseException, *, connected: bool) -> Reason | None:
     """Say why the unit in which a driver raised this error may be begun again, or ``None``.
 
     Whether it may is only half the question: a COMMIT that may have been done is another one, which is not asked here.

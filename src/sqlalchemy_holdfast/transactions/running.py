@@ -210,7 +210,7 @@ class _Run:
                     unit.commit()
             except Exception as error:
                 commit = self._what_became_of_commit(unit)
-                if commit == Commit.FOUND:
+                if commit is Commit.FOUND:
                     unit.keep()
                     unit.reporter.unit_committed()
                     return value
@@ -255,10 +255,10 @@ class _Run:
 
     # -- after a failure ---------------------------------------------------------------------------------------
 
-    def _what_became_of_commit(self, unit: Unit) -> str:
+    def _what_became_of_commit(self, unit: Unit) -> Commit:
         """Return one of :class:`Commit`."""
         state = unit.commit_state
-        if state != Commit.UNKNOWN or unit.token is None:
+        if state is not Commit.UNKNOWN or unit.token is None:
             return state
         unit.let_go()
         engine, session = unit.session_to_ask()
@@ -268,10 +268,10 @@ class _Run:
         unit.reporter.commit_decided(answer.value)
         return Commit.FOUND if answer is Answer.COMMITTED else Commit.NOT_DONE
 
-    def _why_again(self, unit: Unit, error: BaseException, commit: str) -> str | None:
+    def _why_again(self, unit: Unit, error: BaseException, commit: Commit) -> Reason | None:
         if commit in (Commit.UNKNOWN, Commit.DONE) or not unit.repeatable:
             return None
-        if commit == Commit.NOT_DONE:
+        if commit is Commit.NOT_DONE:
             return Reason.LOST
         if isinstance(error, PendingRollbackError) and unit.broken_by is not None:
             error = unit.broken_by
@@ -283,14 +283,14 @@ class _Run:
         if drivers.from_outside(orig) is not None:  # a time limit of the program's own, in a driver's words
             return None
         reason = why_again(orig, connected=not unit.was_connecting(error))
-        return None if reason == Reason.LOST and self._was_too_large(unit) else reason
+        return None if reason is Reason.LOST and self._was_too_large(unit) else reason
 
     def _was_too_large(self, unit: Unit) -> bool:
         """Say whether the server has closed the connection because it does not take packets of that size."""
         hold = find(unit.engine) if unit.engine is not None else None
         if hold is not None and hold.limits is not None:
             return unit.largest_statement >= hold.limits.max_allowed_packet
-        lost_before = any(attempt.reason == Reason.LOST for attempt in self.history)
+        lost_before = any(attempt.reason is Reason.LOST for attempt in self.history)
         return lost_before and unit.largest_statement > _LARGE
 
     def _failed(self, unit: Unit, attempt: Attempt) -> None:
@@ -298,7 +298,7 @@ class _Run:
         self.history.append(attempt)
         if attempt.reason not in UNCOUNTED:
             self.counted += 1
-        if attempt.commit == Commit.UNKNOWN:
+        if attempt.commit is Commit.UNKNOWN:
             self._give_up_on_commit(unit, attempt)
         if attempt.reason is None or self.counted >= self.attempts or self.pace.left() <= 0:
             self._give_up(attempt)

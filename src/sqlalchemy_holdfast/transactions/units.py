@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection, Engine, ExceptionContext
 from sqlalchemy.exc import InvalidRequestError, SQLAlchemyError
 
 from .. import drivers
-from ..drivers import CommitRecord, CommitState, HeldConnection, Wire, from_outside
+from ..drivers import CommitRecord, CommitState, ConnectionState, HeldConnection, from_outside
 from ..pool.engine import HeldEngine
 from ..pool.status import find, reporter_of
 from ..reporting import Reporter
@@ -72,7 +72,7 @@ class Unit:
         self._connections: list[Connection] = []
         self._records: dict[Connection, list[CommitRecord]] = {}
         """What became of the commits of each, of all its transactions."""
-        self._sent: dict[Wire, int] = {}
+        self._sent: dict[ConnectionState, int] = {}
         """What had been sent on each before the function was called."""
         self._sessions: dict[Connection, LostSession] = {}
         self._broken: dict[Connection, BaseException] = {}
@@ -142,8 +142,8 @@ class Unit:
                     "run(verify=True) can verify one database's transaction, and this unit has begun "
                     f"{len(open_now)}. Split it, or leave verify out."
                 )
-            wires = [wire for wire in map(_wire_of, open_now) if wire is not None]
-            if any(wire.sent != self._sent.get(wire) for wire in wires):
+            states = [state for state in map(_wire_of, open_now) if state is not None]
+            if any(state.sent != self._sent.get(state) for state in states):
                 self.token = commits.write_token(open_now[0])
         for connection in open_now:
             self._keep_record(connection)
@@ -220,7 +220,7 @@ class Unit:
         )
 
     @property
-    def commit_state(self) -> str:
+    def commit_state(self) -> Commit:
         """What is known of its COMMIT: one of :class:`Commit`, those aside that the server has to be asked for."""
         states = {
             records[-1].state for connection in self._to_commit for records in [self._records[connection]] if records
@@ -268,11 +268,11 @@ class Unit:
         :raises InvalidRequestError: when each statement on it commits by itself.
         """
         self._connections.append(connection)
-        wire = _wire_of(connection)
-        if wire is None:
+        state = _wire_of(connection)
+        if state is None:
             return
         held: HeldConnection = drivers.unwrap(connection.connection.dbapi_connection)
-        if wire.level == "AUTOCOMMIT" or held._holdfast_autocommits():
+        if state.isolation_level == "AUTOCOMMIT" or held._holdfast_autocommits():
             raise InvalidRequestError(
                 "run() needs transactions, and this connection is in AUTOCOMMIT: each statement is committed by "
                 "itself. Use an engine without it, as engine.execution_options(isolation_level='REPEATABLE READ')."
@@ -286,23 +286,23 @@ class Unit:
         session = lost_sessions.get_ready(connection)
         if session is not None:
             self._sessions[connection] = session
-        self._sent[wire] = wire.sent
+        self._sent[state] = state.sent
 
     def _keep_record(self, connection: Connection) -> None:
         """Have the driver's connection that is in use now write down what becomes of its commits."""
-        wire = _wire_of(connection)
+        state = _wire_of(connection)
         records = self._records.setdefault(connection, [])
-        if wire is not None and wire.record not in records:
-            records.append(CommitRecord(wire.record))
-            wire.keep_record(records[-1])
+        if state is not None and state.record not in records:
+            records.append(CommitRecord(state.record))
+            state.keep_record(records[-1])
 
     def _on_commit(self, connection: Connection) -> None:
         if not self.committing:
             self._refused = True
             raise InvalidRequestError(_OWN_COMMIT)
-        wire = _wire_of(connection)
-        if wire is not None and wire.record is not None:
-            wire.record.expected = True
+        state = _wire_of(connection)
+        if state is not None and state.record is not None:
+            state.record.expected = True
 
     def _on_rollback(self, connection: Connection) -> None:
         self._broken.pop(connection, None)
@@ -342,10 +342,10 @@ def _on_error(context: ExceptionContext) -> None:
     any(unit.note_error(context) for unit in _units.get())
 
 
-def _wire_of(connection: Connection) -> Wire | None:
+def _wire_of(connection: Connection) -> ConnectionState | None:
     if connection.closed or connection.invalidated:
         return None
-    return drivers.wire_of(connection.connection.dbapi_connection)
+    return drivers.state_of(connection.connection.dbapi_connection)
 
 
 class CoreUnit(Unit):

@@ -20,7 +20,7 @@ from ..counters import Cause, Counters
 from .commit_record import CommitRecord
 from .outside import from_outside
 
-__all__ = ["GONE", "Owner", "Wire", "borrowed", "can_look"]
+__all__ = ["GONE", "ConnectionState", "Owner", "borrowed", "can_look"]
 
 GONE = (
     getattr(select, "POLLHUP", 0)
@@ -38,15 +38,15 @@ class Owner(Protocol):
     def replace_inherited(self, inherited: Any) -> Any:
         """In a child: put a connection of its own in the place of an inherited one and return it, or ``None``."""
 
-    def replace_before_first_statement(self, dead: Any, cause: str) -> Any:
+    def replace_before_first_statement(self, dead: Any, cause: Cause) -> Any:
         """Put a new connection in the place of one that was lost before anything was sent on it in its checkout, and
         return it, or ``None``."""
 
-    def connection_closed(self, wire: Wire) -> None:
+    def connection_closed(self, state: ConnectionState) -> None:
         """Note that a connection is closed or about to be: it no longer counts. Called more than once."""
 
 
-class Wire:
+class ConnectionState:
     """What is known about the stream of bytes between one connection and its server."""
 
     __slots__ = (
@@ -54,23 +54,24 @@ class Wire:
         "begun",
         "charset_is_set",
         "checkout",
-        "clean",
         "connection",
         "counters",
         "defer",
-        "depth",
-        "exclusive",
-        "fault",
+        "driver_class",
+        "evicted",
         "fd",
         "first_cursor",
-        "fresh",
         "holder",
         "idle_since",
         "in_flight",
         "inode",
+        "is_unix_socket",
+        "isolation_level",
         "judged",
-        "level",
-        "local",
+        "nested_calls",
+        "never_returned",
+        "nothing_to_roll_back",
+        "one_user_at_a_time",
         "opened",
         "opening_cursor",
         "owner",
@@ -84,16 +85,15 @@ class Wire:
         "reads",
         "reads_only",
         "record",
+        "replaces_inherited",
         "replying",
-        "retired",
         "sent",
         "set_up",
         "slot",
-        "stands_in",
         "statement",
         "status",
-        "stock",
         "time_limit",
+        "unusable_because",
         "users",
         "whole",
     )
@@ -103,15 +103,15 @@ class Wire:
         counters: Counters,
         *,
         owner: Owner | None = None,
-        exclusive: bool = True,
+        one_user_at_a_time: bool = True,
         defer: bool = True,
         pipeline: bool = True,
     ) -> None:
         self.counters = counters
-        self.exclusive = exclusive
+        self.one_user_at_a_time = one_user_at_a_time
         """Whether its pool gives it to one user at a time. If not, it may be in the middle of somebody else's
         transaction at any time, and all that is done is to notice that it was closed."""
-        self.probe = exclusive
+        self.probe = one_user_at_a_time
         """Whether a ROLLBACK may be sent to see whether it answers."""
         self.defer = defer
         """Whether ROLLBACK may be sent without waiting for its reply."""
@@ -119,7 +119,7 @@ class Wire:
         """Whether a statement may be sent behind an unanswered ROLLBACK."""
         self.pending = False
         """A ROLLBACK was sent and its reply has not been read."""
-        self.clean = False
+        self.nothing_to_roll_back = False
         """Nothing was sent since the last acknowledged COMMIT or ROLLBACK."""
         self.reads_only = False
         """Nothing but plain reads was sent since then, as far as a quick look tells."""
@@ -130,7 +130,7 @@ class Wire:
         pool does not roll back what is returned."""
         self.in_flight = False
         """A command was sent and its reply has not been read to the end."""
-        self.depth = 0
+        self.nested_calls = 0
         """How many of the driver's methods that exchange commands are running, one inside the other."""
         self.replying = False
         """A command of theirs was sent, and not all of its reply was read."""
@@ -139,11 +139,11 @@ class Wire:
         self.users: dict[int, int] = {}
         """Under the key 0 the thread that is inside one of the driver's methods. A dictionary, because setdefault() is
         one step that no other thread can come between."""
-        self.fault: str | None = None
+        self.unusable_because: Cause | None = None
         """Why this connection must not be used any more (:class:`~sqlalchemy_holdfast.counters.Cause`)."""
-        self.retired = False
+        self.evicted = False
         """It works, and is to be replaced when it is returned."""
-        self.fresh = True
+        self.never_returned = True
         """It was never returned to the pool."""
         self.sent = 1
         """How many commands were sent in this checkout, ROLLBACKs that nobody waits for aside. Counted from 1 where it
@@ -169,7 +169,7 @@ class Wire:
         """The beginning of the last statement sent in this checkout."""
         self.slot: Any = None
         """Its slot of the budget (:class:`sqlalchemy_holdfast.budget.Slot`)."""
-        self.stands_in = False
+        self.replaces_inherited = False
         """It was put in the place of an inherited one, in the middle of a transaction of the parent's."""
         self.parents_part = False
         """The parent may have changed something in that transaction: this part of it must not be committed alone."""
@@ -185,14 +185,14 @@ class Wire:
         """Seconds for which the driver waits for a reply, where its errors do not tell that it has waited in vain."""
         self.set_up: Any = None
         """What the driver's object and the pool's record held when all connect listeners had run."""
-        self.level: Any = None
+        self.isolation_level: Any = None
         """The isolation level that SQLAlchemy last set for it."""
         self.connection: weakref.ref[Any] | None = None
-        self.stock: Any = None
+        self.driver_class: Any = None
         """The connection's own class, before it was held."""
         self.fd: int | None = None
         self.inode: int | None = None
-        self.local = False
+        self.is_unix_socket = False
         """It is a unix socket: no network that could swallow it in silence."""
         self.poll: Callable[[int], list[tuple[int, int]]] | None = None
 
@@ -218,12 +218,12 @@ class Wire:
         poller = make_poller()
         poller.register(fd, _WATCHED)
         self.fd, self.inode, self.poll = fd, status.st_ino, poller.poll
-        self.local = _is_unix(fd)
+        self.is_unix_socket = _is_unix(fd)
 
     def connected_port(self) -> int | None:
         """Return the TCP port that the connection was made to, or ``None`` for a unix socket and where it is not
         known."""
-        if self.fd is None or self.local:
+        if self.fd is None or self.is_unix_socket:
             return None
         with borrowed(self.fd) as sock:
             try:
@@ -239,8 +239,8 @@ class Wire:
         if self.pid != getpid():
             self.notice_fork()
             self.pid = getpid()
-        self.pending = self.clean = self.in_flight = self.replying = self.whole = False
-        self.fault = None
+        self.pending = self.nothing_to_roll_back = self.in_flight = self.replying = self.whole = False
+        self.unusable_because = None
 
     def keep_record(self, record: CommitRecord | None) -> None:
         """Tell a record from now on of what may commit, in the place of the one before."""
@@ -269,7 +269,7 @@ class Wire:
 
     def leave_to_parent(self) -> None:
         """In a child: never use the connection again, and put a dead socket in the place of the parent's."""
-        self.fault = Cause.INHERITED
+        self.unusable_because = Cause.INHERITED
         if self.pid == getpid():
             self.pid = -self.pid  # it has the parent's process id, and must not be taken for the parent
         connection = self.connection() if self.connection is not None else None
@@ -284,15 +284,15 @@ class Wire:
     def notice_fork(self) -> None:
         """To be called when the process is not the one that opened the connection."""
         fork.after_fork()
-        if self.fault is not Cause.INHERITED:  # its engine is gone, or in the middle of being told
+        if self.unusable_because is not Cause.INHERITED:  # its engine is gone, or in the middle of being told
             self.leave_to_parent()
 
-    def give_up(self, cause: str) -> None:
+    def give_up(self, cause: Cause) -> None:
         """Never use the connection again, and end its session now, so that what it did is undone and unlocked."""
         if self.pid != getpid():
             self.notice_fork()
             return
-        self.fault = cause
+        self.unusable_because = cause
         try:
             if self.fd is not None and self.same_socket():
                 with borrowed(self.fd) as sock:
