@@ -32,8 +32,18 @@ def work(engine: Engine) -> None:
         connection.invalidate()
 
 
+over = threading.Event()
+"""No alarm may come any more: what one says that was on its way already is not heard."""
+
+
 def soon() -> None:
-    signal.setitimer(signal.ITIMER_REAL, random.uniform(0.0001, 0.003))
+    if not over.is_set():
+        signal.setitimer(signal.ITIMER_REAL, random.uniform(0.0001, 0.003))
+
+
+def no_more() -> None:
+    over.set()
+    signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 RETURNING = ("_finalize_fairy", "checkin", "invalidate")
@@ -73,7 +83,7 @@ def raising(engine: Engine, seconds: float) -> dict[str, object]:
             work(engine)
         except (Exception, KeyboardInterrupt):  # some drivers make an error of their own of it
             raised += 1
-    signal.setitimer(signal.ITIMER_REAL, 0)
+    no_more()
     gc.collect()
     wrong = problems(engine) + works_at_once(engine)
     with engine.connect(), engine.connect(), engine.connect():
@@ -111,7 +121,7 @@ def using(engine: Engine, seconds: float) -> dict[str, object]:
     call_again_and_again(handler)
     while time.monotonic() < end:
         work(engine)
-    signal.setitimer(signal.ITIMER_REAL, 0)
+    no_more()
     thread.join()
     return {"times": handled, "wrong": wrong + problems(engine)}
 
