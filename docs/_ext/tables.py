@@ -9,7 +9,7 @@ from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
 from sqlalchemy_holdfast import SETTINGS, Setting
-from sqlalchemy_holdfast.server.faults import ROWS, Effect
+from sqlalchemy_holdfast.server.error_table import RULES, Effect
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -50,10 +50,12 @@ class FaultsReference(Generated):
     """`{holdfast-faults}`: the errors that say something about a connection, in the order of the code."""
 
     def lines(self) -> Iterator[str]:
-        done = {Effect.LOST: "discarded", Effect.RETIRE: "replaced when it is returned"}
+        done = {Effect.LOST: "discarded", Effect.EVICT: "replaced when it is returned"}
         yield "| number | what happened | the connection is | where it was seen |"
         yield "|---|---|---|---|"
-        for row in ROWS:
+        for row in RULES:
+            if row.effect is None:
+                continue
             number = "any" if row.number is None else row.number
             yield f"| {number} | {row.meaning} | {done[row.effect]} | {row.source} |"
 

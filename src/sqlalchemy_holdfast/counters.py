@@ -26,7 +26,7 @@ class Cause(Words):
     """A probe after a long idle time was not answered in time."""
     ROLLBACK_REFUSED = "refused a ROLLBACK"
     """The server answered a ROLLBACK with an error, as it does inside an XA transaction."""
-    RETIRED = "retired"
+    EVICTED = "evicted"
     """It works, but its server is read-only or not ready."""
     LOST_IN_USE = "lost in use"
     """It was lost while the application was using it; the application got the driver's error, unless the statement

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sqlalchemy_holdfast.server.faults import refuses_commit
+from sqlalchemy_holdfast.server.faults import judge
 
 from .actions import lost_something
 from .hands import ConnectionHand, Hand, RawHand, SessionHand
@@ -50,7 +50,7 @@ def commit(side: Side, step: Step) -> None:
         orig = getattr(error, "orig", None) or error
         side.keeps(hand)
         sent = side.has_sent_commit(since)
-        side.ledger.commit_failed(hand.tx, what, error, sent=sent, refused=refuses_commit(orig))
+        side.ledger.commit_failed(hand.tx, what, error, sent=sent, refused=judge(orig).refuses_commit)
         hand.locked = False
         raise
     else:

@@ -14,7 +14,7 @@ from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.orm import scoped_session
 
 import sqlalchemy_holdfast as holdfast
-from sqlalchemy_holdfast.server.faults import refuses_commit
+from sqlalchemy_holdfast.server.faults import judge
 
 from .hands import ConnectionHand, Hand, SessionHand
 from .ledger import OUTSIDE, Fate, Told, Tx, told
@@ -153,7 +153,7 @@ class Unit:
             return Fate.MAYBE
         if what is Told.HERE:
             return Fate.THERE
-        if refuses_commit(getattr(error, "orig", None) or error):
+        if judge(getattr(error, "orig", None) or error).refuses_commit:
             return Fate.ABSENT
         # holdfast says CommitOutcomeUnknown where nobody knows: another error says that it was not done.
         return Fate.ABSENT if side.held and not self.plain else Fate.MAYBE

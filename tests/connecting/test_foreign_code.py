@@ -52,7 +52,9 @@ def locks_in(path: Path) -> list[str]:
 
 
 def test_these_are_all_locks_that_there_are() -> None:
-    core = [path for path in SOURCE.rglob("*.py") if path.relative_to(SOURCE).parts[0] not in ("lab", "cli", "experiments")]
+    core = [
+        path for path in SOURCE.rglob("*.py") if path.relative_to(SOURCE).parts[0] not in ("lab", "cli", "experiments")
+    ]
     found = {path.relative_to(SOURCE).as_posix(): sorted(locks_in(path)) for path in core if locks_in(path)}
     assert found == {name: sorted(locks) for name, locks in LOCKS.items()}
 

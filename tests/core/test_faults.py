@@ -24,15 +24,23 @@ import sqlalchemy_holdfast as holdfast
 from sqlalchemy_holdfast import Cause
 from sqlalchemy_holdfast.lab import Proxy, Server
 from sqlalchemy_holdfast.server import faults
-from sqlalchemy_holdfast.server.faults import Effect, Row
+from sqlalchemy_holdfast.server.error_table import RULES, Effect, ErrorRule, Refusal
+from sqlalchemy_holdfast.server.reasons import Reason
 from tests.conftest import DRIVERS, EngineFactory, connection_id, eventually, wait_until_ended
 
+ROWS = [rule for rule in RULES if rule.effect is not None]
+"""The rows that say something about the connection."""
 
-def row(number: int | None, part: str = "") -> Row:
+
+def rule_of(error: BaseException, *, connected: bool = True) -> ErrorRule | None:
+    """The row of an error that says something about the connection."""
+    verdict = faults.judge(error, connected=connected)
+    return verdict.rule if verdict.effect is not None else None
+
+
+def row(number: int | None, part: str = "") -> ErrorRule:
     """The one row of this number, or, where a driver gives none, with this part in its texts."""
-    (found,) = (
-        row for row in faults.ROWS if (row.number == number if number is not None else part in " ".join(row.texts))
-    )
+    (found,) = (row for row in ROWS if (row.number == number if number is not None else part in " ".join(row.texts)))
     return found
 
 
@@ -43,7 +51,7 @@ class Scene:
     server: Server
     proxy: Proxy
     engine: Engine
-    first: list[tuple[Row | None, type, bool]] = field(default_factory=list)
+    first: list[tuple[ErrorRule | None, type, bool]] = field(default_factory=list)
     """The driver's exceptions, in order: row and class, and whether SQLAlchemy's dialect knew each for a disconnect."""
 
     def __post_init__(self) -> None:
@@ -54,7 +62,7 @@ class Scene:
                 return
             error = context.original_exception
             known = context.dialect.is_disconnect(error, None, None)  # type: ignore[arg-type]
-            self.first.append((faults.classify(error), type(error), known))
+            self.first.append((rule_of(error), type(error), known))
 
 
 Fail = Callable[[Scene, Connection], None]
@@ -211,7 +219,7 @@ WSREP = "WSREP has not yet prepared node for application use"
 class Case:
     """One way to one row."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[ErrorRule, ...]
     """The row; two where it depends on the server's version, or is decided by a race."""
     drivers: tuple[str, ...]
     fail: Fail
@@ -222,7 +230,7 @@ class Case:
     known_to_stock: tuple[str, ...] = DRIVERS
     """The drivers whose dialect calls the first of the rows a disconnect; the second it never does."""
 
-    def known(self, driver: str, row: Row | None) -> bool:
+    def known(self, driver: str, row: ErrorRule | None) -> bool:
         """Whether the driver's dialect calls it a disconnect when this row comes of the case."""
         return driver in self.known_to_stock and row == self.rows[0]
 
@@ -300,16 +308,16 @@ def by_driver(cases: list[Case]) -> pytest.MarkDecorator:
 
 def test_every_row_is_produced_by_a_case_that_needs_no_mysql() -> None:
     produced = {row for case in [*LOST, *RETIRED] if case.through != "mysql_server" for row in case.rows[:1]}
-    assert produced == set(faults.ROWS)
+    assert produced == set(ROWS)
 
 
 def test_every_case_has_the_effect_that_its_list_says() -> None:
     assert {row.effect for case in LOST for row in case.rows} == {Effect.LOST}
-    assert {row.effect for case in RETIRED for row in case.rows} == {Effect.RETIRE}
+    assert {row.effect for case in RETIRED for row in case.rows} == {Effect.EVICT}
 
 
 def test_every_row_says_where_it_comes_from() -> None:
-    for each in faults.ROWS:
+    for each in ROWS:
         assert len(each.source) > 30
         assert each.meaning == each.meaning.strip(" .")
         assert all(part == part.lower() for part in each.texts), "compared with the message in lower case"
@@ -372,7 +380,7 @@ def test_a_lost_connection_is_known_for_one_and_replaced(
     assert connection_id(ours.engine) == after, "the new one is kept"
 
     assert error.orig is not None
-    found = faults.classify(error.orig)
+    found = rule_of(error.orig)
     assert found is not None
     assert found in case.rows
     counters = holdfast.status(ours.engine).counters
@@ -463,11 +471,11 @@ def test_a_retired_connection_ends_its_work_and_is_replaced_when_it_is_returned(
     assert ours.server.execute("SELECT id FROM ledger", database="test") == [(1,)]
 
     assert error.orig is not None
-    assert faults.classify(error.orig) is case.rows[0]
+    assert rule_of(error.orig) is case.rows[0]
     counters = holdfast.status(ours.engine).counters
-    assert counters.replaced == {Cause.RETIRED: 1}
+    assert counters.replaced == {Cause.EVICTED: 1}
     assert counters.disconnects_recognised == 0
-    (line,) = (line for line in log() if Cause.RETIRED in line)
+    (line,) = (line for line in log() if Cause.EVICTED in line)
     assert __file__ in line, "and where in the application"
 
 
@@ -496,7 +504,7 @@ def test_what_was_written_before_the_error_can_still_be_committed(
         connection.execute(text(f"INSERT INTO {table} VALUES (2, 2)"))
         connection.commit()
     assert server.execute(f"SELECT id FROM {table} ORDER BY id", database="test") == [(1,), (2,)]
-    assert holdfast.status(engine).counters.replaced == {Cause.RETIRED: 1}
+    assert holdfast.status(engine).counters.replaced == {Cause.EVICTED: 1}
 
 
 # -- what says nothing about the connection ----------------------------------------------------------------------------
@@ -509,7 +517,7 @@ def assert_kept(engine: Engine, statement: str, match: str) -> None:
             connection.exec_driver_sql(statement)
         assert not caught.value.connection_invalidated
         assert caught.value.orig is not None
-        assert faults.classify(caught.value.orig) is None
+        assert rule_of(caught.value.orig) is None
     assert connection_id(engine) == before
     assert holdfast.status(engine).counters.replaced == {}
 
@@ -579,8 +587,8 @@ def test_a_refused_handshake_is_not_a_connection_that_was_cut(tls_server: Server
     assert caught.value.orig is not None
     assert caught.value.orig.args[0] == 2026
     assert not caught.value.connection_invalidated
-    assert faults.classify(caught.value.orig, connected=False) is None
-    assert faults.classify(caught.value.orig, connected=True) is row(2026)
+    assert rule_of(caught.value.orig, connected=False) is None
+    assert rule_of(caught.value.orig, connected=True) is row(2026)
     assert holdfast.status(engine).counters.replaced == {}
 
 
@@ -628,8 +636,8 @@ def test_an_exception_of_the_applications_is_none_of_the_drivers(engine: Engine)
     ],
     ids=repr,
 )
-def test_an_error_is_judged_by_number_class_and_text(error: Exception, expected: Row | None) -> None:
-    assert faults.classify(error) is expected
+def test_an_error_is_judged_by_number_class_and_text(error: Exception, expected: ErrorRule | None) -> None:
+    assert rule_of(error) is expected
 
 
 GROUP = "Got error 149 - 'Lock deadlock; Retry transaction' during COMMIT"
@@ -640,23 +648,84 @@ GALERA = 'Got error 6 "No such device or address" during COMMIT (provider status
 def test_a_commit_that_lost_to_another_group_member_was_not_done(text: str) -> None:
     """1180 with the number 149: 178 of 178 such COMMITs were not done on MySQL 9.7 with two and three primaries."""
     for error in (pymysql.err.OperationalError(1180, text), mysql.connector.errors.DatabaseError(errno=1180, msg=text)):
-        assert faults.lost_to_another_member(error)
-        assert faults.refuses_commit(error)
+        assert faults.judge(error).rolled_back
+        assert faults.judge(error).refuses_commit
 
 
 @pytest.mark.parametrize("text", [GALERA, "Got error 1490 during COMMIT", "Got error 5149", ""])
 def test_another_1180_does_not_tell(text: str) -> None:
     """On Galera 6 of 48 such COMMITs were done on all other nodes, once the node was back."""
     for error in (pymysql.err.OperationalError(1180, text), mysql.connector.errors.DatabaseError(errno=1180, msg=text)):
-        assert not faults.lost_to_another_member(error)
-        assert not faults.refuses_commit(error)
+        assert not faults.judge(error).rolled_back
+        assert not faults.judge(error).refuses_commit
 
 
-def test_no_row_hides_another() -> None:
-    """The first that matches wins; where a number has one row only, that is this row."""
-    for each in faults.ROWS:
-        if each.number is None or each.number < 0:
-            continue
-        name = (each.classes or ("OperationalError",))[0]
-        error = type(name, (Exception,), {})(each.number, (each.texts or ("",))[0])
-        assert faults.classify(error) is each
+def an_error_of(rule: ErrorRule) -> Exception:
+    name = (rule.classes or ("OperationalError",))[0]
+    text = (rule.texts or ("error 149" if rule.pattern else "",))[0]
+    return type(name, (Exception,), {})(rule.number, text)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("rule", [rule for rule in RULES if rule.number is None or rule.number >= 0], ids=repr)
+def test_no_row_hides_another(rule: ErrorRule) -> None:
+    """The first that matches wins; each row is found by the error that it describes."""
+    if rule.number is not None:
+        assert faults.judge(an_error_of(rule), connected=rule.while_connected).rule is rule
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{rule.number} {rule.meaning}")
+def test_every_row_says_where_it_comes_from_and_what_it_changes(rule: ErrorRule) -> None:
+    assert len(rule.source) > 10
+    answers = (
+        rule.effect,
+        rule.refusal,
+        rule.retry,
+        rule.rolls_back,
+        rule.may_roll_back,
+        rule.refuses_commit,
+        rule.hint,
+    )
+    assert any(answers), "a row that answers nothing"
+    assert not (rule.refusal and not rule.while_connecting)
+    assert not (rule.hint and not rule.while_connecting)
+
+
+VERDICTS = [
+    # number, text, connected: lost, refusal, retry, rolled back, proves that COMMIT was not done
+    (2006, "", True, True, Refusal.AWAY, Reason.LOST, False, False),
+    (2006, "", False, True, Refusal.AWAY, Reason.UNREACHABLE, False, False),
+    (2014, "", False, True, None, Reason.UNREACHABLE, False, False),
+    (3032, "", True, True, Refusal.AWAY, Reason.NOT_READY, False, False),
+    (3032, "", False, True, Refusal.AWAY, Reason.UNREACHABLE, False, False),
+    (1040, "", True, False, Refusal.FULL, Reason.UNREACHABLE, False, False),
+    (1226, "'max_user_connections'", False, False, Refusal.FULL, Reason.UNREACHABLE, False, True),
+    (1226, "'max_questions'", True, False, None, None, False, True),
+    (2003, "refused", False, False, Refusal.AWAY, Reason.UNREACHABLE, False, False),
+    (2003, "Name or service not known", False, False, None, None, False, False),
+    (1213, "", True, False, None, Reason.DEADLOCK, True, True),
+    (1205, "", True, False, None, Reason.LOCK_TIMEOUT, False, True),
+    (1206, "", True, False, None, None, True, False),
+    (1290, "--read-only", False, False, None, Reason.READ_ONLY, False, True),
+    (1290, "secure-file-priv", True, False, None, None, False, True),
+    (1047, "unknown command", True, False, None, None, False, True),
+    (1317, "interrupted", True, False, None, None, False, False),
+    (1062, "duplicate", True, False, None, None, False, False),
+]
+
+
+@pytest.mark.parametrize(
+    ("number", "text", "connected", "lost", "refusal", "retry", "rolled_back", "refuses"), VERDICTS
+)
+def test_one_verdict_answers_every_question(
+    number: int,
+    text: str,
+    connected: bool,
+    lost: bool,
+    refusal: Refusal | None,
+    retry: Reason | None,
+    rolled_back: bool,
+    refuses: bool,
+) -> None:
+    verdict = faults.judge(pymysql.err.OperationalError(number, text), connected=connected)
+    assert (verdict.lost, verdict.refusal, verdict.retry) == (lost, refusal, retry)
+    assert (verdict.rolled_back, verdict.refuses_commit) == (rolled_back, refuses)

@@ -405,8 +405,8 @@ def test_a_connection_of_a_shared_pool_is_retired_once(server: Server, held: Eng
     other = held(server.url("pymysql"), pool=one.pool)
     with other.connect() as connection, pytest.raises(DBAPIError):
         connection.exec_driver_sql("SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = 1836, MESSAGE_TEXT = 'read-only'")
-    assert sum(Cause.RETIRED in line for line in log()) == 1
-    assert sum(holdfast.status(engine).counters.replaced.get(Cause.RETIRED, 0) for engine in (one, other)) == 1
+    assert sum(Cause.EVICTED in line for line in log()) == 1
+    assert sum(holdfast.status(engine).counters.replaced.get(Cause.EVICTED, 0) for engine in (one, other)) == 1
 
 
 # -- stepping aside ----------------------------------------------------------------------------------------------------

@@ -84,8 +84,8 @@ def test_one_refused_write_is_enough_for_the_whole_pool(
         assert {port(connection) for connection in (one, two, three)} == {pair.new.port}
     assert pair.old.execute("SELECT COUNT(*) FROM ledger", database="test") == [(0,)]
     assert pair.new.execute("SELECT COUNT(*) FROM ledger", database="test") == [(3,)]
-    assert holdfast.status(engine).counters.replaced == {Cause.RETIRED: 3}
-    assert sum(Cause.RETIRED in line for line in log()) == 3
+    assert holdfast.status(engine).counters.replaced == {Cause.EVICTED: 3}
+    assert sum(Cause.EVICTED in line for line in log()) == 3
 
 
 def test_a_transaction_that_the_application_made_read_only_says_nothing_of_the_server(
@@ -99,7 +99,7 @@ def test_a_transaction_that_the_application_made_read_only_says_nothing_of_the_s
     for _ in range(3):
         with engine.begin() as connection:
             connection.execute(WRITE)
-    assert holdfast.status(engine).counters.replaced == {Cause.RETIRED: 1}
+    assert holdfast.status(engine).counters.replaced == {Cause.EVICTED: 1}
 
 
 def test_while_the_address_leads_to_a_read_only_server_the_pool_is_not_replaced_again_and_again() -> None:

@@ -40,28 +40,19 @@ from typing import Any, TypeVar
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..counters import Cause
-from ..server.faults import error_number, refuses_commit
+from ..server.faults import UNKNOWN_ERROR, error_number, is_the_servers, judge
 from ..server.middleboxes import Greeting
 from ..server.statements import is_plain_read, may_commit, may_follow_rollback, only_reads
 from .outside import from_outside
 from .state import GONE, ConnectionState
 
-__all__ = ["HeldConnection", "alone", "hold", "names", "server_error", "unwrap"]
+__all__ = ["HeldConnection", "alone", "hold", "names", "unwrap"]
 
 _CLOSE_SECONDS = 0.2
-_OUT_OF_SYNC = 2014  # CR_COMMANDS_OUT_OF_SYNC
 _READS = 64
 """So many statements of a transaction are remembered before it is asked whether they only read."""
 _LONG = 100_000
 """So long, in bytes or characters, are those that are remembered."""
-
-
-def server_error(number: object) -> bool:
-    """Say whether an error number comes from the server (in a reply) and not from the client library.
-
-    Client errors have the numbers 2000 to 2999 (errmsg.h); 0 and -1 are drivers' own.
-    """
-    return isinstance(number, int) and number > 0 and not 2000 <= number < 3000
 
 
 _INHERITED = (
@@ -78,8 +69,6 @@ _TWO_THREADS = (
     "{second} used a connection while {first} was in the middle of a command on it. Nothing was sent. A connection, "
     "and a Session, can serve one thread at a time: give each thread a Session of its own."
 )
-_BUSY = 2000
-"""CR_UNKNOWN_ERROR: neither SQLAlchemy nor holdfast takes it for a lost connection, which the first thread's is not."""
 
 
 def alone(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -267,7 +256,7 @@ class HeldConnection:
     def _holdfast_note_error(self, error: Exception) -> None:
         """Note an error that the server has answered with, for whoever keeps account of the transaction."""
         record = self._holdfast.record
-        if record is not None and server_error(error_number(error)):
+        if record is not None and is_the_servers(error_number(error)):
             record.errors.append(error)
 
     def _holdfast_may_pipeline(self, statement: Any) -> bool:
@@ -315,7 +304,7 @@ class HeldConnection:
         except (self._holdfast_errors, OSError, AttributeError, ValueError) as error:
             self._holdfast_raise_outside(error)
             if isinstance(error, self._holdfast_errors):
-                state.unusable_because = Cause.ROLLBACK_REFUSED if server_error(error_number(error)) else Cause.CLOSED
+                state.unusable_because = Cause.ROLLBACK_REFUSED if is_the_servers(error_number(error)) else Cause.CLOSED
                 raise
             state.unusable_because = Cause.CLOSED  # a driver reading from what it has closed itself
             raise self._holdfast_error(2013, "Lost connection to MySQL server during ROLLBACK") from error
@@ -356,7 +345,9 @@ class HeldConnection:
 
     def _holdfast_busy_error(self, first: int) -> Exception:
         names = _thread_named(first), _thread_named(threading.get_ident())
-        return self._holdfast_error(_BUSY, _TWO_THREADS.format(first=names[0], second=names[1]), "ProgrammingError")
+        return self._holdfast_error(
+            UNKNOWN_ERROR, _TWO_THREADS.format(first=names[0], second=names[1]), "ProgrammingError"
+        )
 
     def _holdfast_fault_error(self) -> Exception:
         fault = self._holdfast.unusable_because
@@ -460,7 +451,7 @@ class HeldConnection:
             self._holdfast_read_ok()
         except self._holdfast_errors as error:
             self._holdfast_raise_outside(error)
-            if not server_error(error_number(error)):  # a server's error is an answer, too
+            if not is_the_servers(error_number(error)):  # a server's error is an answer, too
                 state.unusable_because = Cause.CLOSED
                 return state.unusable_because
         state.in_flight = False
@@ -589,7 +580,7 @@ class HeldConnection:
             if record is not None:
                 if self._holdfast_not_sent(error):
                     record.not_sent()
-                elif refuses_commit(error):
+                elif judge(error).refuses_commit:
                     record.answered(refused=True)
             raise
         finally:

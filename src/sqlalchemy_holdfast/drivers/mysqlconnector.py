@@ -20,16 +20,16 @@ from mysql.connector.connection import MySQLConnection as PureConnection
 from mysql.connector.constants import ClientFlag, ServerCmd
 
 from ..counters import Cause
+from ..server.faults import OUT_OF_SYNC, is_the_servers
 from ..server.middleboxes import Greeting
 from ..server.statements import may_commit
 from . import sockets
-from .connection import HeldConnection, names, server_error
+from .connection import HeldConnection, names
 from .state import ConnectionState
 
 __all__ = ["CMySQLConnection", "MySQLConnection", "prepare", "prepare_c", "wrap_connect"]
 
 
-_OUT_OF_SYNC = 2014  # CR_COMMANDS_OUT_OF_SYNC
 _AUTOCOMMIT, _NO_BACKSLASH_ESCAPES = 0x0002, 0x0200
 """The server's status flags SERVER_STATUS_AUTOCOMMIT and SERVER_STATUS_NO_BACKSLASH_ESCAPES. The first is missing in
 the driver's constants."""
@@ -159,7 +159,7 @@ class _Connector(HeldConnection):
                 # Answered with an error, or refused before anything was sent: in step either way. A client error is
                 # not.
                 finished = True
-                if _is_timeout(error) or (not server_error(error.errno) and error.errno not in (-1, None)):
+                if _is_timeout(error) or (not is_the_servers(error.errno) and error.errno not in (-1, None)):
                     state.unusable_because = Cause.LOST_IN_USE
                 elif state.nested_calls == 1:
                     self._holdfast_note_error(error)
@@ -342,7 +342,7 @@ class MySQLConnection(_Connector):
                 self._holdfast_finish_unread()
             except errors.Error as error:
                 self._holdfast_raise_outside(error)
-                if not server_error(error.errno):
+                if not is_the_servers(error.errno):
                     state.give_up(Cause.UNREAD_RESULT)
         HeldConnection.rollback(self)
 
@@ -397,7 +397,7 @@ class CMySQLConnection(_Connector):
         return int(self._server_status)  # type: ignore[attr-defined]
 
     def _holdfast_not_sent(self, error: BaseException) -> bool:
-        return getattr(error, "errno", None) == _OUT_OF_SYNC
+        return getattr(error, "errno", None) == OUT_OF_SYNC
 
     _holdfast_volatile = names(
         "_autocommit _cmysql _columns _handshake _local_infile_filenames _query _query_attrs "

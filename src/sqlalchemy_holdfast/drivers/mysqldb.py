@@ -17,14 +17,12 @@ import MySQLdb
 from MySQLdb import connections
 
 from ..counters import Cause
+from ..server.faults import OUT_OF_SYNC, is_the_clients, is_the_servers
 from ..server.middleboxes import Greeting
-from .connection import HeldConnection, alone, server_error
+from .connection import HeldConnection, alone
 from .state import ConnectionState
 
 __all__ = ["MySQLdbConnection", "prepare", "wrap_connect"]
-
-_CLIENT_ERRORS = 2000  # to 2999: errors of the library, after which the connection is of no use
-_OUT_OF_SYNC = 2014  # CR_COMMANDS_OUT_OF_SYNC
 
 
 _send_query = connections.Connection.send_query
@@ -85,7 +83,7 @@ class MySQLdbConnection(HeldConnection):
 
     def _holdfast_is_open(self) -> bool:
         # The last error says whether the library has closed the socket; close() is noticed without.
-        return not _CLIENT_ERRORS <= self.errno() < _CLIENT_ERRORS + 1000  # type: ignore[attr-defined]
+        return not is_the_clients(self.errno())  # type: ignore[attr-defined]
 
     def _holdfast_greeting(self) -> Greeting:
         return Greeting(self.get_server_info(), self.thread_id())  # type: ignore[attr-defined]
@@ -95,10 +93,10 @@ class MySQLdbConnection(HeldConnection):
         state = self._holdfast
         number = error.args[0] if error.args else None
         state.in_flight = False
-        if server_error(number):
+        if is_the_servers(number):
             self._holdfast_note_error(error)
         else:
-            state.unusable_because = Cause.INTERRUPTED if number == _OUT_OF_SYNC else Cause.LOST_IN_USE
+            state.unusable_because = Cause.INTERRUPTED if number == OUT_OF_SYNC else Cause.LOST_IN_USE
 
     def _holdfast_has_unread_result(self) -> bool:
         return _more_results is not None and bool(_more_results(self))
@@ -120,7 +118,7 @@ class MySQLdbConnection(HeldConnection):
         return bool(self.escape_string(b"\\") == b"\\\\")  # type: ignore[attr-defined]
 
     def _holdfast_not_sent(self, error: BaseException) -> bool:
-        return error.args[:1] == (_OUT_OF_SYNC,)
+        return error.args[:1] == (OUT_OF_SYNC,)
 
     def _holdfast_time_limit(self, error: BaseException) -> bool:
         state = self._holdfast
@@ -136,7 +134,7 @@ class MySQLdbConnection(HeldConnection):
         try:
             HeldConnection.rollback(self)
         except MySQLdb.MySQLError as error:
-            if error.args[:1] != (_OUT_OF_SYNC,):
+            if error.args[:1] != (OUT_OF_SYNC,):
                 raise
             self._holdfast.give_up(Cause.UNREAD_RESULT)
 

@@ -13,8 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from ..drivers import CommitRecord, from_outside, state_of
 from ..errors import CommitOutcomeUnknown
-from ..server.refusals import was_connecting
-from ..transactions.reasons import why_again
+from ..server.faults import judge
 
 if TYPE_CHECKING:
     from flask_sqlalchemy import SQLAlchemy
@@ -71,9 +70,10 @@ class OnceMore:
         records: list[CommitRecord] = environ.get(_RECORDS, [])
         if environ.get(_COMMITTING) or any(record.may_have_committed for record in records):
             return False
-        reason = why_again(error.orig, connected=error.statement is not None)
+        verdict = judge(error.orig, connected=error.statement is not None)
+        reason = verdict.retry
         # Without a statement it may have been a COMMIT.
-        if reason is None or (error.statement is None and not was_connecting(error.orig)):
+        if reason is None or (error.statement is None and not verdict.proves_connecting):
             return False
         logger.info("%s %s is run once more: %s.", environ["REQUEST_METHOD"], environ.get("PATH_INFO", ""), reason)
         return True

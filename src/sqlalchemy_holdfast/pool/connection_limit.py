@@ -202,7 +202,7 @@ class ConnectionLimit:
         except (errors, limits.Unintelligible) as error:
             if drivers.from_outside(error) is not None:
                 raise
-            if state.unusable_because is not None or state.hung_up() or faults.classify(error) is not None:
+            if state.unusable_because is not None or state.hung_up() or faults.judge(error).effect is not None:
                 return  # lost, or not ready: the next connection is asked
             if not self.unknown:
                 self._reporter.limits_unknown(faults.said(error))
@@ -237,4 +237,4 @@ class ConnectionLimit:
 
 def _is_the_clients(error: Exception) -> bool:
     """Say whether a driver's error tells of no answer: the connection was lost, or somebody has interrupted it."""
-    return 2000 <= (faults.error_number(error) or 0) < 3000 or drivers.from_outside(error) is not None
+    return faults.is_the_clients(faults.error_number(error)) or drivers.from_outside(error) is not None

@@ -20,8 +20,6 @@ from .replacing import Replacer
 
 __all__ = ["wrap"]
 
-_NO_SAVEPOINT = 1305  # ER_SP_DOES_NOT_EXIST
-
 
 def wrap(dialect: Any, replacer: Replacer) -> None:
     """Wrap the methods of a dialect. For a connection that is not held each does what it did before."""
@@ -106,7 +104,7 @@ def _rolling_back_to(dialect: Any) -> Any:
                 state is None
                 or not state.replaces_inherited
                 or error.orig is None
-                or faults.error_number(error.orig) != _NO_SAVEPOINT
+                or faults.error_number(error.orig) != faults.NO_SUCH_SAVEPOINT
             ):
                 raise
             dialect.do_rollback(connection.connection)  # all that was done here came after that savepoint

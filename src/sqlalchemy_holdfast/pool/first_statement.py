@@ -29,7 +29,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from .. import drivers
 from ..drivers import ConnectionState
 from ..server import faults
-from ..server.faults import Row
 from ..server.statements import only_reads
 from .replacing import Replacer
 
@@ -79,10 +78,10 @@ def _new_cursor(replacer: Replacer, cursor: Any, statement: str, context: Any, e
     """Return a cursor on a new connection if the statement may be run again; the context's is then that one."""
     if context is None or not isinstance(error, context.dialect.loaded_dbapi.Error):
         return None
-    row = faults.classify(error)
+    verdict = faults.judge(error)
     dead = drivers.unwrap(context.root_connection.connection.dbapi_connection)
     state = drivers.state_of(dead)
-    if state is None or row is None or not _was_first(state, row) or not _may_be_repeated(statement):
+    if state is None or not verdict.lost or not _was_first(state) or not _may_be_repeated(statement):
         return None
     if dead._holdfast_time_limit(error) or dead._holdfast_autocommits():
         return None
@@ -99,7 +98,7 @@ def _new_cursor(replacer: Replacer, cursor: Any, statement: str, context: Any, e
         replacer.reporter.not_repeated(faults.said(failure))
         return None
     replacer.suspect_others()
-    replacer.reporter.repeated(row.meaning)
+    replacer.reporter.repeated(verdict.meaning)
     context.cursor = again
     return again
 
@@ -109,11 +108,10 @@ def _may_be_repeated(statement: str) -> bool:
     return statement.lstrip()[:6].upper() == "SELECT" and only_reads(statement)
 
 
-def _was_first(state: ConnectionState, row: Row) -> bool:
+def _was_first(state: ConnectionState) -> bool:
     """Say whether a connection was lost by the first statement of a checkout, in a transaction of its own."""
     return (
-        row.effect is faults.Effect.LOST
-        and state.sent <= 1
+        state.sent <= 1
         and state.first_cursor is not None
         and state.pid == getpid()
         and monotonic() - state.first_cursor < _SECONDS

@@ -24,6 +24,7 @@ from ..counters import Cause
 from ..drivers import ConnectionState
 from ..reporting import Reporter
 from ..server import faults, hints
+from ..server.error_table import Effect
 from ..settings import Settings
 from . import holders, liveness, queue_pool, set_up
 from .connection_limit import ConnectionLimit
@@ -32,6 +33,9 @@ from .replacing import Replaced, Replacer
 from .waiting import Connector
 
 __all__ = ["Listeners"]
+
+_NOTHING = faults.Verdict(None, connected=True)
+"""What an error that is not the driver's means."""
 
 
 class Listeners:
@@ -246,25 +250,25 @@ class Listeners:
         state, is_held = _wire_of(context)
         if connected and not is_held:
             return  # a stranger among the engine's connections: nothing looks at the others before their next use
-        row = faults.classify(error, connected=connected) if _is_driver_error(context, state) else None
+        verdict = faults.judge(error, connected=connected) if _is_driver_error(context, state) else _NOTHING
         if state is not None and state.unusable_because is Cause.INHERITED:
             context.is_disconnect, context.invalidate_pool_on_disconnect = True, False
             return
-        if row is not None and connected:
-            if row.effect is faults.Effect.RETIRE:
+        if verdict.effect is not None and connected:
+            if verdict.effect is Effect.EVICT:
                 if state is not None:
                     state.evicted = True
-                if row.others_too:
+                if verdict.others_too:
                     self._replacer.server_became_read_only()
             elif not context.is_disconnect:
                 context.is_disconnect = True
                 self._reporter.disconnect_recognised()
-        if row is not None and row.effect is faults.Effect.LOST and connected and context.invalidate_pool_on_disconnect:
+        if verdict.lost and connected and context.invalidate_pool_on_disconnect:
             # Stock SQLAlchemy closes every connection of the pool. They are looked at before their next use instead.
             # An error that only the application calls a disconnect keeps stock's way.
             context.invalidate_pool_on_disconnect = False
             self._replacer.suspect_others()
-            self._reporter.lost_in_use(row.meaning)
+            self._reporter.lost_in_use(verdict.meaning)
 
 
 def _note_begin(connection: Connection, *rest: Any) -> None:

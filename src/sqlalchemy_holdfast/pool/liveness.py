@@ -62,7 +62,7 @@ def check_before_use(
     """
     cause: Cause | None = connection._holdfast_check()
     if cause is None and state.opened <= suspicion.read_only_since and state.one_user_at_a_time:
-        cause = Cause.RETIRED
+        cause = Cause.EVICTED
     if cause is not None or state.is_unix_socket:
         return cause
     limit, timeout = settings.probe_after_idle, settings.probe_timeout
@@ -80,7 +80,7 @@ def check_on_return(connection: Any, state: ConnectionState) -> Cause | None:
     again before use.
     """
     if state.evicted:
-        return Cause.RETIRED
+        return Cause.EVICTED
     cause: Cause | None = connection._holdfast_check()
     return cause
 

@@ -32,9 +32,8 @@ from ..budget import Slot
 from ..drivers import ConnectionState, from_outside, state_of, unwrap
 from ..errors import CheckoutTimeout, TooManyWaiting
 from ..reporting import Reporter
-from ..server import refusals
-from ..server.faults import said
-from ..server.refusals import Refusal
+from ..server.error_table import Refusal
+from ..server.faults import judge, said
 from ..settings import Settings
 from .connection_limit import ConnectionLimit
 from .holders import thread_name
@@ -468,7 +467,7 @@ class Wait:
         connector = self.connector
         # SQLAlchemy has wrapped what happened while it asked an engine's first connection for the server's version.
         answer = getattr(error, "orig", None) or error
-        refusal = refusals.classify(answer)
+        refusal = judge(answer, connected=False).refusal
         if (
             refusal is None or from_outside(answer) is not None
         ):  # a time limit of the program's own, in a driver's words

@@ -7,9 +7,9 @@ server is asked whether a COMMIT was done, and ``lost_sessions`` how the other e
 
 from __future__ import annotations
 
+from ..server.reasons import Reason
 from .attempts import Attempt, Commit
 from .commits import commits_table, create_commit_table, prune_commits
-from .reasons import Reason
 from .running import run, transactional
 
 __all__ = [

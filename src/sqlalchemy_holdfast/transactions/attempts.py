@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from .._words import Words
 from ..server.faults import said
-from .reasons import Reason
+from ..server.reasons import Reason
 
 __all__ = ["Attempt", "Commit", "Pace"]
 

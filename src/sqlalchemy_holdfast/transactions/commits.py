@@ -37,11 +37,10 @@ from sqlalchemy.exc import DBAPIError, InvalidRequestError, TimeoutError
 
 from ..drivers import from_outside
 from ..pool.status import reporter_of
-from ..server.faults import error_number, said
+from ..server.faults import LOCK_WAIT_TIMEOUT, NO_SUCH_TABLE, error_number, judge, said
 from . import lost_sessions
 from .attempts import Pace
 from .lost_sessions import LostSession
-from .reasons import why_again
 
 __all__ = [
     "LONGEST_DEADLINE",
@@ -62,8 +61,6 @@ LONGEST_DEADLINE = 1800.0
 YOUNGEST_PRUNED = timedelta(hours=2)
 """Rows that are younger are not deleted: a unit may still ask for them."""
 
-_NO_SUCH_TABLE = 1146
-_LOCK_TIMEOUT = 1205
 _BATCH = 1000
 
 metadata = MetaData()
@@ -176,7 +173,7 @@ def write_token(connection: Connection) -> Token:
     try:
         connection.execute(_statements(_table(connection, schema))[0], {"token": token.hex()})
     except DBAPIError as error:
-        if error.orig is not None and error_number(error.orig) == _NO_SUCH_TABLE:
+        if error.orig is not None and error_number(error.orig) == NO_SUCH_TABLE:
             error.add_detail(
                 "holdfast: run(verify=True) needs the table holdfast_commits. Make it with the command `holdfast "
                 "commits create URL`, or sqlalchemy_holdfast.transactions.create_commit_table(engine)."
@@ -255,7 +252,7 @@ def _ask(connection: Connection, token: Token, lost: LostSession | None) -> Answ
     try:
         found = connection.execute(_statements(_table(connection, token.schema))[1], {"token": token.hex()}).first()
     except DBAPIError as error:
-        if error.orig is not None and error_number(error.orig) == _LOCK_TIMEOUT:
+        if error.orig is not None and error_number(error.orig) == LOCK_WAIT_TIMEOUT:
             return Answer.UNKNOWN
         raise
     if _untransactional_engine(connection, token.schema):  # since the token was written
@@ -269,4 +266,4 @@ def _passes(error: DBAPIError | TimeoutError) -> bool:
     """Say whether asking again may help."""
     if not isinstance(error, DBAPIError) or error.orig is None:
         return isinstance(error, TimeoutError)
-    return why_again(error.orig, connected=True) is not None
+    return judge(error.orig).retry is not None

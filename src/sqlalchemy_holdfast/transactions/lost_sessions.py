@@ -29,15 +29,12 @@ from .. import drivers
 from .._clock import monotonic_also_asleep
 from ..drivers import ConnectionState
 from ..pool.status import reporter_of
-from ..server.faults import error_number
+from ..server.faults import CANNOT_CONVERT, NO_SUCH_THREAD, NOT_OWNER, error_number
 from .attempts import Pace
 
 __all__ = ["LostSession", "end", "get_ready", "identify", "kill", "session_of"]
 
 
-_NO_SUCH_THREAD = 1094
-_NOT_OWNER = 1095
-_CANNOT_CONVERT = 3854
 _UPTIME_ERROR = 1.5
 """Uptime is in whole seconds."""
 _LONGEST_DOUBT = 2.0
@@ -163,7 +160,7 @@ def _processes(connection: Connection, id: int) -> dict[bool, tuple[int, str, st
     try:
         rows = connection.execute(_PROCESSES, {"id": id}).all()
     except DBAPIError as error:
-        if error.orig is None or error_number(error.orig) != _CANNOT_CONVERT:
+        if error.orig is None or error_number(error.orig) != CANNOT_CONVERT:
             raise
         rows = connection.execute(_PROCESSES_OF_MYSQL, {"id": id}).all()
     return {bool(own): (int(number), str(user), str(host)) for own, number, user, host in rows}
@@ -203,7 +200,7 @@ def kill(connection: Connection, lost: LostSession) -> _Found:
             connection.execute(text(f"KILL {lost.id}"))
             reporter_of(connection.engine).lost_session_ended(lost.id)
         except DBAPIError as error:
-            if error.orig is None or error_number(error.orig) not in (_NO_SUCH_THREAD, _NOT_OWNER):
+            if error.orig is None or error_number(error.orig) not in (NO_SUCH_THREAD, NOT_OWNER):
                 raise
     return found
 

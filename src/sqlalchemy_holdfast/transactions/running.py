@@ -21,13 +21,13 @@ from sqlalchemy.exc import DBAPIError, PendingRollbackError, StatementError, Tim
 from .. import drivers
 from ..errors import CheckoutTimeout, CommitOutcomeUnknown, HoldfastError, TooManyWaiting
 from ..pool.status import find, reporter_of
-from ..server.faults import said
+from ..server.faults import judge, said
+from ..server.reasons import Reason
 from . import commits, lost_sessions
 from .attempts import Attempt, Commit, Pace
 from .commits import Answer
 from .lazy import refuse_lazy_function, refuse_lazy_value
 from .lost_sessions import LostSession
-from .reasons import UNCOUNTED, Reason, why_again
 from .units import CoreUnit, Unit, current
 
 if TYPE_CHECKING:
@@ -239,7 +239,7 @@ class _Run:
             except DBAPIError as error:
                 if drivers.from_outside(error) is not None:
                     raise
-                if error.orig is not None and why_again(error.orig, connected=False) is not None:
+                if error.orig is not None and judge(error.orig, connected=False).retry is not None:
                     raise
                 reporter_of(engine).lost_session_not_asked(said(error))
             self.lost.pop()
@@ -282,7 +282,7 @@ class _Run:
         orig = getattr(error, "orig", None) or error
         if drivers.from_outside(orig) is not None:  # a time limit of the program's own, in a driver's words
             return None
-        reason = why_again(orig, connected=not unit.was_connecting(error))
+        reason = judge(orig, connected=not unit.was_connecting(error)).retry
         return None if reason is Reason.LOST and self._was_too_large(unit) else reason
 
     def _was_too_large(self, unit: Unit) -> bool:
@@ -296,7 +296,7 @@ class _Run:
     def _failed(self, unit: Unit, attempt: Attempt) -> None:
         """Raise the error of an attempt, or return when it is time for another one."""
         self.history.append(attempt)
-        if attempt.reason not in UNCOUNTED:
+        if attempt.reason is None or attempt.reason.counts:
             self.counted += 1
         if attempt.commit is Commit.UNKNOWN:
             self._give_up_on_commit(unit, attempt)

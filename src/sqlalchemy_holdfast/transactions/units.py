@@ -21,11 +21,11 @@ from ..drivers import CommitRecord, CommitState, ConnectionState, HeldConnection
 from ..pool.engine import HeldEngine
 from ..pool.status import find, reporter_of
 from ..reporting import Reporter
+from ..server.faults import judge
 from . import commits, lost_sessions
 from .attempts import Commit
 from .lost_sessions import LostSession
 from .places import here
-from .reasons import may_roll_back, rolls_back
 
 __all__ = ["CoreUnit", "Unit", "current"]
 
@@ -156,7 +156,8 @@ class Unit:
         if connection in self._broken:
             raise self._broken[connection]
         for error in [error for record in self._records.get(connection, ()) for error in record.errors]:
-            if rolls_back(error) or (may_roll_back(error) and commits.rolls_back_on_timeout(connection)):
+            verdict = judge(error)
+            if verdict.rolled_back or (verdict.may_have_rolled_back and commits.rolls_back_on_timeout(connection)):
                 self._own.append(error)
                 raise error
 
@@ -321,7 +322,7 @@ class Unit:
             if session is not None:
                 self._sessions[connection] = session
                 self.lost.append((connection.engine, session))
-        if context.is_disconnect or rolls_back(context.original_exception):
+        if context.is_disconnect or judge(context.original_exception).rolled_back:
             self.broken_by = context.sqlalchemy_exception or context.original_exception
             self._broken.setdefault(connection, self.broken_by)
         return True
