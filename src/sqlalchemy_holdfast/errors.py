@@ -17,7 +17,6 @@ application as the driver's and SQLAlchemy's own exceptions, type unchanged.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import exc
@@ -92,18 +91,3 @@ class CommitOutcomeUnknown(HoldfastError, exc.DBAPIError):
 
     def __reduce__(self) -> Any:
         return type(self), (self.args[0], self.orig, self.token), {"detail": self.detail}
-
-
-def raised_inside(error: BaseException, function: Callable[..., object]) -> bool:
-    """Say whether an error was raised by a function's own code, or by something written in C that it has called itself.
-
-    For telling what the system refuses (an ``OSError``) from what a signal's handler raises: that may come in the
-    middle of anything and may be any error, such as ``TimeoutError``, which is an ``OSError``, too.
-
-    :param error: as it was caught, by the function itself or by one that has called it.
-    :param function: one written in Python.
-    """
-    traceback = error.__traceback__
-    while traceback is not None and traceback.tb_next is not None:
-        traceback = traceback.tb_next
-    return traceback is not None and traceback.tb_frame.f_code is getattr(function, "__code__", None)

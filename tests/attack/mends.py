@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
-import sqlalchemy_holdfast.drivers.connection
+import sqlalchemy_holdfast.drivers.subclass
 from sqlalchemy_holdfast.drivers import mysqlconnector
 from sqlalchemy_holdfast.pool.listeners import Listeners
 from sqlalchemy_holdfast.pool.set_up import SetUp
@@ -39,7 +39,7 @@ class Mend:
         """Do without it, for the length of a block."""
         with ExitStack() as stack:
             # The classes of held connections have copies of their methods.
-            stack.enter_context(mock.patch.dict(sqlalchemy_holdfast.drivers.connection._classes, clear=True))
+            stack.enter_context(mock.patch.dict(sqlalchemy_holdfast.drivers.subclass._classes, clear=True))
             for place, name, before in self.places:
                 stack.enter_context(mock.patch.object(place, name, before))
             yield

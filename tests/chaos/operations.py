@@ -35,7 +35,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 import sqlalchemy_holdfast as holdfast
 from sqlalchemy_holdfast.drivers import unwrap
-from sqlalchemy_holdfast.drivers.connection import _collected
+from sqlalchemy_holdfast.drivers.subclass import _collected
 from sqlalchemy_holdfast.lab import Proxy, Server
 
 PER_THREAD = 10_000_000

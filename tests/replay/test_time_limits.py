@@ -224,6 +224,25 @@ def test_a_connection_that_was_reset_is_another_matter(
     assert holdfast.status(engine).counters.statements_repeated == 1
 
 
+def test_one_that_the_program_is_handling_already_is_another_matter(
+    server: Server, proxy: Proxy, driver: str, held: EngineFactory, guests: None
+) -> None:
+    """Python notes it as the context of whatever error is raised meanwhile."""
+    engine = make(server, proxy, driver, held)
+    try:
+        raise TaskTimeout("out of time")
+    except TaskTimeout:
+        with engine.connect() as connection:
+            proxy.truncate_reply(0)
+            assert connection.execute(text(SLOW)).scalar() == 2
+        engine.dispose()
+        proxy.refuse()
+        threading.Timer(0.3, proxy.restore).start()
+        assert read(engine, 7) == 7
+    assert holdfast.status(engine).counters.statements_repeated == 1
+    assert holdfast.status(engine).counters.unanswered
+
+
 def test_an_error_of_a_listeners_while_it_is_replaced_is_not_hidden(
     server: Server, proxy: Proxy, driver: str, held: EngineFactory, guests: None
 ) -> None:

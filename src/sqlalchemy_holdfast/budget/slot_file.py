@@ -37,7 +37,8 @@ import zlib
 from collections.abc import Callable, Container
 from typing import TypeVar
 
-from ..errors import BudgetUnavailable, raised_inside
+from .._outside import from_outside
+from ..errors import BudgetUnavailable
 
 try:
     import fcntl
@@ -260,7 +261,7 @@ def _ask(system: Callable[[], T]) -> T:
     try:
         return system()
     except OSError as error:
-        if not raised_inside(error, system):
+        if from_outside(error) is not None:
             raise
         raise SlotFileError(error) from error
 

@@ -1,24 +1,31 @@
-"""One module a driver; nothing outside this package knows which driver it is.
+"""The connection: a driver's object becomes a held one. One module a driver.
 
-A driver is recognised by the class of the connection it returned, not by the URL, so that ``creator=`` and
-``module=`` work; before there is a connection, by the module that the dialect uses, which may be another than the URL
-names (``pymysql.install_as_MySQLdb()``). Its module here is imported only when such a connection turns up: the driver
-is then imported already.
+Nothing outside this package knows which driver it is. :mod:`~.connection` has the rules that hold for each of them,
+:mod:`~.state` what is known of one connection, :mod:`~.registry` the drivers, :mod:`~.subclass` how an object is held.
 """
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
-
-from ..server.middleboxes import Greeting
+from .._outside import from_outside
 from .commit_record import CommitRecord, CommitState
-from .connection import HeldConnection, hold, unwrap
-from .outside import from_outside
-from .state import ConnectionState, borrowed, can_look
+from .connection import HeldConnection
+from .registry import (
+    DRIVERS,
+    Connect,
+    Driver,
+    by_module,
+    by_url_name,
+    errors_of,
+    greeting,
+    held_connection,
+    hold_connection,
+    is_installed,
+    state_of,
+    wrap_connect,
+)
+from .sockets import borrowed, can_look, set_socket_options
+from .state import ConnectionState
+from .subclass import unwrap
 
 __all__ = [
     "DRIVERS",
@@ -35,151 +42,11 @@ __all__ = [
     "errors_of",
     "from_outside",
     "greeting",
+    "held_connection",
     "hold_connection",
     "is_installed",
+    "set_socket_options",
     "state_of",
     "unwrap",
     "wrap_connect",
 ]
-
-
-@dataclass(frozen=True)
-class Driver:
-    """How one kind of connection is recognised and held."""
-
-    url_name: str
-    """The driver's part of the URL: ``mysql+<url_name>://``."""
-    connection_class: str
-    """Dotted name of the driver's connection class."""
-    module: str
-    """Module of this package that holds it."""
-    mixin: str
-    """Name of the mixin in that module."""
-    prepare: str
-    """Name of the function there that adjusts a new connection's state."""
-    distribution: str
-    """What to install, as pip calls it."""
-    extra: str
-    """The extra of holdfast that installs it."""
-    import_name: str
-    """What to import."""
-
-
-DRIVERS: tuple[Driver, ...] = (
-    Driver(
-        "mysqldb",
-        "MySQLdb.connections.Connection",
-        "mysqldb",
-        "MySQLdbConnection",
-        "prepare",
-        "mysqlclient",
-        "mysqlclient",
-        "MySQLdb",
-    ),
-    Driver(
-        "pymysql",
-        "pymysql.connections.Connection",
-        "pymysql",
-        "PyMySQLConnection",
-        "prepare",
-        "PyMySQL",
-        "pymysql",
-        "pymysql",
-    ),
-    Driver(
-        "mysqlconnector",
-        "mysql.connector.connection.MySQLConnection",
-        "mysqlconnector",
-        "MySQLConnection",
-        "prepare",
-        "mysql-connector-python",
-        "mysqlconnector",
-        "mysql.connector",
-    ),
-    Driver(
-        "mysqlconnector",
-        "mysql.connector.connection_cext.CMySQLConnection",
-        "mysqlconnector",
-        "CMySQLConnection",
-        "prepare_c",
-        "mysql-connector-python",
-        "mysqlconnector",
-        "mysql.connector",
-    ),
-)
-"""The drivers that holdfast knows."""
-
-_by_type: dict[type, Driver | None] = {}
-
-
-def by_url_name(name: str) -> Driver | None:
-    """Return the driver that a URL names, or ``None`` when holdfast does not know it."""
-    return next((driver for driver in DRIVERS if driver.url_name == name), None)
-
-
-def by_module(dbapi: Any) -> Driver | None:
-    """Return the driver whose module a dialect uses, or ``None`` when holdfast does not know it."""
-    name = getattr(dbapi, "__name__", None)
-    found = next((driver for driver in DRIVERS if driver.import_name == name), None)
-    if found is None and isinstance(cls := getattr(dbapi, "Connection", None), type):
-        found = _by_class(cls)  # a module that goes by another name may well be built on a known driver
-    return found
-
-
-def _by_class(cls: type) -> Driver | None:
-    if cls not in _by_type:
-        names = {f"{base.__module__}.{base.__qualname__}" for base in cls.__mro__}
-        _by_type[cls] = next((driver for driver in DRIVERS if driver.connection_class in names), None)
-    return _by_type[cls]
-
-
-def is_installed(driver: Driver) -> bool:
-    """Say whether the driver can be imported, without importing it."""
-    try:
-        return importlib.util.find_spec(driver.import_name) is not None
-    except ModuleNotFoundError:
-        return False
-
-
-def hold_connection(connection: Any, state: ConnectionState) -> bool:
-    """Hold a connection that a driver, a ``creator`` or a tracer returned.
-
-    :return: false when it is not a connection of a driver that holdfast knows; it is then left as it is.
-    """
-    connection = unwrap(connection)
-    driver = _by_class(type(connection))
-    if driver is None:
-        return False
-    module = importlib.import_module(f"{__name__}.{driver.module}")
-    getattr(module, driver.prepare)(connection, state)
-    hold(connection, getattr(module, driver.mixin), state)
-    return True
-
-
-def state_of(connection: Any) -> ConnectionState | None:
-    """Return a held connection's state, also from under a tracer's proxy."""
-    state = getattr(connection, "_holdfast", None)
-    return state if type(state) is ConnectionState else None
-
-
-def greeting(connection: Any) -> Greeting:
-    """Return what a held connection's server said before anything else. Nothing is sent."""
-    found: Greeting = unwrap(connection)._holdfast_greeting()
-    return found
-
-
-def errors_of(connection: Any) -> type[Exception]:
-    """Return the base exception of a held connection's driver."""
-    found: type[Exception] = unwrap(connection)._holdfast_errors
-    return found
-
-
-Connect = Callable[..., Any]
-"""Makes a connection from the driver's arguments."""
-
-
-def wrap_connect(driver: Driver, connect: Connect) -> Connect:
-    """Wrap one engine's ``connect``, for drivers that have something to prepare or to improve about it."""
-    module = importlib.import_module(f"{__name__}.{driver.module}")
-    wrap: Callable[[Connect], Connect] = module.wrap_connect
-    return wrap(connect)

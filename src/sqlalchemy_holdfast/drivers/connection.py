@@ -1,7 +1,7 @@
 """What every driver's held connection has in common.
 
 The object that a driver (or a ``creator=``, or a tracer) returned is given a subclass of its own class
-(:func:`hold`), so ``isinstance``, ``driver_connection`` and other people's instrumentation go on working. The
+(:mod:`~.subclass`), so ``isinstance``, ``driver_connection`` and other people's instrumentation go on working. The
 subclass's methods are those of :class:`HeldConnection` and of the driver's own class below it. They are copied into
 a class with one base, because ``__class__`` assignment wants the same memory layout, which a second base can change;
 hence ``state.driver_class.method(self)`` where one would write ``super().method()``. They keep three promises:
@@ -31,22 +31,22 @@ from __future__ import annotations
 import ctypes
 import functools
 import threading
-import weakref
 from collections.abc import Callable
 from os import getpid
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from .._outside import from_outside
 from ..counters import Cause
 from ..server.faults import UNKNOWN_ERROR, error_number, is_the_servers, judge
 from ..server.middleboxes import Greeting
 from ..server.statements import is_plain_read, may_commit, may_follow_rollback, only_reads
-from .outside import from_outside
-from .state import GONE, ConnectionState
+from .sockets import GONE
+from .state import ConnectionState
 
-__all__ = ["HeldConnection", "alone", "hold", "names", "unwrap"]
+__all__ = ["HeldConnection", "alone", "names"]
 
 _CLOSE_SECONDS = 0.2
 _READS = 64
@@ -630,58 +630,3 @@ class HeldConnection:
             return True
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self))
         return False
-
-
-def _collected(self: Any) -> None:
-    """The destructor of a held connection: what a driver's own sends in a child would reach the parent's session."""
-    state = getattr(self, "_holdfast", None)
-    if state is not None and state.pid != getpid():
-        state.notice_fork()
-        if not self._holdfast_is_harmless():
-            return
-    stock = getattr(state.driver_class, "__del__", None) if state is not None else None
-    if stock is not None:
-        stock(self)
-    if state is not None:
-        if state.unusable_because is not None:
-            self._holdfast_let_go()
-        state.ended()
-
-
-_C = TypeVar("_C")
-_classes: dict[tuple[type, type], type] = {}
-
-
-def unwrap(connection: Any) -> Any:
-    """Return the driver's own connection from inside a tracer's proxies (``__wrapped__``: OpenTelemetry, ddtrace)."""
-    for _ in range(8):
-        inner = getattr(connection, "__wrapped__", None)
-        if inner is None:
-            break
-        connection = inner
-    return connection
-
-
-def hold(connection: _C, methods: type[HeldConnection], state: ConnectionState) -> None:
-    """Turn a connection into a held one, in place.
-
-    :param connection: the driver's own connection object, unwrapped.
-    :param methods: the driver's class of methods.
-    :param state: its fresh state.
-    """
-    cls = type(connection)
-    held = _classes.get((methods, cls)) or _classes.setdefault((methods, cls), _subclass(cls, methods))
-    target: Any = connection
-    state.driver_class = cls
-    state.connection = weakref.ref(target)
-    target._holdfast = state
-    target.__class__ = held
-    state.watch(target._holdfast_fd())
-
-
-def _subclass(cls: type, methods: type[HeldConnection]) -> type:
-    namespace: dict[str, Any] = {}
-    for part in reversed(methods.__mro__[:-1]):
-        namespace.update({name: value for name, value in vars(part).items() if not name.startswith("__")})
-    namespace["__del__"] = _collected
-    return type(cls.__name__, (cls,), {**namespace, "__module__": cls.__module__, "__qualname__": cls.__qualname__})

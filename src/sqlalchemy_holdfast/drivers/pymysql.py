@@ -7,8 +7,6 @@ that ``poll()`` cannot see; a reply that was not read to its end is therefore no
 
 from __future__ import annotations
 
-import os
-import ssl
 import threading
 from collections.abc import Callable
 from os import getpid
@@ -20,6 +18,7 @@ from pymysql.constants import COMMAND, CR, SERVER_STATUS
 from ..counters import Cause
 from ..server.middleboxes import Greeting
 from .connection import HeldConnection, alone, names
+from .pymysql_tls import SharedTLS
 from .state import ConnectionState
 
 __all__ = ["PyMySQLConnection", "prepare", "wrap_connect"]
@@ -200,70 +199,10 @@ class PyMySQLConnection(HeldConnection):
         state.watch(self._holdfast_fd())
 
 
-_MAY_SAY_MORE = {"read_default_file", "read_default_group", "unix_socket"}
-_TLS = ("ssl", "ssl_ca", "ssl_cert", "ssl_key", "ssl_key_password", "ssl_verify_cert", "ssl_verify_identity")
-
-
 def wrap_connect(connect: Callable[..., Any]) -> Callable[..., Any]:
     """Give the connections of one engine one TLS context.
 
     PyMySQL builds a context for each connection and loads the system's certificates into it: 25 to 36 ms of CPU time
     (PyMySQL 1.2.4), also when the server then offers no TLS.
     """
-    return _SharedTLS(connect).connect
-
-
-class _SharedTLS:
-    """The TLS contexts of one engine's connections: built the first time, and again when a file of theirs changed.
-
-    Whether TLS is used is decided anew for each connection, as without holdfast: always when it was asked for
-    (``ssl`` or ``ssl_*`` arguments), else when the server offers it.
-    """
-
-    def __init__(self, connect: Callable[..., Any]) -> None:
-        self.stock_connect = connect
-        self.contexts: dict[str, ssl.SSLContext] = {}
-        model = connections.Connection(defer_connect=True, ssl_disabled=True)
-        self.opportunistic = hasattr(model, "_ssl_required")
-        """This PyMySQL (1.2 and later) uses TLS when the server offers it and nobody has asked."""
-
-    def connect(self, *positional: Any, **arguments: Any) -> Any:
-        """Make one connection."""
-        stock = self.stock_connect
-        if arguments.get("ssl_disabled") or arguments.keys() & {
-            "read_default_file",
-            "read_default_group",
-            "unix_socket",
-        }:
-            return stock(*positional, **arguments)
-        asked = {name: arguments[name] for name in _TLS if arguments.get(name)}
-        if asked:
-            if not isinstance(asked.get("ssl"), ssl.SSLContext):
-                for name in _TLS:
-                    arguments.pop(name, None)
-                arguments["ssl"] = self._context(asked)
-            return stock(*positional, **arguments)
-        if arguments.get("defer_connect") or not self.opportunistic:
-            return stock(*positional, **arguments)
-        connection = stock(*positional, **{**arguments, "defer_connect": True, "ssl_disabled": True})
-        connection.ssl, connection.ctx = True, self._context({})
-        connection.connect()
-        return connection
-
-    def _context(self, asked: dict[str, Any]) -> ssl.SSLContext:
-        key = repr([(name, value, _version(value)) for name, value in sorted(asked.items())])
-        if key not in self.contexts:
-            model: Any = connections.Connection(defer_connect=True, **asked)
-            self.contexts = {key: model.ctx}  # those of files that were replaced are of no more use
-        return self.contexts[key]
-
-
-def _version(value: Any) -> object:
-    """Tell one state of the files that an argument names from another: certificates are renewed under their names."""
-    if isinstance(value, dict):
-        return [_version(inner) for _, inner in sorted(value.items())]
-    try:
-        status = os.stat(value)
-    except (OSError, TypeError, ValueError):
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
+    return SharedTLS(connect).connect

@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 import os
-import select
 import socket
 import stat
-import sys
 import time
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from os import getpid
 from types import BuiltinFunctionType
 from typing import Any, Protocol
 
 from .. import fork
+from .._outside import from_outside
 from ..counters import Cause, Counters
 from .commit_record import CommitRecord
-from .outside import from_outside
+from .sockets import GONE, WATCHED, borrowed, is_unix_socket, poll_among_greenlets, unpatched_poll
 
-__all__ = ["GONE", "ConnectionState", "Owner", "borrowed", "can_look"]
-
-GONE = (
-    getattr(select, "POLLHUP", 0)
-    | getattr(select, "POLLERR", 0)
-    | getattr(select, "POLLNVAL", 0)
-    | getattr(select, "POLLRDHUP", 0)
-)
-"""What poll() reports of a connection that the other side has closed."""
-_WATCHED = GONE | getattr(select, "POLLIN", 0)
+__all__ = ["ConnectionState", "Owner"]
 
 
 class Owner(Protocol):
@@ -203,7 +192,7 @@ class ConnectionState:
         known to be dead before it is used, as in stock SQLAlchemy.
         """
         self.fd = self.inode = self.poll = None
-        make_poller = _unpatched_poll()
+        make_poller = unpatched_poll()
         if fd is None or fd < 0 or make_poller is None:
             return
         try:
@@ -216,9 +205,9 @@ class ConnectionState:
             return
         os.set_inheritable(fd, False)  # the C libraries leave it to programs that this one starts
         poller = make_poller()
-        poller.register(fd, _WATCHED)
+        poller.register(fd, WATCHED)
         self.fd, self.inode, self.poll = fd, status.st_ino, poller.poll
-        self.is_unix_socket = _is_unix(fd)
+        self.is_unix_socket = is_unix_socket(fd)
 
     def connected_port(self) -> int | None:
         """Return the TCP port that the connection was made to, or ``None`` for a unix socket and where it is not
@@ -258,7 +247,7 @@ class ConnectionState:
         if poll is None:
             return 0
         if wait_seconds and not isinstance(time.sleep, BuiltinFunctionType):
-            found = _poll_among_greenlets(poll, wait_seconds)
+            found = poll_among_greenlets(poll, wait_seconds)
         else:
             found = poll(int(wait_seconds * 1000) if wait_seconds else 0)
         return found[0][1] if found else 0
@@ -322,62 +311,3 @@ class ConnectionState:
             if from_outside(error) is not None:
                 raise
             return False
-
-
-def can_look() -> bool:
-    """Say whether connections can be looked at without waiting: whether this system has ``poll()``."""
-    return _unpatched_poll() is not None
-
-
-def _unpatched_poll() -> Any:
-    """Return ``select.poll`` as Python has it, or ``None``.
-
-    A look must not switch greenlets: the unit of work would stand still in the middle of its transaction, with its row
-    locks, and a driver in C that then waits for one of them stops the whole process. gevent's own ``poll`` does switch,
-    even when it is not to wait, and knows neither POLLHUP nor POLLERR; eventlet takes ``poll`` away. Asked for at each
-    connection, because a process may be patched after holdfast was imported.
-    """
-    poll = getattr(select, "poll", None)
-    if isinstance(poll, BuiltinFunctionType):
-        return poll
-    if "gevent.monkey" in sys.modules and poll is not None:
-        poll = sys.modules["gevent.monkey"].get_original("select", "poll")
-    elif "eventlet.patcher" in sys.modules:
-        poll = getattr(sys.modules["eventlet.patcher"].original("select"), "poll", None)
-    return poll
-
-
-def _poll_among_greenlets(poll: Callable[[int], list[tuple[int, int]]], wait_seconds: float) -> list[tuple[int, int]]:
-    """Wait as gevent and eventlet want it: in ``time.sleep()``, which they have made their own."""
-    deadline, pause = time.monotonic() + wait_seconds, 0.0005
-    while not (found := poll(0)) and (left := deadline - time.monotonic()) > 0:
-        time.sleep(min(pause, left))
-        pause = min(pause * 2, 0.01)
-    return found
-
-
-@contextmanager
-def borrowed(fd: int) -> Iterator[socket.socket]:
-    """Give a socket object for a descriptor that belongs to somebody else, for the length of a block.
-
-    With ``socket.setdefaulttimeout()`` in force a new socket object makes its descriptor non-blocking, and that flag
-    is shared with the owner's: it is put back.
-    """
-    blocking = os.get_blocking(fd) if hasattr(os, "get_blocking") else True
-    copy = os.dup(fd)
-    try:
-        sock = socket.socket(fileno=copy)
-    except OSError:
-        os.close(copy)
-        raise
-    try:
-        if hasattr(os, "set_blocking"):
-            os.set_blocking(fd, blocking)
-        yield sock
-    finally:
-        sock.close()
-
-
-def _is_unix(fd: int) -> bool:
-    with borrowed(fd) as sock:
-        return sock.family == getattr(socket, "AF_UNIX", None)

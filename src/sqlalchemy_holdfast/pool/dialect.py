@@ -56,7 +56,7 @@ def _noting(set_isolation_level: Any, replacer: Replacer) -> Any:
     def set_and_note(dbapi_connection: Any, level: Any) -> None:
         state = drivers.state_of(dbapi_connection)
         if state is not None and state.pid != os.getpid():
-            dbapi_connection = replacer.replace_inherited(drivers.unwrap(dbapi_connection)) or dbapi_connection
+            dbapi_connection = replacer.replace_inherited(drivers.held_connection(dbapi_connection)) or dbapi_connection
             state = drivers.state_of(dbapi_connection)
         with _leaving_clean(state):
             set_isolation_level(dbapi_connection, level)

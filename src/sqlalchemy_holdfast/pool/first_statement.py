@@ -79,7 +79,7 @@ def _new_cursor(replacer: Replacer, cursor: Any, statement: str, context: Any, e
     if context is None or not isinstance(error, context.dialect.loaded_dbapi.Error):
         return None
     verdict = faults.judge(error)
-    dead = drivers.unwrap(context.root_connection.connection.dbapi_connection)
+    dead = drivers.held_connection(context.root_connection.connection.dbapi_connection)
     state = drivers.state_of(dead)
     if state is None or not verdict.lost or not _was_first(state) or not _may_be_repeated(statement):
         return None

@@ -148,7 +148,9 @@ class Listeners:
         self._reporter.counters.connects += 1
         self.connections.add(state)
         if state.fd is not None:
-            liveness.set_socket_options(state.fd, settings)
+            drivers.set_socket_options(
+                state.fd, keepalive_idle=settings.keepalive_idle, user_timeout=settings.tcp_user_timeout
+            )
         return state
 
     def _is_first(self) -> bool:
@@ -172,7 +174,7 @@ class Listeners:
         state.sent = 0 if self._replays and ended else 1
         now = self._clock()
         if state.never_returned:
-            state.set_up = set_up.note(drivers.unwrap(dbapi_connection), record.info)
+            state.set_up = set_up.note(drivers.held_connection(dbapi_connection), record.info)
             self._reporter.counters.checkouts += 1
             self.leaks.begin(state, now)
             self._reporter.tell_what_waits()
@@ -229,7 +231,7 @@ class Listeners:
 
         :raises: the driver's error. SQLAlchemy then discards the connection.
         """
-        if drivers.unwrap(dbapi_connection)._holdfast_autocommits():
+        if drivers.held_connection(dbapi_connection)._holdfast_autocommits():
             return
         dbapi_connection.rollback()
         self._reporter.rolled_back_what_was_left(when, holders.place())

@@ -9,17 +9,14 @@ that was dropped in silence, by a firewall or a host that lost its power. For th
 from __future__ import annotations
 
 import math
-import socket
 from dataclasses import dataclass, replace
-from typing import Any
 
 from ..counters import Cause
-from ..drivers import ConnectionState, borrowed, from_outside
+from ..drivers import ConnectionState, HeldConnection
 from ..settings import Settings
 
-__all__ = ["Suspicion", "check_before_use", "check_on_return", "set_socket_options"]
+__all__ = ["Suspicion", "check_before_use", "check_on_return"]
 
-_KEEPALIVE_PROBES = 3
 _OTHERS_PROBE_SECONDS = 0.5
 _READ_ONLY_AGAIN_SECONDS = 5.0
 
@@ -50,7 +47,7 @@ class Suspicion:
 
 
 def check_before_use(
-    connection: Any, state: ConnectionState, settings: Settings, now: float, suspicion: Suspicion
+    connection: HeldConnection, state: ConnectionState, settings: Settings, now: float, suspicion: Suspicion
 ) -> Cause | None:
     """Say why a connection from the pool must not be handed out, or ``None``.
 
@@ -73,7 +70,7 @@ def check_before_use(
     return cause
 
 
-def check_on_return(connection: Any, state: ConnectionState) -> Cause | None:
+def check_on_return(connection: HeldConnection, state: ConnectionState) -> Cause | None:
     """Say why a connection that is being returned must not be kept, or ``None``.
 
     One whose ROLLBACK is still unanswered need not be asked: it was looked at when that was sent, and is looked at
@@ -83,38 +80,3 @@ def check_on_return(connection: Any, state: ConnectionState) -> Cause | None:
         return Cause.EVICTED
     cause: Cause | None = connection._holdfast_check()
     return cause
-
-
-def set_socket_options(fd: int, settings: Settings) -> None:
-    """Set TCP keepalive, ``TCP_USER_TIMEOUT`` and ``TCP_NODELAY`` on a connection's socket, where the system has them.
-
-    The first two are both needed (measured): keepalive ends a connection that waits for a reply,
-    ``TCP_USER_TIMEOUT`` one that has sent something. A server that is slow to answer is not limited by them; one that
-    has stopped reading, as during LOAD DATA LOCAL behind a lock, is (Linux counts zero-window probes).
-    """
-    with borrowed(fd) as sock:
-        if sock.family not in (socket.AF_INET, socket.AF_INET6):
-            return
-        # mysql-connector leaves Nagle's algorithm on: a statement sent behind a ROLLBACK would wait for its reply.
-        _set(sock, "TCP_NODELAY", 1)
-        if settings.keepalive_idle is not None:
-            interval = max(1, round(settings.keepalive_idle / 6))
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            idle = "TCP_KEEPIDLE" if hasattr(socket, "TCP_KEEPIDLE") else "TCP_KEEPALIVE"  # macOS's name for it
-            _set(sock, idle, max(1, round(settings.keepalive_idle)))
-            _set(sock, "TCP_KEEPINTVL", interval)
-            _set(sock, "TCP_KEEPCNT", _KEEPALIVE_PROBES)
-        if settings.tcp_user_timeout is not None:
-            _set(sock, "TCP_USER_TIMEOUT", round(settings.tcp_user_timeout * 1000))
-
-
-def _set(sock: socket.socket, option: str, value: int) -> None:
-    number = getattr(socket, option, None)  # macOS has no TCP_USER_TIMEOUT
-    if number is None:
-        return
-    try:
-        sock.setsockopt(socket.IPPROTO_TCP, number, value)
-    except OSError as error:
-        if from_outside(error) is not None:
-            raise
-        return  # a kernel that knows the name and not the option

@@ -85,7 +85,7 @@ class Replacer:
         state = inherited._holdfast
         checkout = state.checkout() if state.checkout is not None else None
         engine = self._engine()
-        if checkout is None or engine is None or drivers.unwrap(checkout.dbapi_connection) is not inherited:
+        if checkout is None or engine is None or drivers.held_connection(checkout.dbapi_connection) is not inherited:
             return None
         begun = not (inherited._holdfast_has_only_read() or inherited._holdfast_autocommits())
         connection = _put_in_its_place(inherited, checkout, queue_pool.reconnect)
@@ -114,7 +114,7 @@ class Replacer:
         """
         state = dead._holdfast
         checkout = state.checkout() if state.checkout is not None else None
-        if checkout is None or checkout.is_detached or drivers.unwrap(checkout.dbapi_connection) is not dead:
+        if checkout is None or checkout.is_detached or drivers.held_connection(checkout.dbapi_connection) is not dead:
             return None
 
         def replace(checkout: Any) -> Any:
@@ -162,7 +162,7 @@ def _put_in_its_place(old: HeldConnection, checkout: Any, replace: Callable[[Any
     connection = replace(checkout)
     if connection is None or now.is_told_of_more_than(made, checkout.info):
         return None
-    new: HeldConnection = drivers.unwrap(connection)
+    new = drivers.held_connection(connection)
     state = drivers.state_of(new)
     if state is not None:
         state.keep_record(old._holdfast.record)

@@ -103,7 +103,9 @@ class CurrentSessionUnit(_SessionUnit):
                 "be lost when the unit is begun again. Commit or roll back before run(), or make them in its function."
             )
         begun = _connections_of(session)
-        held = [drivers.unwrap(c.connection.dbapi_connection) for c in begun if not c.closed and not c.invalidated]
+        held = [
+            drivers.held_connection(c.connection.dbapi_connection) for c in begun if not c.closed and not c.invalidated
+        ]
         if not all(drivers.state_of(one) is None or one._holdfast_has_only_read() for one in held):
             raise InvalidRequestError(
                 "run() begins a unit of work, and the current session is in a transaction that may have changed "
@@ -134,7 +136,7 @@ class CurrentSessionUnit(_SessionUnit):
 def has_changed(session: Session) -> bool:
     """Say whether the transaction of a session may have changed something, in this process."""
     try:
-        connection = drivers.unwrap(session.connection().connection.dbapi_connection)
+        connection = drivers.held_connection(session.connection().connection.dbapi_connection)
     except SQLAlchemyError as error:
         if drivers.from_outside(error) is not None:
             raise

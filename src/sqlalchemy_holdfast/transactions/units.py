@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection, Engine, ExceptionContext
 from sqlalchemy.exc import InvalidRequestError, SQLAlchemyError
 
 from .. import drivers
-from ..drivers import CommitRecord, CommitState, ConnectionState, HeldConnection, from_outside
+from ..drivers import CommitRecord, CommitState, ConnectionState, from_outside
 from ..pool.engine import HeldEngine
 from ..pool.status import find, reporter_of
 from ..reporting import Reporter
@@ -272,7 +272,7 @@ class Unit:
         state = _wire_of(connection)
         if state is None:
             return
-        held: HeldConnection = drivers.unwrap(connection.connection.dbapi_connection)
+        held = drivers.held_connection(connection.connection.dbapi_connection)
         if state.isolation_level == "AUTOCOMMIT" or held._holdfast_autocommits():
             raise InvalidRequestError(
                 "run() needs transactions, and this connection is in AUTOCOMMIT: each statement is committed by "

@@ -7,6 +7,8 @@ may make an error of its own of it; so it is told by the place it was raised at.
 
 from __future__ import annotations
 
+from types import FrameType
+
 __all__ = ["from_outside"]
 
 _NETWORK = frozenset({"socket", "ssl", "gevent", "eventlet", "pymysql", "mysql", "MySQLdb", __name__.partition(".")[0]})
@@ -23,9 +25,11 @@ def from_outside(error: BaseException) -> BaseException | None:
     :return: ``None`` for what the network or holdfast has raised, and for a driver's own error, whoever raised it.
     """
     error = getattr(error, "orig", None) or error
-    for candidate in (error, error.__cause__ or error.__context__):
-        if isinstance(candidate, _OF_NETWORK) and _raised_elsewhere(candidate):
-            return candidate
+    if isinstance(error, _OF_NETWORK) and _raised_elsewhere(error):
+        return error
+    made_of = error.__cause__ or error.__context__
+    if isinstance(made_of, _OF_NETWORK) and _raised_elsewhere(made_of) and _caught_by_network(made_of):
+        return made_of
     return None
 
 
@@ -35,5 +39,15 @@ def _raised_elsewhere(error: BaseException) -> bool:
         return False
     while traceback.tb_next is not None:
         traceback = traceback.tb_next
-    name: str = traceback.tb_frame.f_globals.get("__name__") or ""
-    return name.partition(".")[0] not in _NETWORK
+    return not _is_networks(traceback.tb_frame)
+
+
+def _caught_by_network(error: BaseException) -> bool:
+    """Say whether a driver has caught it. If not, it is one that the program was handling already when it came here:
+    Python notes that one as the context of whatever is raised meanwhile."""
+    return error.__traceback__ is not None and _is_networks(error.__traceback__.tb_frame)
+
+
+def _is_networks(frame: FrameType) -> bool:
+    name: str = frame.f_globals.get("__name__") or ""
+    return name.partition(".")[0] in _NETWORK
