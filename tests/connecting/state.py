@@ -47,7 +47,7 @@ def _problems(engine: Engine, out: int) -> list[str]:
     kept = threads.kept.get(own)
     if kept is not None and kept.slot is not None:
         found.append(f"{kept.slot} is kept")
-    budget: Any = connecting.budget
+    budget: Any = connecting.limit.budget
     if budget is not None:
         pools = [pool for user in budget.users for pool in user.pools]  # also other engines'
         found += budget_problems(budget, out + sum(pool.holdfast_idle() for pool in pools))
