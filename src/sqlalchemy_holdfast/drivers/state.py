@@ -69,6 +69,7 @@ class ConnectionState:
         "pid",
         "pipeline",
         "poll",
+        "pool_entry",
         "prepared_may_commit",
         "probe",
         "reads",
@@ -172,6 +173,8 @@ class ConnectionState:
         """The server's status flags of the last reply, where the driver does not keep them itself."""
         self.time_limit: float | None = None
         """Seconds for which the driver waits for a reply, where its errors do not tell that it has waited in vain."""
+        self.pool_entry: weakref.ref[Any] | None = None
+        """The pool's record of it (:class:`sqlalchemy.pool.ConnectionPoolEntry`)."""
         self.set_up: Any = None
         """What the driver's object and the pool's record held when all connect listeners had run."""
         self.isolation_level: Any = None

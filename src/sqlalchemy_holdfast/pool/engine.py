@@ -175,6 +175,8 @@ class HeldEngine(EngineStatus):
             self._reporter.counters.replaced[Cause.INHERITED] = listeners.inherited
         self._replacer.suspicion = liveness.Suspicion()
         engine = self._engine()
+        for state in self._leaving.values():
+            _drop_if_idle(state)
         self._leaving.clear()
         if engine is None:
             return None
@@ -196,6 +198,16 @@ class _Engine:
 
     def __call__(self) -> Engine | None:
         return self._ref()
+
+
+def _drop_if_idle(state: ConnectionState) -> None:
+    """Let the pool's record of an inherited connection forget it, if nobody has it checked out.
+
+    Left to the collector of garbage, Python would warn of a socket that was not closed.
+    """
+    entry = state.pool_entry() if state.pool_entry is not None else None
+    if entry is not None and not entry.in_use:
+        entry.dbapi_connection = None
 
 
 def _weakly(method: Callable[[type], None]) -> Callable[[type], None]:

@@ -111,12 +111,12 @@ class Listeners:
         try:
             if not self._connector.aside:
                 fork.after_fork()  # where nothing else has noticed
-                self._make_ready(dbapi_connection)
+                self._make_ready(dbapi_connection, record)
         except BaseException:  # the pool closes it
             self._connector.give_up(drivers.unwrap(dbapi_connection))
             raise
 
-    def _make_ready(self, dbapi_connection: Any) -> None:
+    def _make_ready(self, dbapi_connection: Any, record: Any) -> None:
         if self.inherited:
             self._reporter.left_to_parent(self.inherited)
             self.inherited = 0
@@ -127,6 +127,7 @@ class Listeners:
                     queue_pool.initialise_again(engine)
             state = self._hold(dbapi_connection)
             if state is not None:
+                state.pool_entry = weakref.ref(record)
                 self._connector.assign_slot(state, drivers.unwrap(dbapi_connection))
                 self._limit.learn(dbapi_connection, state)
                 state.charset_is_set = self._charset_once and self._is_first()
