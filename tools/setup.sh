@@ -4,6 +4,7 @@
 #   tools/setup.sh demo   .venv with holdfast, its extras and the drivers; a MariaDB server
 #   tools/setup.sh test   the same and the development tools; here a missing driver is a failure
 #   tools/setup.sh sa20   .venv-sa20, the small environment with SQLAlchemy 2.0
+#   tools/setup.sh docs   .venv-docs, the small environment that builds the documentation: no driver, no server
 #
 # PYTHON chooses the interpreter. What is there already is left alone. As root, or with a sudo that asks no password,
 # missing system packages are installed with apt-get; else MariaDB is unpacked into .lab/mariadb, and what cannot be
@@ -12,7 +13,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 mode=${1:-}
-case $mode in demo | test) venv=.venv ;; sa20) venv=.venv-sa20 ;; *) sed -n '2,10p' "$0"; exit 2 ;; esac
+case $mode in demo | test) venv=.venv ;; sa20 | docs) venv=.venv-$mode ;; *) sed -n '2,11p' "$0"; exit 2 ;; esac
 
 extras='mysqlclient,pymysql,mysqlconnector,flask,cli,lab'
 export PIP_DISABLE_PIP_VERSION_CHECK=1
@@ -195,7 +196,7 @@ provide_strangers() { # for the tests of drivers that are not held, and of an ol
 
 choose_python
 make_venv
-provide_mysqlclient
+if [ "$mode" = docs ]; then extras='flask,cli'; else provide_mysqlclient; fi
 case $mode in
 demo)
     provide_server
@@ -214,6 +215,10 @@ test)
 sa20)
     install_python_packages "SQLAlchemy 2.0" 'SQLAlchemy<2.1' --group test
     touch .venv-sa20/.ready
+    ;;
+docs)
+    install_python_packages "what the documentation is built with" --group docs
+    touch .venv-docs/.ready
     ;;
 esac
 say "done"
