@@ -36,8 +36,8 @@ html_copy_source = False
 html_static_path = ["_static"]
 html_css_files = ["holdfast.css"]
 
-copybutton_selector = "div.highlight-python pre, div.highlight-default pre, div.highlight-none pre, div.highlight-sql pre"
-"""Not on what is printed, and not on the texts of errors: those are `text`."""
+# Not on what is printed, and not on the texts of errors: those are `text`.
+copybutton_selector = ", ".join(f"div.highlight-{kind} pre" for kind in ("python", "default", "none", "sql"))
 
 myst_heading_anchors = 3
 suppress_warnings = ["myst.header"]  # an error's number is a good heading at any level

@@ -183,6 +183,11 @@ provide_middleboxes() { # for the tests that need them, which are skipped where 
     tools/fetch-middleboxes .lab/middleboxes >"$log" 2>&1 || say "they could not be had here: $(tail -n 1 "$log")"
 }
 
+provide_browser() { # for the test of the documentation's search, which is skipped where there is none; a large package
+    if have chromium || have chromium-browser || have google-chrome || [ -z "${CI:-}" ]; then return; fi
+    can_install && install_packages chromium || say "no browser could be had here"
+}
+
 provide_strangers() { # for the tests of drivers that are not held, and of an old one that is
     say "putting an old mysql-connector-python aside, and building the driver mariadb"
     if [ ! -d .lab/old-mysql-connector ]; then
@@ -207,6 +212,7 @@ demo)
 test)
     provide_server
     provide_middleboxes
+    provide_browser
     # SQLAlchemy 2.1 has left Python 3.10 behind
     install_python_packages "the development tools" 'SQLAlchemy>=2.1; python_version >= "3.11"' --group dev
     provide_strangers

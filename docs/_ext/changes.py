@@ -23,7 +23,8 @@ class Unreleased(Generated):
     """`{holdfast-unreleased}`: a list for each kind of change, or a line that says that there is none."""
 
     def lines(self) -> Iterator[str]:
-        files = [file for file in sorted(CHANGES.glob("*.md")) if re.fullmatch(rf".+\.({'|'.join(KINDS)})\.md", file.name)]
+        name = re.compile(rf".+\.({'|'.join(KINDS)})\.md")
+        files = [file for file in sorted(CHANGES.glob("*.md")) if name.fullmatch(file.name)]
         if not files:
             yield "Nothing yet."
         for kind in KINDS:

@@ -49,9 +49,7 @@ _LONGEST = 160
 """Characters of a description that search engines show."""
 
 
-def describe(
-    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None
-) -> None:
+def describe(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None) -> None:
     """Give a page the first words of its text as its description."""
     if doctree is None:
         return
@@ -59,7 +57,8 @@ def describe(
     if len(words) > _LONGEST:
         words = words[:_LONGEST].rpartition(" ")[0].rstrip(" ,;:(") + " …"
     title = f"{context['title']} - {app.config.project}"
-    for name, value in (("name='description'", words), ("property='og:description'", words), ("property='og:title'", title)):
+    metas = {"name='description'": words, "property='og:description'": words, "property='og:title'": title}
+    for name, value in metas.items():
         context["metatags"] += f"\n<meta {name} content='{html.escape(html.unescape(value))}' />"
 
 

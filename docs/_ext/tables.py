@@ -35,7 +35,8 @@ class SettingsOverview(Generated):
         yield "| setting | default | in short |"
         yield "|---|---|---|"
         for setting in SETTINGS:
-            yield f"| [`{setting.key}`](#{setting.key}) | {default_of(setting)} | {first_sentence(setting.consequence)} |"
+            short = first_sentence(setting.consequence)
+            yield f"| [`{setting.key}`](#{setting.key}) | {default_of(setting)} | {short} |"
 
 
 class SettingsReference(Generated):
