@@ -47,7 +47,7 @@ bench: .venv/.ready-test ## measure holdfast against stock SQLAlchemy
 	@$(LAB) $(PY) -m bench $(ARGS)
 
 docs: .venv-docs/.ready ## the documentation, in docs/_build/index.html
-	@.venv-docs/bin/python -m sphinx -b html -W -n --keep-going -q docs docs/_build $(ARGS)
+	@.venv-docs/bin/python -m sphinx -b html -E -W -n --keep-going -q docs docs/_build $(ARGS)
 
 peers: .venv/.ready-test ## other projects' own test suites with holdfast in place
 	@$(LAB) $(PY) tests/peers/run.py $(ARGS)

@@ -35,11 +35,13 @@ html_title = f"holdfast {__version__}"
 html_copy_source = False
 html_static_path = ["_static"]
 html_css_files = ["holdfast.css"]
+html_js_files = ["holdfast.js"]
 
 # Not on what is printed, and not on the texts of errors: those are `text`.
 copybutton_selector = ", ".join(f"div.highlight-{kind} pre" for kind in ("python", "default", "none", "sql"))
 
 myst_heading_anchors = 3
+myst_enable_extensions = ["deflist"]
 suppress_warnings = ["myst.header"]  # an error's number is a good heading at any level
 
 autodoc_member_order = "bysource"

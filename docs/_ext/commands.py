@@ -22,7 +22,7 @@ class CommandReference(Generated):
     """`{holdfast-commands}`: the command and each of its subcommands, as `--help` shows them."""
 
     def lines(self) -> Iterator[str]:
-        yield from _described(cli, click.Context(cli, info_name="holdfast", max_content_width=_COLUMNS))
+        yield from _described(cli, _context(cli, "holdfast"))
 
 
 def _described(command: click.Command, context: click.Context) -> Iterator[str]:
@@ -35,7 +35,11 @@ def _described(command: click.Command, context: click.Context) -> Iterator[str]:
         for name in command.list_commands(context):
             child = command.get_command(context, name)
             assert child is not None
-            yield from _described(child, click.Context(child, info_name=name, parent=context))
+            yield from _described(child, _context(child, name, context))
+
+
+def _context(command: click.Command, name: str, parent: click.Context | None = None) -> click.Context:
+    return click.Context(command, parent=parent, info_name=name, **command.context_settings)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
