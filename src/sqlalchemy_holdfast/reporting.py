@@ -510,7 +510,7 @@ def pre_ping() -> None:
 
 def as_in_stock(system: str, missing: str) -> None:
     """This system lacks something that holdfast needs."""
-    root.info("holdfast on %s: %s. There it is as in stock SQLAlchemy.", system, missing)
+    root.info("holdfast on %s: %s. This is as in stock SQLAlchemy.", system, missing)
 
 
 def after_fork_failed(error: BaseException) -> None:

@@ -135,7 +135,9 @@ def prune_commits(engine: Engine, older_than: timedelta = timedelta(days=1)) -> 
     :raises ValueError: for less than that.
     """
     if older_than < YOUNGEST_PRUNED:
-        raise ValueError(f"older_than is {older_than}; rows younger than {YOUNGEST_PRUNED} may still be asked for")
+        raise ValueError(
+            f"older_than is {older_than}; it must be at least {YOUNGEST_PRUNED}, because run() may need younger rows"
+        )
     deleted = 0
     while True:
         with engine.begin() as connection:
@@ -155,8 +157,8 @@ def write_token(connection: Connection) -> Token:
     schema = connection.dialect.default_schema_name
     if not schema:
         raise InvalidRequestError(
-            "run(verify=True) keeps the table holdfast_commits in the engine's database, and its URL names none. Add "
-            "the database's name to the URL."
+            "run(verify=True) needs the table holdfast_commits in the engine's database, but the engine's URL names no "
+            "database. Add the database's name to the URL."
         )
     identity = lost_sessions.identify(connection)
     known = _transactional.setdefault(connection.dialect, set())

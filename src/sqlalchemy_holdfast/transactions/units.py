@@ -32,8 +32,8 @@ __all__ = ["CoreUnit", "Unit", "current"]
 _units: ContextVar[tuple[Unit, ...]] = ContextVar("holdfast_units", default=())
 
 _OWN_COMMIT = (
-    "run() commits the unit of work when its function returns; the function itself must not. Nothing was committed. "
-    "Remove the commit(), or put what is to be committed first into a run() of its own."
+    "run() commits the unit of work when its function returns; the function itself must not commit. Nothing was "
+    "committed. Remove the commit(). If something must be committed first, do that in a run() of its own."
 )
 
 
