@@ -35,7 +35,7 @@ def run_demo() -> None:
     """Run the demonstration as `make demo` does, and keep what the picture shows of it."""
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder) / "demo.json"
-        command = [sys.executable, "-m", "sqlalchemy_holdfast.cli", "demo", "--json", str(results)]
+        command = [sys.executable, "-m", "sqlalchemy_holdfast", "demo", "--json", str(results)]
         done = subprocess.run(command, cwd=ROOT, check=False)
         if done.returncode:
             raise SystemExit("the demonstration found a failure of holdfast: no picture is made of it")

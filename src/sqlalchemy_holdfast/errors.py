@@ -57,7 +57,7 @@ class CheckoutTimeout(HoldfastError, exc.TimeoutError):
     """
 
     engine_key: str | None = None
-    """Which engine it was: the ``engine_key`` of :func:`~.of` that engine. ``None`` when nobody has said so.
+    """Which engine it was: the ``engine_key`` of :func:`~.status` of that engine. ``None`` when nobody has said so.
 
     Each engine has a key of its own, in the parent process and its children the same, which stays equal when the error
     is pickled. Two engines with one URL have two keys.

@@ -33,7 +33,7 @@ class Event:
     """Something that happened to a held engine."""
 
     name: str
-    """The name of the :class:`Reporter`'s method, such as ``replaced_before_use``."""
+    """What happened, in a word, such as ``replaced_before_use``: the name of a method of ``Reporter``."""
     where: str
     """The engine: driver, host, port and database; no account."""
     facts: Mapping[str, Any] = field(default_factory=dict)

@@ -70,7 +70,7 @@ def test_the_code_blocks_run(server: Server, block: str) -> None:
     exec(block.replace(written, address), names)
     with names["app"].app_context():
         engine = names["engine"] if "engine" in names else names["db"].engine
-        assert holdfast.of(engine).active
+        assert holdfast.status(engine).active
         with engine.connect() as connection:
             assert connection.scalar(text("SELECT 'held'")) == "held"
         engine.dispose()
