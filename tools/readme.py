@@ -34,7 +34,7 @@ def price(text: str) -> str:
     )
     cost = "{0[holdfast]:.0f} µs instead of {0[stock]:.0f} µs"
     return (
-        "**The price is CPU time.** With mysqlclient, one checkout and a `SELECT 1` take "
+        "**The price is CPU time.** With mysqlclient, a request with one `SELECT 1` takes "
         f"{cost.format(together)} when site and server share one core, and {cost.format(apart)} when each has a "
         f"core. A site on one core with its server does {_compared(near)} ORM reads per second than with stock "
         f"SQLAlchemy. A site that is 1 ms away from its server does {_compared(far)}. "

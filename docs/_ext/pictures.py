@@ -72,7 +72,7 @@ def before_and_after(title: str, rows: Sequence[Comparison], foot: Sequence[str]
     for row in rows:
         parts.append(f"<line x1='12' x2='{WIDTH - 12}' y1='{y}' y2='{y}' stroke='#d1d5db'/>")
         parts.append(_text(12, y + 19, row.question, size=12.5))
-        before, after = _wrapped(row.before, 24), _wrapped(row.after, 24)
+        before, after = _wrapped(row.before, 25), _wrapped(row.after, 24)
         for number, line in enumerate(before):
             parts.append(_text(12, y + 38 + 16 * number, line, size=12.5, fill=_BAD, weight="bold"))
         for number, line in enumerate(after):
