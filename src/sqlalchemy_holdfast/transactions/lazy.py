@@ -1,8 +1,8 @@
-"""What a unit of work must not return: anything that is to be read later, when its transaction is over.
+"""What a unit of work must not return: anything that is read later, when its transaction is over.
 
-A generator, a coroutine or a result whose rows were not read would go to the database after the COMMIT, outside of the
-unit. They are looked for in what they may be wrapped in, too: in containers, partial functions, closures, bound
-methods, and the attributes of one object, as of a web framework's response or a dataclass.
+A generator, a coroutine or a result with unread rows would go to the database after the COMMIT, outside the unit. This
+module also looks for them inside other things: containers, partial functions, closures, bound methods, and the
+attributes of one object, such as a web framework's response or a dataclass.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """``run`` and ``transactional``: a whole unit of work, begun again where that is safe.
 
 The rule: a unit is begun again from its start if, and only if, it is proven that nothing of it was committed. That is
-so as long as COMMIT was not sent, and after the few errors with which a server refuses one. When the connection is lost
-between sending COMMIT and reading its reply, nobody on this side knows; then the server is asked
-(:mod:`.commits`), or :class:`~sqlalchemy_holdfast.CommitOutcomeUnknown` says so.
+proven as long as COMMIT was not sent, and after the few errors with which a server refuses a COMMIT. When the
+connection is lost between sending COMMIT and reading its reply, nobody on this side knows. Then holdfast asks the
+server (:mod:`.commits`), or raises :class:`~sqlalchemy_holdfast.CommitOutcomeUnknown`.
 
-There is no form of it as a context manager: Python runs the body of a ``with`` statement once.
+It cannot be a context manager: Python runs the body of a ``with`` statement once.
 """
 
 from __future__ import annotations
