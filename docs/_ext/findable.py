@@ -1,7 +1,7 @@
 """What makes a page findable: a search that knows numbers, and a title and a description for other people's searches.
 
 Sphinx leaves pure numbers out of its index, and out of what a reader searches for: nobody would find the page on error
-2006 by its number. Both halves are changed here; tests/docs/test_search.py searches in a real browser.
+2006 by its number. Both halves are changed here; tests/docs/test_in_a_browser.py searches in a real browser.
 """
 
 from __future__ import annotations
