@@ -46,8 +46,8 @@ attack: .venv/.ready-test ## random sequences beside stock SQLAlchemy, with a le
 bench: .venv/.ready-test ## measure holdfast against stock SQLAlchemy
 	@$(LAB) $(PY) -m bench $(ARGS)
 
-docs: .venv/.ready-test ## the documentation, in docs/_build/index.html
-	@$(PY) -m sphinx -b html -W -n --keep-going -q docs docs/_build $(ARGS)
+docs: .venv-docs/.ready ## the documentation, in docs/_build/index.html
+	@.venv-docs/bin/python -m sphinx -b html -E -W -n --keep-going -q docs docs/_build $(ARGS)
 
 peers: .venv/.ready-test ## other projects' own test suites with holdfast in place
 	@$(LAB) $(PY) tests/peers/run.py $(ARGS)
@@ -58,7 +58,7 @@ dist: .venv/.ready-test ## the wheel and the sdist, in dist/, checked; nothing i
 	@$(PY) -m twine check --strict dist/*
 
 clean: ## remove environments, private servers, caches and scratch
-	rm -rf .venv .venv-sa20 .lab .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist bench/scratch
+	rm -rf .venv .venv-sa20 .venv-docs .lab .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist bench/scratch
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Set-up runs again only when what it reads has changed.
@@ -70,3 +70,6 @@ clean: ## remove environments, private servers, caches and scratch
 
 .venv-sa20/.ready: pyproject.toml tools/setup.sh
 	@tools/setup.sh sa20
+
+.venv-docs/.ready: pyproject.toml tools/setup.sh
+	@tools/setup.sh docs

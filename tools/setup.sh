@@ -4,6 +4,7 @@
 #   tools/setup.sh demo   .venv with holdfast, its extras and the drivers; a MariaDB server
 #   tools/setup.sh test   the same and the development tools; here a missing driver is a failure
 #   tools/setup.sh sa20   .venv-sa20, the small environment with SQLAlchemy 2.0
+#   tools/setup.sh docs   .venv-docs, the small environment that builds the documentation: no driver, no server
 #
 # PYTHON chooses the interpreter. What is there already is left alone. As root, or with a sudo that asks no password,
 # missing system packages are installed with apt-get; else MariaDB is unpacked into .lab/mariadb, and what cannot be
@@ -12,7 +13,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 mode=${1:-}
-case $mode in demo | test) venv=.venv ;; sa20) venv=.venv-sa20 ;; *) sed -n '2,10p' "$0"; exit 2 ;; esac
+case $mode in demo | test) venv=.venv ;; sa20 | docs) venv=.venv-$mode ;; *) sed -n '2,11p' "$0"; exit 2 ;; esac
 
 extras='mysqlclient,pymysql,mysqlconnector,flask,cli,lab'
 export PIP_DISABLE_PIP_VERSION_CHECK=1
@@ -182,6 +183,11 @@ provide_middleboxes() { # for the tests that need them, which are skipped where 
     tools/fetch-middleboxes .lab/middleboxes >"$log" 2>&1 || say "they could not be had here: $(tail -n 1 "$log")"
 }
 
+provide_browser() { # for the test of the documentation's search, which is skipped where there is none; a large package
+    if have chromium || have chromium-browser || have google-chrome || [ -z "${CI:-}" ]; then return; fi
+    can_install && install_packages chromium || say "no browser could be had here"
+}
+
 provide_strangers() { # for the tests of drivers that are not held, and of an old one that is
     say "putting an old mysql-connector-python aside, and building the driver mariadb"
     if [ ! -d .lab/old-mysql-connector ]; then
@@ -195,7 +201,7 @@ provide_strangers() { # for the tests of drivers that are not held, and of an ol
 
 choose_python
 make_venv
-provide_mysqlclient
+if [ "$mode" = docs ]; then extras='flask,cli'; else provide_mysqlclient; fi
 case $mode in
 demo)
     provide_server
@@ -206,6 +212,7 @@ demo)
 test)
     provide_server
     provide_middleboxes
+    provide_browser
     # SQLAlchemy 2.1 has left Python 3.10 behind
     install_python_packages "the development tools" 'SQLAlchemy>=2.1; python_version >= "3.11"' --group dev
     provide_strangers
@@ -214,6 +221,10 @@ test)
 sa20)
     install_python_packages "SQLAlchemy 2.0" 'SQLAlchemy<2.1' --group test
     touch .venv-sa20/.ready
+    ;;
+docs)
+    install_python_packages "what the documentation is built with" --group docs
+    touch .venv-docs/.ready
     ;;
 esac
 say "done"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from sqlalchemy_holdfast.server.error_table import RULES, Effect
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
-__all__ = ["setup"]
+__all__ = ["Generated", "setup"]
 
 
 class Generated(SphinxDirective):
@@ -27,6 +28,17 @@ class Generated(SphinxDirective):
         raise NotImplementedError
 
 
+class SettingsOverview(Generated):
+    """`{holdfast-settings-overview}`: a line for each setting, with the first sentence about it."""
+
+    def lines(self) -> Iterator[str]:
+        yield "| setting | default | in short |"
+        yield "|---|---|---|"
+        for setting in SETTINGS:
+            short = first_sentence(setting.consequence)
+            yield f"| [`{setting.key}`](#{setting.key}) | {default_of(setting)} | {short} |"
+
+
 class SettingsReference(Generated):
     """`{holdfast-settings}`: every setting under a heading of its own, in the order of the code."""
 
@@ -36,6 +48,10 @@ class SettingsReference(Generated):
             yield f"## `{setting.key}`"
             yield f"\n{setting.consequence}\n"
             yield f"Default: {default_of(setting)}. Accepts {setting.accepts}.\n"
+
+
+def first_sentence(text: str) -> str:
+    return re.split(r"(?<=[.]) (?=[A-Z])", text, maxsplit=1)[0]
 
 
 def default_of(setting: Setting) -> str:
@@ -61,6 +77,7 @@ class FaultsReference(Generated):
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
+    app.add_directive("holdfast-settings-overview", SettingsOverview)
     app.add_directive("holdfast-settings", SettingsReference)
     app.add_directive("holdfast-faults", FaultsReference)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -15,24 +15,24 @@ class Cause(Words):
     """Why a connection was replaced. The words are keys of :attr:`Counters.replaced` and stand in log lines."""
 
     CLOSED = "closed by the server"
-    """The other side had closed or reset it; noticed before it was used."""
+    """The server, or something in between, had closed or reset it. holdfast noticed that before it was used."""
     OUT_OF_SYNC = "out of sync"
-    """Bytes that nobody had asked for were waiting: its next reply would have been another statement's."""
+    """Something was waiting to be read that nobody had asked for. The next reply would have been a wrong one."""
     INTERRUPTED = "interrupted"
-    """An exception that was not the driver's left a statement half done."""
+    """Something other than the driver raised an exception in the middle of a statement."""
     UNREAD_RESULT = "unread result"
-    """It was returned with rows or result sets that nobody had read."""
+    """It was returned to the pool with rows or result sets that nobody had read."""
     SILENT = "silent"
-    """A probe after a long idle time was not answered in time."""
+    """After a long idle time, it did not answer a probe in time."""
     ROLLBACK_REFUSED = "refused a ROLLBACK"
     """The server answered a ROLLBACK with an error, as it does inside an XA transaction."""
     EVICTED = "evicted"
     """It works, but its server is read-only or not ready."""
     LOST_IN_USE = "lost in use"
-    """It was lost while the application was using it; the application got the driver's error, unless the statement
-    could be repeated (:attr:`Counters.statements_repeated`)."""
+    """It was lost while the application was using it. The application got the driver's error, unless holdfast could
+    repeat the statement (:attr:`Counters.statements_repeated`)."""
     INHERITED = "the parent process's"
-    """It was inherited by fork(). It is the parent's and goes on there; this process makes its own."""
+    """It was inherited by fork(). The parent goes on with it, and this process makes its own."""
 
 
 @dataclass
@@ -63,32 +63,31 @@ class Counters:
     """Lost connections that SQLAlchemy's dialect alone would have kept in the pool."""
 
     waits: int = 0
-    """Checkouts that had to wait for a connection, those aside that waited 20 ms or less for one of their process's
-    own."""
+    """Checkouts that waited for a connection. Waits up to 20 ms for a connection of the same process do not count."""
     refused: int = 0
-    """Attempts to connect that the server refused because it was full (1040, 1203, 1226), and that were repeated."""
+    """Attempts to connect that the server refused because it was full (1040, 1203, 1226). holdfast repeated them."""
     unanswered: int = 0
-    """Attempts to connect that nothing answered (2002, 2003, ...), and that were repeated."""
+    """Attempts to connect that nothing answered (2002, 2003, ...). holdfast repeated them."""
     closed_for_sharing: int = 0
-    """Connections that were closed when they were returned, because other processes share the limit, or while they were
-    idle, because another engine of this process needed their slot."""
+    """Connections that holdfast closed although they worked: when they were returned, because another process needed
+    their slot, or while they were idle, because another engine of this process needed it."""
     checkout_timeouts: int = 0
-    """Checkouts that waited for ``pool_timeout`` in vain."""
+    """Checkouts that got no connection within ``pool_timeout``."""
     rejected: int = 0
     """Checkouts that failed at once because of ``holdfast_max_waiting``."""
     leaks: int = 0
     """Connections that were out of the pool for longer than ``holdfast_leak_warning``."""
     garbage_collected: int = 0
-    """Connections that were never returned, and that the garbage collector returned."""
+    """Connections that the application never returned, so that the garbage collector had to."""
 
     units: int = 0
     """Units of work that :func:`sqlalchemy_holdfast.run` has committed."""
     units_repeated: dict[str, int] = field(default_factory=dict)
     """Units of work that were begun again, by reason (:class:`sqlalchemy_holdfast.transactions.Reason`)."""
     commits_verified: int = 0
-    """COMMITs whose reply was lost, and that the server was asked for (``run(verify=True)``)."""
+    """COMMITs that lost their reply, and whose result was then checked on the server (``run(verify=True)``)."""
     commits_unknown: int = 0
-    """COMMITs whose reply was lost, and that were reported as :class:`sqlalchemy_holdfast.CommitOutcomeUnknown`."""
+    """COMMITs that lost their reply, and were reported as :class:`sqlalchemy_holdfast.CommitOutcomeUnknown`."""
 
     def count_repeated(self, reason: str) -> None:
         """Add one to :attr:`units_repeated`."""

@@ -1,18 +1,18 @@
-"""The errors holdfast itself raises.
+"""The errors that holdfast itself raises.
 
 ::
 
     HoldfastError
     ├── SettingError      (also sqlalchemy.exc.ArgumentError)   a holdfast_* setting is wrong
-    ├── DatabaseURLError  (also sqlalchemy.exc.ArgumentError)   a database URL cannot be what was meant
+    ├── DatabaseURLError  (also sqlalchemy.exc.ArgumentError)   a database URL is almost certainly a mistake
     ├── DriverNotInstalled (also ModuleNotFoundError)           the URL names a driver that is not there
     ├── BudgetUnavailable                                       no safe place for the file that processes share
     ├── CommitOutcomeUnknown (also sqlalchemy.exc.DBAPIError)   a transaction may or may not have been committed
     └── CheckoutTimeout   (also sqlalchemy.exc.TimeoutError)    no connection became free in time
         └── TooManyWaiting                                      too many threads were waiting for one already
 
-The first ones are raised while an engine is being created or a URL built. What goes wrong on a connection reaches the
-application as the driver's and SQLAlchemy's own exceptions, type unchanged.
+The first three are raised when an engine is created or a URL is built. When something goes wrong on a connection, the
+application gets the driver's and SQLAlchemy's own exceptions, type unchanged.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = [
 
 
 class HoldfastError(Exception):
-    """Base of every error that holdfast raises on its own account."""
+    """Base of all errors that holdfast itself raises."""
 
 
 class SettingError(HoldfastError, exc.ArgumentError):
@@ -42,42 +42,42 @@ class SettingError(HoldfastError, exc.ArgumentError):
 
 
 class DatabaseURLError(HoldfastError, exc.ArgumentError):
-    """Raised when a database URL cannot mean what its author meant, as with an unescaped password."""
+    """Raised when a database URL is almost certainly a mistake, for example with a password that is not escaped."""
 
 
 class DriverNotInstalled(HoldfastError, ModuleNotFoundError):
-    """Raised when the URL names a driver that cannot be imported; the message names what to install."""
+    """Raised when the URL names a driver that cannot be imported. The message names what to install."""
 
 
 class CheckoutTimeout(HoldfastError, exc.TimeoutError):
-    """Raised when no connection became free within ``pool_timeout``; its text names who holds them.
+    """Raised when no connection became free within ``pool_timeout``. Its text names who holds the connections.
 
-    The attributes are for programs; the text says the same in words.
+    The attributes are for programs. The text says the same in words.
     """
 
     engine_key: str | None = None
-    """Which engine it was: the ``engine_key`` of :func:`~.of` that engine. ``None`` when nobody has said so.
+    """Which engine it was: the ``engine_key`` of that engine's :func:`~.status`. ``None`` when it is not known.
 
-    Each engine has a key of its own, in the parent process and its children the same, which stays equal when the error
-    is pickled. Two engines with one URL have two keys.
+    Each engine has its own key, also two engines with one URL. A parent process and its children have the same key for
+    an engine. The key stays the same when the error is pickled.
     """
     account_full: bool = False
-    """Whether all connections that the server allows the account were taken, and no setting of the pool's was in the
-    way: another try may succeed when somebody returns one."""
+    """Whether all connections that the server allows the account were taken, and no setting of the pool was the reason.
+    If so, another try may succeed when somebody returns a connection."""
 
 
 class TooManyWaiting(CheckoutTimeout):
-    """Raised at once when ``holdfast_max_waiting`` threads of this process are waiting for a connection already."""
+    """Raised at once when ``holdfast_max_waiting`` threads of this process are already waiting for a connection."""
 
 
 class BudgetUnavailable(HoldfastError):
-    """Raised when the processes of this user cannot share their connections; the message says why and what to do."""
+    """Raised when the processes of this user cannot share their connections. The message says why and what to do."""
 
 
 class CommitOutcomeUnknown(HoldfastError, exc.DBAPIError):
     """Raised when the reply to COMMIT was lost: :func:`~.run` cannot tell whether the transaction was committed.
 
-    Not an ``OperationalError``, so that code which catches those and does its work again leaves it alone.
+    It is not an ``OperationalError``: code that catches those and does its work again does not catch this one.
     """
 
     code = ""  # SQLAlchemy's page on errors of drivers is no help here

@@ -1,10 +1,10 @@
-"""What a forked child may not touch, and how it is noticed that there was a fork.
+"""What a forked child may not touch, and how holdfast notices that there was a fork.
 
 A child inherits its parent's sockets. Whatever it sends, reads or shuts down on one of them happens to the parent's
-session, and the destructors of most drivers do send something. So a child's first act is to put a dead socket in the
-place of each inherited one (:func:`replace_by_dead`); after that nothing that it does or drops can reach the parent.
+session, and the destructors of most drivers do send something. So a child first replaces each inherited socket with a
+closed one (:func:`replace_by_dead`). After that, nothing that it does or drops can reach the parent.
 
-A fork is noticed in four ways, of which any one is enough and none needs a thread or a call by the application:
+holdfast notices a fork in four ways. Each of them is enough, and none needs a thread or a call by the application:
 
 * ``os.register_at_fork``, in the child, before ``os.fork()`` returns;
 * ``uwsgi.post_fork_hook``, chained before the application's own: uWSGI 2.0 does not run at-fork hooks unless it is

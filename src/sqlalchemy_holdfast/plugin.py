@@ -119,10 +119,10 @@ def _possible(settings: Settings) -> Settings:
     """Return the settings that this system is up to, and say once what is missing."""
     missing = []
     if not drivers.can_look():
-        missing.append("a connection is not known to be dead before it is used (there is no poll())")
+        missing.append("holdfast does not see that a connection is closed before it is used (there is no poll())")
     if not can_share() and settings.budget == "learned" and settings.budget_directory is None:
         settings = dataclasses.replace(settings, budget=None)
-        missing.append("connections are not shared out between processes (there are no POSIX record locks)")
+        missing.append("processes do not share connections (there are no POSIX record locks)")
     if missing and "missing" not in _said:
         _said.add("missing")
         reporting.as_in_stock(sys.platform, ", and ".join(missing))

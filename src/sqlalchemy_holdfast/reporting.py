@@ -33,7 +33,7 @@ class Event:
     """Something that happened to a held engine."""
 
     name: str
-    """The name of the :class:`Reporter`'s method, such as ``replaced_before_use``."""
+    """What happened, in a word, such as ``replaced_before_use``: the name of a method of ``Reporter``."""
     where: str
     """The engine: driver, host, port and database; no account."""
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -510,7 +510,7 @@ def pre_ping() -> None:
 
 def as_in_stock(system: str, missing: str) -> None:
     """This system lacks something that holdfast needs."""
-    root.info("holdfast on %s: %s. There it is as in stock SQLAlchemy.", system, missing)
+    root.info("holdfast on %s: %s. This is as in stock SQLAlchemy.", system, missing)
 
 
 def after_fork_failed(error: BaseException) -> None:

@@ -1,4 +1,4 @@
-"""Every setting, once: its name, unit, default, range, and what it changes.
+"""All settings: the name, unit, default and range of each, and what it changes.
 
 A setting is written in the URL as ``holdfast_<name>=<value>`` or given to ``create_engine`` as a keyword
 argument of the same name. None is needed.
@@ -116,36 +116,39 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "enabled",
         True,
-        "Off, holdfast leaves the engine exactly as SQLAlchemy made it. For comparing, or for ruling holdfast out.",
+        "Whether holdfast does anything. When this is off, the engine is exactly as SQLAlchemy made it. Use it to "
+        "compare, or to find out whether a problem comes from holdfast.",
     ),
     Setting(
         "defer_rollback",
         True,
-        "The ROLLBACK at the end of a unit of work that only read is sent at once, and its reply is read before the "
-        "connection is next used, so that nobody waits for it. Off, every ROLLBACK is waited for, as in stock "
-        "SQLAlchemy.",
+        "Whether a read may end without waiting for the reply to its ROLLBACK. holdfast sends the ROLLBACK at once and "
+        "reads the reply before the connection is next used. When this is off, holdfast waits for every ROLLBACK, as "
+        "stock SQLAlchemy does.",
     ),
     Setting(
         "pipeline",
         "auto",
-        "When that reply is still on its way, the next statement is sent behind it and both replies are read in "
-        "order. Auto, not where something is recognised between the site and its server that may not stand it, as "
-        "MySQL Router does not: then, and when false, the reply is waited for first. True wins over what was "
-        "recognised. Needs defer_rollback.",
+        "Whether holdfast may send the next statement while the reply to such a ROLLBACK is still on its way. It reads "
+        "both replies in order. With auto, it does not do so when it recognises something between the site and its "
+        "server that may not accept it, such as MySQL Router. Then, and with false, it waits for the reply first. With "
+        "true, it does so whatever it recognises. Needs defer_rollback.",
         word="auto",
     ),
     Setting(
         "replay",
         True,
-        "A connection that is lost before the first statement of its checkout is replaced, and a first statement that "
-        "was sent and only reads is repeated on a new one. Off, both raise the driver's error.",
+        "Whether the first statement of a checkout may run on a new connection when its own is lost. If nothing was "
+        "sent yet, holdfast replaces the connection. If the statement was sent and only reads, holdfast repeats it on "
+        "a new connection. When this is off, both raise the driver's error.",
     ),
     Setting(
         "probe_after_idle",
         30.0,
-        "A TCP connection that was idle longer than this gets one bounded round trip before it is used, because a "
-        "firewall that forgot the connection sends nothing that could be noticed. Shorter finds a silent drop "
-        "sooner and costs quiet sites more round trips. Off, silent drops are left to the TCP settings below.",
+        "After which idle time a TCP connection makes one round trip before it is used. It is needed because a "
+        "firewall that forgot the connection sends nothing that holdfast could notice. A shorter time finds a silent "
+        "loss sooner, and costs quiet sites more round trips. When this is off, only the TCP settings below find a "
+        "silent loss.",
         unit="seconds",
         minimum=0,
         maximum=86400,
@@ -154,8 +157,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "probe_timeout",
         5.0,
-        "How long that round trip may take before the connection is replaced. Five seconds outlasts two lost "
-        "packets (TCP resends after 0.2 s, 0.4 s, 0.8 s, 1.6 s).",
+        "How long that round trip may take. After this time holdfast replaces the connection. Five seconds are enough "
+        "even when two packets are lost (TCP sends again after 0.2 s, 0.4 s, 0.8 s, 1.6 s).",
         unit="seconds",
         minimum=0.05,
         maximum=300,
@@ -163,9 +166,10 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "keepalive_idle",
         60.0,
-        "TCP keepalive: an idle connection is probed by the kernel after this time, then every sixth of it, and "
-        "given up after three unanswered probes. Keeps firewalls and load balancers, whose idle limits start at "
-        "about a minute, from forgetting the connection. Off leaves the socket as the driver made it.",
+        "TCP keepalive: after which idle time the kernel checks the connection. It checks again after each sixth of "
+        "that time, and gives the connection up after three checks without an answer. Firewalls and load balancers "
+        "forget a connection that was idle for about a minute or more; keepalive prevents that. When this is off, the "
+        "socket is as the driver made it.",
         unit="seconds",
         minimum=1,
         maximum=32767,
@@ -174,10 +178,10 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "tcp_user_timeout",
         60.0,
-        "TCP_USER_TIMEOUT: how long sent bytes may stay unacknowledged before the kernel gives the peer up (Linux; "
-        "its own limit is about fifteen minutes). It never limits a query that is slow. It does cut off a server "
-        "that reads nothing for so long, as LOAD DATA LOCAL may while it waits for a row lock; the default is above "
-        "innodb_lock_wait_timeout's 50 s for that reason.",
+        "TCP_USER_TIMEOUT: how long sent bytes may stay unacknowledged before the kernel gives the connection up. It "
+        "works on Linux, whose own limit is about fifteen minutes. It never limits a slow query. It does cut off a "
+        "server that reads nothing for this time, as LOAD DATA LOCAL may do while it waits for a row lock. The default "
+        "is above the 50 s of innodb_lock_wait_timeout for that reason.",
         unit="seconds",
         minimum=1,
         maximum=3600,
@@ -186,9 +190,10 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "budget",
         "learned",
-        "How many connections all processes of this machine and user may have together, to the same server with the "
-        "same account. Learned, it is what the server says (max_user_connections, max_connections), when that is "
-        "200 or less. Off, nothing is shared, and a server that is full is waited for all the same.",
+        "How many connections all processes together may have. They share them when they run on one machine as one "
+        "user, and use the same server with the same account. With learned, it is what the server says "
+        "(max_user_connections, max_connections), if that is 200 or less. When this is off, processes do not share; "
+        "holdfast still waits for a server that is full.",
         unit="connections",
         minimum=1,
         maximum=100000,
@@ -199,8 +204,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "headroom",
         1,
-        "How many of them are left for the owner's own console. A process that has no connection and "
-        "would get none otherwise, or that shares with no other, may use one of them for the length of a request.",
+        "How many of these connections are left for the owner's own console. A process without any connection that "
+        "would get none otherwise, or a process that shares with no other, may use one of them for one request.",
         unit="connections",
         minimum=0,
         maximum=1000,
@@ -209,16 +214,17 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "budget_directory",
         None,
-        "Where the file lies through which processes share. Off means a directory of the user's own in /dev/shm or the "
-        "system's temporary directory. Containers share when they are given the same directory.",
+        "In which directory the file is through which processes share. When this is off, it is a directory that "
+        "belongs to the user, in /dev/shm or the system's temporary directory. Containers share when they have the "
+        "same directory.",
         unit="path",
         can_be_off=True,
     ),
     Setting(
         "wait_for_server",
         10.0,
-        "How long a checkout waits, trying again, while nothing answers at the server's address, as during a restart. "
-        "After so long without an answer a request fails at once, until the server is back. Off, it always does.",
+        "How long a checkout tries again when nothing answers at the server's address, as during a restart. When the "
+        "server has been away for longer, requests fail at once until it is back. When this is off, they always do.",
         unit="seconds",
         minimum=0,
         maximum=3600,
@@ -227,8 +233,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "max_waiting",
         None,
-        "How many threads of a process may wait for a connection at a time. One more fails at once instead of waiting "
-        "for pool_timeout, so that a site that is overloaded says so quickly. Off, there is no limit.",
+        "How many threads of a process may wait for a connection at the same time. One more fails at once instead of "
+        "waiting for pool_timeout, so an overloaded site says so quickly. When this is off, there is no limit.",
         unit="threads",
         minimum=0,
         maximum=100000,
@@ -238,9 +244,9 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "leak_warning",
         300.0,
-        "A connection that is out of the pool for longer than this is named in one warning, with the place that "
-        "checked it out. Nothing is done to it. So is a place whose connection the garbage collector had to return. "
-        "Off, nothing is said.",
+        "After which time a warning names a connection that is still checked out. The warning comes once and names the "
+        "line that checked the connection out; nothing is done to the connection. A warning also names a line whose "
+        "connection the garbage collector had to return. When this is off, there is no such warning.",
         unit="seconds",
         minimum=0.05,
         maximum=86400,

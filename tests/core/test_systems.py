@@ -117,5 +117,5 @@ def test_what_a_system_lacks_costs_that_and_no_more(seen: Server, taken: tuple[s
     number, _, text = done.stdout.partition(" ")
     looks, shares = "poll" in taken, bool({"geteuid", "fcntl", "O_NOFOLLOW", "pread", "platform"} & set(taken))
     assert int(number) == (1 if looks or shares else 0), done.stdout
-    assert ("not known to be dead" in text) is looks
-    assert ("not shared out" in text) is shares
+    assert ("does not see that a connection is closed" in text) is looks
+    assert ("do not share connections" in text) is shares

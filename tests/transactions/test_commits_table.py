@@ -71,7 +71,7 @@ def test_the_databases_name_may_be_any(server: Server, held: EngineFactory, else
 
 def test_an_engine_without_a_database_has_none(server: Server, held: EngineFactory) -> None:
     engine = held(server.url("pymysql").set(database=""))
-    with pytest.raises(InvalidRequestError, match="URL names none"):
+    with pytest.raises(InvalidRequestError, match="URL names no database"):
         holdfast.run(
             engine, lambda connection: connection.execute(text("INSERT INTO test.entry (name) VALUES (1)")), verify=True
         )

@@ -1,15 +1,15 @@
 """Keeping threads out of each other's way for a few instructions, and nothing else.
 
 A lock can do more harm than what it protects from. An exception from outside (a signal's handler, a task's time limit)
-may come at any instruction, also between the end of what is protected and the release. A signal's handler and a
-destructor run in the middle of whatever their thread is doing: what they ask for must not wait for that thread, which
-is themselves, and what they wait for must not need the lock, which others then never get. So here
+may come at any instruction, also between the end of what is protected and the release of the lock. And a signal's
+handler or a destructor runs in the middle of whatever its thread is doing. If it waits for that thread, it waits for
+itself. So here
 
-* the owning thread may enter again, and can tell that it does (:attr:`Exclusion.entered`);
-* nobody waits for long: who does not get in is told so, and does without;
+* the thread that is inside may enter again, and can tell that it does (:attr:`Exclusion.entered`);
+* nobody waits for long: a thread that does not get in is told so, and goes on without;
 * what was taken is given back, wherever an exception comes.
 
-It must not be held while foreign code is called: listeners, logging handlers, drivers.
+Do not call foreign code inside: listeners, logging handlers, drivers.
 """
 
 from __future__ import annotations

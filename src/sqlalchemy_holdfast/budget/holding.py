@@ -1,8 +1,8 @@
 """The slots that this process holds, and the bytes that are locked for them.
 
-An exception from outside may come anywhere, and so may a signal's handler or a destructor that takes a slot or gives
-one back. So there is one truth, which changes in single steps of the interpreter's: the set of places. A byte is
-written down before it is locked, and what is locked without being anybody's place is unlocked by whoever comes next
+An exception from outside may come anywhere. So may a signal's handler or a destructor that takes a slot or gives one
+back. So there is one truth, the set of places, and it changes in single steps of the interpreter. A byte is written
+down before it is locked. A byte that is locked and belongs to no place is unlocked by the next caller
 (:meth:`Holding.unlock_surplus`).
 """
 

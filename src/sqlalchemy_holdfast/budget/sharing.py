@@ -1,21 +1,21 @@
 """Who takes a slot, who waits for one, and who gives one back.
 
-The aim: every process gets its share of what the server allows, a busy one may borrow what the others leave, and a
-newcomer is served soon even when the others sit on everything.
+The aim: every process gets its share of what the server allows. A busy process may borrow what the others do not use.
+A new process gets a connection soon, even when all are taken.
 
-* A process with N live fellows (those that hold slots or wait) has a *share*: an N-th of the slots, rounded down. What
-  it holds within its share it keeps, and finds that out without a system call. What it holds above is *borrowed*: it
-  goes back when another process waits, and when keeping it would leave no slot free for a newcomer.
-* Waiting processes stand in a line and take slots in its order, those below their share before those that want to
-  borrow: a process that is rarely busy then waits a few milliseconds where it waited for every borrower's turn before,
-  at no cost to the others, who hold their share already. Nobody overtakes, with one exception: when a slot has been
-  free for :data:`STALL` and those in front have not taken it, they cannot (stopped by a debugger, without CPU time,
-  not entitled to a spare one), and the next one does.
-* The last slots, the *headroom*, are *spare*: left to the account's owner, who may want to look at the server by hand.
-  An idle process runs no code and cannot give anything back, so a process that holds nothing may take a spare slot
-  after :data:`PATIENCE` in line; and so may, after :data:`ALONE`, one that holds some and shares with nobody, where
-  only the connections that its own threads wait with can be in the way. Both give it back after each use, and need
-  not be as patient the next time.
+* *Share*: with N live processes (those that hold slots or wait), a process may keep an N-th of the slots, rounded
+  down. For what it holds within its share it needs no system call. What it holds above its share is *borrowed*: it
+  gives that back when another process waits, or when no slot would be left for a new process.
+* *Line*: waiting processes stand in a line and take slots in its order. Those below their share come before those that
+  want to borrow. So a process that is rarely busy waits a few milliseconds, and not for every borrower's turn; the
+  others, which hold their share already, lose nothing. Nobody overtakes, with one exception. When a slot has been free
+  for :data:`STALL` and those in front have not taken it, they cannot: they are stopped by a debugger, get no CPU time,
+  or may not take a spare one. Then the next process takes it.
+* *Headroom*: the last slots are *spare*. They are left to the account's owner, who may want to look at the server by
+  hand. An idle process runs no code and cannot give anything back. So a process that holds nothing may take a spare
+  slot after :data:`PATIENCE` in line. A process that holds some and shares with nobody may take one after
+  :data:`ALONE`: only the connections that its own threads wait with can be in the way there. Both give it back after
+  each use, and wait for a shorter time the next time.
 """
 
 from __future__ import annotations

@@ -335,9 +335,9 @@ class Connector:
             account_full = account_full or self._last_answer[1] is Refusal.FULL
             text += f"\n{asked}"
             advice = (
-                "Is the server there, and can it be reached from here? How long one attempt to connect may take is "
-                "the driver's connect_timeout; for how long it is tried again, holdfast_wait_for_server; how long a "
-                "checkout waits, pool_timeout"
+                "Is the server there, and can it be reached from here? The driver's connect_timeout limits one attempt "
+                "to connect, holdfast_wait_for_server limits how long holdfast tries again, and pool_timeout limits "
+                "how long a checkout waits"
             )
         error = CheckoutTimeout(f"{text}\n{advice}.")
         error.engine_key, error.account_full = self.engine_key, account_full

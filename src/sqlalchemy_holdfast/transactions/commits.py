@@ -1,23 +1,23 @@
 """The table that tells whether a transaction was committed, for ``run(..., verify=True)``.
 
-A unit of work that is to be verified writes a random token into ``holdfast_commits`` as the last thing before COMMIT,
-in its own transaction: the token is there exactly if the rest is. When the connection is lost while COMMIT is under
-way, a new connection asks for the token **with a lock** (``LOCK IN SHARE MODE``). The lost session holds the row's lock
-until its transaction has ended, one way or the other, so there are three answers, and none is a guess:
+Just before COMMIT, a unit of work that is to be verified writes a random token into ``holdfast_commits``, in its own
+transaction. So the token is there exactly if the rest is. When the connection is lost while COMMIT is under way, a new
+connection looks for the token **with a lock** (``LOCK IN SHARE MODE``). The lost session holds the row's lock until its
+transaction has ended. So there are three answers, and none is a guess:
 
 * the row is there: committed;
 * no row: the transaction has ended without it, and can never be committed any more;
-* no answer (1205): it has not ended. It is asked again until the time is up; the lost session is ended with KILL
-  where it is certain which one that is (:mod:`.lost_sessions`).
+* no answer (1205): the transaction has not ended. holdfast asks again until the time is up. It ends the lost session
+  with KILL where it is certain which one that is (:mod:`.lost_sessions`).
 
-"No row" proves something on the server that the lost connection was one to, and on no other: a replica that became the
-primary may be behind, another Galera node may not have it yet. So the servers are compared (host name, port, server id
-and uuid, and the node's name and address where it is one of a Galera cluster), and on another one only "there" counts.
-On a member of a MySQL replication group only "there" counts as well: a member that was restarted, or has lost the
-others, may lack what the group has.
+A missing row is proof only on the server that the lost connection used. A replica that became the primary may be
+behind, and another Galera node may not have the row yet. So the servers are compared: host name, port, server id and
+uuid, and the node's name and address in a Galera cluster. On another server only "there" counts. On a member of a MySQL
+replication group only "there" counts as well: a member that was restarted, or has lost the others, may lack what the
+group has.
 
-The table is named with its database, because the function of a unit may have changed that (``USE``). Its engine must be
-a transactional one: in another one the row is there whatever becomes of the transaction.
+The table is named with its database, because a unit's function may have sent ``USE``. Its storage engine must have
+transactions: in another one the row stays, whatever becomes of the transaction.
 """
 
 from __future__ import annotations
@@ -135,7 +135,9 @@ def prune_commits(engine: Engine, older_than: timedelta = timedelta(days=1)) -> 
     :raises ValueError: for less than that.
     """
     if older_than < YOUNGEST_PRUNED:
-        raise ValueError(f"older_than is {older_than}; rows younger than {YOUNGEST_PRUNED} may still be asked for")
+        raise ValueError(
+            f"older_than is {older_than}; it must be at least {YOUNGEST_PRUNED}, because run() may need younger rows"
+        )
     deleted = 0
     while True:
         with engine.begin() as connection:
@@ -155,8 +157,8 @@ def write_token(connection: Connection) -> Token:
     schema = connection.dialect.default_schema_name
     if not schema:
         raise InvalidRequestError(
-            "run(verify=True) keeps the table holdfast_commits in the engine's database, and its URL names none. Add "
-            "the database's name to the URL."
+            "run(verify=True) needs the table holdfast_commits in the engine's database, but the engine's URL names no "
+            "database. Add the database's name to the URL."
         )
     identity = lost_sessions.identify(connection)
     known = _transactional.setdefault(connection.dialect, set())

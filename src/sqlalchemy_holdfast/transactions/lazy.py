@@ -1,8 +1,8 @@
-"""What a unit of work must not return: anything that is to be read later, when its transaction is over.
+"""What a unit of work must not return: anything that is read later, when its transaction is over.
 
-A generator, a coroutine or a result whose rows were not read would go to the database after the COMMIT, outside of the
-unit. They are looked for in what they may be wrapped in, too: in containers, partial functions, closures, bound
-methods, and the attributes of one object, as of a web framework's response or a dataclass.
+A generator, a coroutine or a result with unread rows would go to the database after the COMMIT, outside the unit. This
+module also looks for them inside other things: containers, partial functions, closures, bound methods, and the
+attributes of one object, such as a web framework's response or a dataclass.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def refuse_lazy_function(fn: Callable[..., Any]) -> None:
     for candidate in (function, call):
         if inspect.iscoroutinefunction(candidate) or inspect.isasyncgenfunction(candidate):
             raise TypeError(
-                f"{name_of(fn)} is a coroutine function: run() is for functions that are done when they return"
+                f"{name_of(fn)} is a coroutine function: run() needs a function that is finished when it returns"
             )
         if inspect.isgeneratorfunction(candidate):
             raise TypeError(
@@ -94,11 +94,11 @@ def refuse_lazy_value(value: R, fn: Callable[..., Any]) -> R:
     if isinstance(found, (Result, FilterResult)):
         raise TypeError(
             f"{name_of(fn)} returned a {type(found).__name__}{wrapped}, whose rows would be read after the commit. "
-            "Return what all() gives"
+            "Return the result of its all()"
         )
     raise TypeError(
-        f"{name_of(fn)} returned a {type(found).__name__}{wrapped}, which would run after the commit. Return what it "
-        "gives, as a list for example"
+        f"{name_of(fn)} returned a {type(found).__name__}{wrapped}, which would run after the commit. Return its "
+        "results, for example as a list"
     )
 
 

@@ -1,16 +1,19 @@
 """The other end of a connection that was lost: its session on the server, and how to be sure that it is over.
 
-A server may run a session for a long time after its client has gone: nobody told it. The session keeps its row locks
-until then, and a unit that is begun again waits for them. So the lost session is ended with KILL, which every account
-may use on its own sessions, where it is certain which one it is; else it is waited for.
+A server may run a session for a long time after its client has gone, because nobody told it. The session keeps its row
+locks until then, and a unit that is begun again waits for them. So holdfast ends the lost session with KILL where it is
+certain which session it is: every account may use KILL on its own sessions. Elsewhere it waits for the session's end.
 
-Certain means one of these. The server sees the address of the *new* connection as this side does (no proxy, no
-address translation), and has a session with the lost one's id, account, and client port: then that is the one, and a
-server that has none such has ended it. Or the server is the same one and was not started since, where ids are not
-used twice. An id alone says nothing: they begin again with 1 when a server restarts, and another server has others.
+It is certain in two cases:
 
-Which server a connection is to can only be asked while it works. So it is asked at its first unit of work, where
-addresses are translated on the way (asked once for each engine), or where a unit is to be verified.
+* The server sees the address of the *new* connection as this side does (no proxy, no address translation). Then the
+  session with the lost one's id, account and client port is the lost one. If there is none, it has ended.
+* The server is the same one, and was not started since: ids are not used twice there.
+
+An id alone says nothing: ids begin again with 1 when a server restarts, and another server has others.
+
+Only a connection that works can be asked which server it leads to. So it is asked at its first unit of work, where
+addresses are translated on the way (which is found out once for each engine), or where a unit is to be verified.
 """
 
 from __future__ import annotations

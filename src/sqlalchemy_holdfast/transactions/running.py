@@ -1,11 +1,11 @@
 """``run`` and ``transactional``: a whole unit of work, begun again where that is safe.
 
 The rule: a unit is begun again from its start if, and only if, it is proven that nothing of it was committed. That is
-so as long as COMMIT was not sent, and after the few errors with which a server refuses one. When the connection is lost
-between sending COMMIT and reading its reply, nobody on this side knows; then the server is asked
-(:mod:`.commits`), or :class:`~sqlalchemy_holdfast.CommitOutcomeUnknown` says so.
+proven as long as COMMIT was not sent, and after the few errors with which a server refuses a COMMIT. When the
+connection is lost between sending COMMIT and reading its reply, nobody on this side knows. Then holdfast asks the
+server (:mod:`.commits`), or raises :class:`~sqlalchemy_holdfast.CommitOutcomeUnknown`.
 
-There is no form of it as a context manager: Python runs the body of a ``with`` statement once.
+It cannot be a context manager: Python runs the body of a ``with`` statement once.
 """
 
 from __future__ import annotations
@@ -119,7 +119,9 @@ def run(
         raise ValueError(f"attempts is {attempts}; it must be at least 1")
     longest = commits.LONGEST_DEADLINE
     if not deadline > 0 or (verify and deadline > longest):
-        raise ValueError(f"deadline is {deadline}; it is a number of seconds above 0, with verify up to {longest:g}")
+        raise ValueError(
+            f"deadline is {deadline}; it must be a number of seconds above 0, and with verify at most {longest:g}"
+        )
     outer = current(target)
     if outer is not None:
         outer.verify = outer.verify or verify
@@ -326,7 +328,7 @@ class _Run:
         error = CommitOutcomeUnknown(
             "The reply to COMMIT was lost: the transaction may or may not have been committed. "
             + (
-                f"The server could not tell in time; committed is what has the row {token} in holdfast_commits."
+                f"The server could not tell in time. It was committed if holdfast_commits has the row {token}."
                 if token
                 else "run(verify=True) would have asked the server."
             )
@@ -360,7 +362,7 @@ def _unit_class(target: object) -> type[Unit]:
     found = orm.unit_class(target)
     if found is None:
         raise TypeError(
-            f"run() takes an Engine, a sessionmaker or a scoped_session, not {type(target).__name__}: it must be able "
-            "to begin anew. (Its asyncio variants are not supported.)"
+            f"run() takes an Engine, a sessionmaker or a scoped_session, not {type(target).__name__}, because it must "
+            "be able to begin again. (The asyncio variants are not supported.)"
         )
     return found

@@ -1,7 +1,7 @@
 """One attempt at a unit of work: a connection or a session that begins, is used, and commits or does not.
 
 What is the same for both is here: which connections took part, which errors happened on them, what became of COMMIT.
-All of that is the unit's own knowledge: its connections may be somebody else's by the time that it is asked.
+The unit notes all of that itself, because its connections may belong to somebody else by the time it is asked.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ __all__ = ["CoreUnit", "Unit", "current"]
 _units: ContextVar[tuple[Unit, ...]] = ContextVar("holdfast_units", default=())
 
 _OWN_COMMIT = (
-    "run() commits the unit of work when its function returns; the function itself must not. Nothing was committed. "
-    "Remove the commit(), or put what is to be committed first into a run() of its own."
+    "run() commits the unit of work when its function returns; the function itself must not commit. Nothing was "
+    "committed. Remove the commit(). If something must be committed first, do that in a run() of its own."
 )
 
 

@@ -1,6 +1,6 @@
-"""Database URLs: built from their parts, and refused with a reason when they cannot mean what was meant.
+"""Database URLs: built from their parts, and refused with a reason when they are almost certainly a mistake.
 
-``checking`` says what is wrong with one, and ``trying`` connects once with it; ``building`` makes one, out of
+``checking`` says what is wrong with one, and ``trying`` connects once with it. ``building`` makes one, out of
 ``parts`` that come from arguments, the ``environment`` or ``option_files``.
 """
 

@@ -135,7 +135,9 @@ def _rendered(parts: Parts) -> str:
     if parts.driver is not None and parts.backend is None and driver not in driver_names():
         near = near_driver(driver)
         hint = f" Did you mean {near}?" if near else ""
-        raise DatabaseURLError(f"driver={driver[:40]!r} is none.{hint} The drivers are {', '.join(driver_names())}.")
+        raise DatabaseURLError(
+            f"driver={driver[:40]!r} is not a driver.{hint} The drivers are {', '.join(driver_names())}."
+        )
     query, host = dict(parts.query), parts.host or "localhost"
     if host.startswith("/"):
         query["unix_socket"], host = host, "localhost"

@@ -143,8 +143,8 @@ def unreadable(text: str) -> str:
         return f"The database URL cannot be parsed: it has no ://. {EXAMPLE} {ESCAPING}"
     if not re.fullmatch(r"[\w+]+", scheme):
         return (
-            "The database URL cannot be parsed: in front of :// stands something else than a database and its driver, "
-            f"such as mysql+mysqldb, mysql+pymysql or mysql+mysqlconnector. {EXAMPLE}"
+            "The database URL cannot be parsed: what stands before :// is not a database and its driver, such as "
+            f"mysql+mysqldb, mysql+pymysql or mysql+mysqlconnector. {EXAMPLE}"
         )
     if rest.partition("?")[0].count("@") <= 1:
         return (
@@ -207,7 +207,7 @@ def impossible(url: URL) -> Iterator[str]:
                 "something pasted with it?"
             )
         if (url.port or 0) > 65535:
-            yield f"The port {url.port} in the URL is none: ports go to 65535, and MySQL's is 3306."
+            yield f"The port {url.port} in the URL is not possible: ports go up to 65535, and MySQL's is 3306."
     if database != database.rstrip():
         yield (
             "The database's name in the URL ends with white space, which MySQL does not allow. A line end that was "
@@ -286,8 +286,8 @@ def _escaping_advice(text: str) -> Iterator[str]:
     raw = "".join(part or "" for part in found.groups()) if found else ""
     if re.search(r"[:/?#\[\] ]|%(?![0-9A-Fa-f]{2})", raw):
         yield (
-            "The user name or password has a character that SQLAlchemy happens to read as it is and other programs do "
-            f"not. {ESCAPING}"
+            "The user name or password has a character that should be escaped. SQLAlchemy reads it all the same; other "
+            f"programs do not. {ESCAPING}"
         )
     if any(re.fullmatch(r"[A-Za-z0-9]", unquote(code)) for code in re.findall("%[0-9A-Fa-f]{2}", raw)):
         yield (
@@ -301,8 +301,8 @@ def _advice(url: URL) -> Iterator[str]:
     driver = url.get_driver_name()
     if "+" not in url.drivername:
         yield (
-            f"{url.drivername}:// names no driver and means {url.drivername}+{driver}://. Write it so, and a reader "
-            "knows what must be installed."
+            f"{url.drivername}:// names no driver and means {url.drivername}+{driver}://. Write that, so that a "
+            "reader knows what must be installed."
         )
     if url.password == "***":
         yield (
@@ -313,8 +313,8 @@ def _advice(url: URL) -> Iterator[str]:
         yield "The URL has no user name; the driver then takes the name of the account the program runs under."
     if not url.database and not {"read_default_file", "database", "db"} & set(url.query):
         yield (
-            "The URL names no database, so each statement must (database.table), or it fails with error 1046, "
-            '"No database selected". Add /name behind the host.'
+            "The URL names no database, so each statement must name it (database.table). Otherwise it fails with error "
+            '1046, "No database selected". Add /name behind the host.'
         )
     if url.host == "localhost" and url.port and driver == "mysqldb" and "unix_socket" not in url.query:
         yield (
@@ -352,13 +352,13 @@ def _hosts_advice(url: URL) -> Iterator[str]:
         owner = host[: -len(known.suffix)]
         if owner != username.lower():
             yield (
-                f"The host is that of the account {owner}, and the user name is another. On {known.title} both are "
-                f"yours: the host is {known.address(username or 'username', None)}."
+                f"The host belongs to the account {owner}, but the URL has another user name. On {known.title}, both "
+                f"are yours: the host is {known.address(username or 'username', None)}."
             )
         if "$" in database and database.partition("$")[0] != username:
             yield (
-                f"The database belongs to {database.partition('$')[0]}, not to the user name in the URL. Capitals "
-                "count in both."
+                f"The database belongs to {database.partition('$')[0]}, not to the user name in the URL. Upper "
+                "and lower case count in both."
             )
     if known.prefixes_usernames and "." not in username:
         yield (
