@@ -20,12 +20,24 @@ from typing import Any
 from .counters import Cause, Counters
 from .server.limits import Limits
 
-__all__ = ["Event", "Listener", "Reporter", "after_fork_failed", "as_in_stock", "not_counting", "not_held", "pre_ping"]
+__all__ = [
+    "Event",
+    "Listener",
+    "Reporter",
+    "after_fork_failed",
+    "as_in_stock",
+    "configuration",
+    "not_counting",
+    "not_held",
+    "pre_ping",
+    "request_repeated",
+]
 
 root = logging.getLogger("holdfast")
 pool = logging.getLogger("holdfast.pool")
 budget = logging.getLogger("holdfast.budget")
 transactions = logging.getLogger("holdfast.transactions")
+flask = logging.getLogger("holdfast.flask")
 
 
 @dataclass(frozen=True)
@@ -521,3 +533,13 @@ def after_fork_failed(error: BaseException) -> None:
 def not_counting(why: object) -> None:
     """The slot file cannot be used, so connections are opened without counting them."""
     budget.warning("holdfast: connections are opened without counting them. %s", why)
+
+
+def configuration(what: str) -> None:
+    """A Flask application's configuration has something that is old, or that comes too late."""
+    flask.warning(what)
+
+
+def request_repeated(method: str, path: str, reason: str) -> None:
+    """A safe request whose connection was lost is answered by running it once more."""
+    flask.info("%s %s is run once more: %s.", method, path, reason)

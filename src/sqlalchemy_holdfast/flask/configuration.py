@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import warnings
 from typing import Any
 
 from flask import Flask
 
-__all__ = ["OLD", "RETRY", "as_read", "warn_of_late_settings", "warn_of_old_spellings"]
+from .. import reporting
 
-logger = logging.getLogger("holdfast.flask")
+__all__ = ["OLD", "RETRY", "as_read", "warn_of_late_settings", "warn_of_old_spellings"]
 
 OLD = {
     "SQLALCHEMY_POOL_SIZE": "pool_size",
@@ -52,7 +51,7 @@ def warn_of_old_spellings(app: Flask) -> None:
     )
     if "pool_recycle" in new:
         message += " (and pool_recycle is not needed with holdfast)"
-    logger.warning(message)  # Python hides most deprecation warnings
+    reporting.configuration(message)  # Python hides most deprecation warnings
     warnings.warn(message, DeprecationWarning, stacklevel=_callers_level())
 
 
@@ -69,7 +68,7 @@ def warn_of_late_settings(before: dict[str, Any], now: dict[str, Any]) -> None:
         f"{' and '.join(late)} changed after SQLAlchemy(app) or init_app(app) had made the database engines; the "
         "change has no effect. Move it above that line."
     )
-    logger.warning(message)
+    reporting.configuration(message)
     warnings.warn(message, RuntimeWarning, stacklevel=_callers_level())
 
 

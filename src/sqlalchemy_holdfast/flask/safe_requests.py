@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError
 
+from .. import reporting
 from ..drivers import CommitRecord, from_outside, state_of
 from ..errors import CommitOutcomeUnknown
 from ..server.faults import judge
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from flask_sqlalchemy import SQLAlchemy
 
 __all__ = ["OnceMore", "keep_records_of"]
-
-logger = logging.getLogger("holdfast.flask")
 
 _ERROR = "holdfast.error"
 _COMMITTING = "holdfast.committing"
@@ -75,7 +73,7 @@ class OnceMore:
         # Without a statement it may have been a COMMIT.
         if reason is None or (error.statement is None and not verdict.proves_connecting):
             return False
-        logger.info("%s %s is run once more: %s.", environ["REQUEST_METHOD"], environ.get("PATH_INFO", ""), reason)
+        reporting.request_repeated(environ["REQUEST_METHOD"], environ.get("PATH_INFO", ""), reason)
         return True
 
 

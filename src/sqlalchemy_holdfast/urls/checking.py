@@ -254,12 +254,14 @@ def _no_such_driver(url: URL) -> Iterator[str]:
 
 
 def near_driver(name: str) -> str:
+    """Return the driver whose name in a URL is nearest to a misspelt one, or an empty text when none is near."""
     name = name.lower().replace("-", "_")
     near = difflib.get_close_matches(name, [*driver_names(), *_DRIVER_ALIASES], n=1, cutoff=0.6)
     return _DRIVER_ALIASES.get(near[0], near[0]) if near else ""
 
 
 def driver_names() -> list[str]:
+    """Return the names that the drivers have in a URL, each once."""
     return list(dict.fromkeys(driver.url_name for driver in drivers.DRIVERS))
 
 

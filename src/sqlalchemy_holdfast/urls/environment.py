@@ -82,6 +82,7 @@ def _parsed_variable(name: str, text: str) -> URL:
 
 
 def of_url(parsed: URL) -> Parts:
+    """Return what a whole URL says, in its parts."""
     backend, _, driver = parsed.drivername.partition("+")
     return Parts(
         parsed.username,
