@@ -14,7 +14,7 @@ import sqlalchemy_holdfast as holdfast
 from sqlalchemy_holdfast import Cause
 from sqlalchemy_holdfast.lab import Server
 from tests.conftest import DRIVERS, EngineFactory, read, wait_until_ended
-from tests.page.host import BLOCKS, DATABASE, IDLE_LIMIT, PASSWORD, USER, make_host, serve, visit
+from tests.hosting.host import BLOCKS, DATABASE, IDLE_LIMIT, PASSWORD, USER, make_host, serve, visit
 
 
 def page_url(server: Server, driver: str) -> str:

@@ -1,4 +1,4 @@
-"""`python -m tests.page` prints what came of the page's blocks, stock and held: 500 requests each, under uWSGI.
+"""`python -m tests.hosting` prints what came of the page's blocks, stock and held: 500 requests each, under uWSGI.
 
 The idle limit is 2 s and the pauses are longer. Stock is given pool_recycle=1, scaled down with the limit; holdfast
 the page's 280, which here is as good as none.
@@ -13,7 +13,7 @@ from rich.table import Table
 
 from sqlalchemy_holdfast.lab import Server
 from tests.conftest import DRIVERS
-from tests.page.host import BLOCKS, IDLE_LIMIT, make_host, serve, visit
+from tests.hosting.host import BLOCKS, IDLE_LIMIT, make_host, serve, visit
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from sqlalchemy_holdfast.lab import Server
-from tests.page.host import IDLE_LIMIT, make_host
+from tests.hosting.host import IDLE_LIMIT, make_host
 
 
 @pytest.fixture(scope="module")
