@@ -158,7 +158,7 @@ def test_a_connection_left_checked_out_over_the_idle_limit_fails_once_and_is_rep
     """What cannot be absorbed here: the application holds the connection, and with it perhaps a transaction."""
     engine = held(own_server.url(driver))
     with engine.connect() as connection:
-        connection.execute(text("SELECT 1"))  # before the first statement it would be replaced: tests/replay
+        connection.execute(text("SELECT 1"))  # before the first statement it would be replaced: tests/pool/first_statement
         wait_until_gone(own_server)
         with pytest.raises(DBAPIError) as caught:
             connection.execute(text("SELECT 1"))

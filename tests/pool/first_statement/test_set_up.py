@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.exc import DBAPIError
 
 import sqlalchemy_holdfast as holdfast
-from tests.replay.conftest import Cut, Scene, outcome, settle
+from tests.pool.first_statement.conftest import Cut, Scene, outcome, settle
 
 READ = "SELECT id FROM guests WHERE id = 1"
 Do = Callable[[Any, Connection], object]

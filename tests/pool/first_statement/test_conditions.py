@@ -15,7 +15,7 @@ from sqlalchemy.pool import NullPool, StaticPool
 import sqlalchemy_holdfast as holdfast
 from sqlalchemy_holdfast import Cause
 from sqlalchemy_holdfast.pool import first_statement
-from tests.replay.conftest import Cut, Scene, outcome, settle
+from tests.pool.first_statement.conftest import Cut, Scene, outcome, settle
 
 READ = "SELECT id FROM guests"
 INSERT = "INSERT INTO innodb VALUES (1)"

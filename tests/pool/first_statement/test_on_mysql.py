@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy_holdfast import Cause
 from sqlalchemy_holdfast.lab import Proxy, Server
 from tests.conftest import wait_until_ended
-from tests.replay.conftest import Cut, Scene, outcome
+from tests.pool.first_statement.conftest import Cut, Scene, outcome
 
 pytestmark = pytest.mark.mysql
 

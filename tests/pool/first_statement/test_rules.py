@@ -10,7 +10,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import DBAPIError
 
 from sqlalchemy_holdfast import Cause
-from tests.replay.conftest import Cut, Scene, outcome, wait_for
+from tests.pool.first_statement.conftest import Cut, Scene, outcome, wait_for
 
 SENT: tuple[Cut, ...] = (Scene.cut_before_reply, Scene.cut_in_reply)
 
