@@ -1,4 +1,4 @@
-"""Real signals, at moments that nobody chose: ``python -m tests.connecting.alarms raise|use URL SECONDS``.
+"""Real signals, at moments that nobody chose: ``python -m tests.pool.waiting.alarms raise|use URL SECONDS``.
 
 A program of its own, because they come in destructors as well, and what is raised there goes to a hook of Python's.
 """
@@ -20,8 +20,8 @@ from types import FrameType
 from sqlalchemy import Engine, create_engine, text
 
 from tests.conftest import read
-from tests.connecting.moments import KINDS
-from tests.connecting.state import problems, works_at_once
+from tests.pool.waiting.moments import KINDS
+from tests.pool.waiting.state import problems, works_at_once
 
 
 def work(engine: Engine) -> None:

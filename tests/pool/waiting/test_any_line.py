@@ -20,8 +20,8 @@ from sqlalchemy.pool import NullPool, QueuePool
 from sqlalchemy_holdfast.errors import CheckoutTimeout
 from tests._long import LONG
 from tests.conftest import read
-from tests.connecting.moments import KINDS, Moment, raising
-from tests.connecting.state import AT_ONCE, problems, works_at_once
+from tests.pool.waiting.moments import KINDS, Moment, raising
+from tests.pool.waiting.state import AT_ONCE, problems, works_at_once
 from tests.limits.host import Host
 
 STEP = 1 if LONG else 23

@@ -12,7 +12,7 @@ import pytest
 from tests._long import LONG
 from tests.limits.host import Host, limited
 
-TOP = Path(__file__).resolve().parents[2]
+TOP = Path(__file__).resolve().parents[3]
 SECONDS = 60 if LONG else 4
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 def run(what: str, host: Host, driver: str) -> int:
     url = host.url(driver, held=True, holdfast_headroom="0").render_as_string(hide_password=False)
-    arguments = [sys.executable, "-m", "tests.connecting.alarms", what, url, str(SECONDS)]
+    arguments = [sys.executable, "-m", "tests.pool.waiting.alarms", what, url, str(SECONDS)]
     done = subprocess.run(arguments, cwd=TOP, capture_output=True, text=True, timeout=SECONDS + 100)
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout)

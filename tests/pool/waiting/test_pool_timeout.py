@@ -18,7 +18,7 @@ from sqlalchemy.pool import AssertionPool, NullPool, SingletonThreadPool, Static
 
 from sqlalchemy_holdfast.lab import Proxy, Server
 from tests.conftest import EngineFactory, read
-from tests.connecting.state import AT_ONCE
+from tests.pool.waiting.state import AT_ONCE
 from tests.lab.helpers import eventually
 from tests.limits.host import Host, limited
 
