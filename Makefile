@@ -37,7 +37,7 @@ chaos: .venv/.ready-test ## random faults, interruptions, forks and full servers
 
 # 13 minutes for each driver: ten with holdfast, one each for what it is compared with.
 ledger: .venv/.ready-test ## transfers under faults, without and with holdfast: nothing lost, nothing doubled
-	@$(LAB) $(PY) -m tests.transactions.chaos --seconds 600 $(ARGS)
+	@$(LAB) $(PY) -m tests.transactions.ledger --seconds 600 $(ARGS)
 
 # An hour: twenty minutes for each driver. tests/attack/README.md says what it does.
 attack: .venv/.ready-test ## random sequences beside stock SQLAlchemy, with a ledger: nothing wrong, lost or doubled

@@ -1,6 +1,6 @@
 """Eight workers move money while everything breaks: with holdfast nothing is lost, nothing is doubled.
 
-    python -m tests.transactions.chaos --driver pymysql --seconds 600
+    python -m tests.transactions.ledger --driver pymysql --seconds 600
 
 The same is done with stock SQLAlchemy, with a naive retry around it, and with holdfast without verification. A table
 shows them side by side. The exit status is 1 when a worker with holdfast was told what is not true, or saw an error.
@@ -34,7 +34,7 @@ import sqlalchemy_holdfast as holdfast
 from sqlalchemy_holdfast.cli.tables import make_console, show
 from sqlalchemy_holdfast.lab import Proxy, Server, ServerFailed
 from sqlalchemy_holdfast.transactions import create_commit_table
-from tests.transactions.chaos_report import HELD, MODES, Report, faults, outcomes
+from tests.transactions.ledger_report import HELD, MODES, Report, faults, outcomes
 
 DRIVERS = ("mysqldb", "pymysql", "mysqlconnector")  # tests.conftest's would take HOLDFAST_LAB_MYSQLD away
 ACCOUNTS = 6
@@ -49,8 +49,8 @@ MOVE = text("UPDATE account SET balance = balance + :amount WHERE id = :id")
 APPEND = text("INSERT INTO ledger (worker, number, source, target, amount) VALUES (:worker, :number, :s, :t, :amount)")
 
 
-class Chaos:
-    """One run on a server of its own.
+class Transfers:
+    """One run of transfers under faults, on a server of its own.
 
     :param mode: one of `MODES`.
     :param executable: the server program, as for `Server`.
@@ -341,7 +341,7 @@ def main(
         for mode in modes or MODES:
             length = seconds if mode == "holdfast" else others
             click.echo(f"{driver}, {MODES[mode]}: {length:g} s", err=True)
-            reports.append(Chaos(driver, mode, length, seed).run())
+            reports.append(Transfers(driver, mode, length, seed).run())
         server = reports[0].server
         show(console, outcomes(f"{driver} on {server}: {WORKERS} workers move money; seed {seed}", reports))
         show(console, faults(f"{driver} on {server}: faults injected", reports))
@@ -353,4 +353,4 @@ def main(
 
 
 if __name__ == "__main__":
-    main(prog_name="python -m tests.transactions.chaos")
+    main(prog_name="python -m tests.transactions.ledger")

@@ -1,4 +1,4 @@
-"""What a run of `tests.transactions.chaos` found, and the tables that show the modes side by side."""
+"""What a run of `tests.transactions.ledger` found, and the tables that show the modes side by side."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The short version of `python -m tests.transactions.chaos`, all drivers at once; `make chaos` runs it for longer."""
+"""The short version of `python -m tests.transactions.ledger`, all drivers at once; `make chaos` runs it for longer, `make ledger` longest."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 
 from tests._long import LONG
 from tests.conftest import DRIVERS, MYSQLD
-from tests.transactions.chaos import Chaos
-from tests.transactions.chaos_report import Report
+from tests.transactions.ledger import Transfers
+from tests.transactions.ledger_report import Report
 
 pytestmark = [
     pytest.mark.chaos,
@@ -30,7 +30,7 @@ def run_all(mode: str, seconds: float, executable: str | None = None) -> list[Re
     print(f"seed {seed}")
 
     def run(driver: str) -> Report:
-        return Chaos(driver, mode, seconds, seed, executable=executable).run()
+        return Transfers(driver, mode, seconds, seed, executable=executable).run()
 
     with ThreadPoolExecutor() as pool:
         return list(pool.map(run, DRIVERS))
