@@ -1,4 +1,4 @@
-"""The short version of `python -m tests.transactions.ledger`, all drivers at once; `make chaos` runs it for longer, `make ledger` longest."""
+"""The short version of `make ledger`, all drivers at once; `make chaos` runs it for longer."""
 
 from __future__ import annotations
 
