@@ -14,7 +14,7 @@ from pymysql.constants import CLIENT
 
 from sqlalchemy_holdfast.lab import Server
 from sqlalchemy_holdfast.server.statements import may_commit
-from tests.core.test_statements_may_commit import COMMIT, DO_NOT, ONE_HAS, lines
+from tests.server.test_statements_may_commit import COMMIT, DO_NOT, ONE_HAS, lines
 
 
 class Court:
