@@ -17,7 +17,7 @@ import sqlalchemy_holdfast as holdfast
 from sqlalchemy_holdfast import DatabaseURLError, SettingError, urls
 from sqlalchemy_holdfast.lab import Server
 from sqlalchemy_holdfast.urls import option_files
-from tests.core.test_urls import AWKWARD, assert_kept_secret, said
+from tests.urls.test_urls import AWKWARD, assert_kept_secret, said
 
 SECRET = "Kx7qZv9w"
 LATER_THAN_20 = make_url("mysql://host/%24").database == "$"
