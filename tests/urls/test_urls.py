@@ -21,7 +21,7 @@ import sqlalchemy_holdfast as holdfast
 from sqlalchemy_holdfast import DatabaseURLError, DriverNotInstalled, SettingError, urls
 from sqlalchemy_holdfast.lab import Server
 from tests.conftest import EngineFactory, read
-from tests.core.test_imports import run_bare
+from tests.promises.test_imports import run_bare
 
 AWKWARD = "p@ss:w/o?r#d%41"
 """Every character that means something in a URL, and something that looks like an escape."""
