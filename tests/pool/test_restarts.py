@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests._long import LONG
-from tests.limits.cases import How, restarted
+from tests.budget.cases import How, restarted
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(170)]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from sqlalchemy_holdfast.lab import Proxy
-from tests.limits.host import Host, limited
+from tests.budget.host import Host, limited
 
 
 @pytest.fixture(scope="module")

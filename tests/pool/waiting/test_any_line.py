@@ -22,7 +22,7 @@ from tests._long import LONG
 from tests.conftest import read
 from tests.pool.waiting.moments import KINDS, Moment, raising
 from tests.pool.waiting.state import AT_ONCE, problems, works_at_once
-from tests.limits.host import Host
+from tests.budget.host import Host
 
 STEP = 1 if LONG else 23
 """Each line, or each twenty-third one."""

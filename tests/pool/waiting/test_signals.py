@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests._long import LONG
-from tests.limits.host import Host, limited
+from tests.budget.host import Host, limited
 
 TOP = Path(__file__).resolve().parents[3]
 SECONDS = 60 if LONG else 4

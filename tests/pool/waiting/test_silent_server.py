@@ -16,7 +16,7 @@ from sqlalchemy_holdfast.errors import CheckoutTimeout
 from sqlalchemy_holdfast.lab import Proxy, Server
 from tests.conftest import EngineFactory, inside, read
 from tests.lab.helpers import eventually
-from tests.limits.host import Host
+from tests.budget.host import Host
 
 SILENT: dict[str, Callable[[Proxy], None]] = {"swallows packets": Proxy.blackhole, "stands still": Proxy.freeze}
 SECONDS = 3

@@ -10,10 +10,10 @@ from typing import Any
 from sqlalchemy import URL
 
 from sqlalchemy_holdfast.lab import Prefork, Question, load
-from tests.limits.request import Outcome
+from tests.budget.request import Outcome
 
 TOP = Path(__file__).resolve().parents[2]
-APPLICATION = "tests.limits.sites.served:application"
+APPLICATION = "tests.budget.sites.served:application"
 
 
 class Served:

@@ -9,6 +9,6 @@ import sqlalchemy.dialects.mysql
 import sqlalchemy.orm
 
 import sqlalchemy_holdfast as holdfast
-import tests.limits.crowd
+import tests.budget.crowd
 
 __all__ = ["MySQLdb", "holdfast", "mysql", "pymysql", "sqlalchemy", "tests"]

@@ -1,4 +1,4 @@
-"""`make test` runs short versions of the cases, `make chaos` (HOLDFAST_CHAOS=1) all of them, with more requests."""
+"""A server that allows few connections, and what `make test` leaves to `make chaos`."""
 
 from __future__ import annotations
 
@@ -7,18 +7,13 @@ from collections.abc import Iterator
 import pytest
 
 from tests._long import leave_out
-from tests.limits.host import Host, limited
+from tests.budget.host import Host, limited
 
 LEFT_OUT = [
-    r"test_many_on_few.py.*\[(mysqldb|mysqlconnector)-(global|server)-",
-    r"test_many_on_few.py.*\[pymysql-account-",
     r"test_who_asks_for.*(mysqldb-stop|pymysql-kill|mysqlconnector-stop)",
     r"test_entries_made_by_run.*(mysqldb-kill|pymysql|mysqlconnector)",
-    r"test_killed_processes.py.*(pymysql|mysqlconnector)",
-    r"test_cost.py.*(pymysql|mysqlconnector)",
-    r"as_fast_as",
 ]
-"""What `make test` leaves to `make chaos`: every driver and every case is seen, not every combination."""
+"""What `make test` leaves to `make chaos` (HOLDFAST_CHAOS=1)."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

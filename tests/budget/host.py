@@ -14,7 +14,7 @@ from typing import Literal
 from sqlalchemy import URL
 
 from sqlalchemy_holdfast.lab import Proxy, Server
-from tests.limits.request import PAGES, Outcome, words_of
+from tests.budget.request import PAGES, Outcome, words_of
 
 Kind = Literal["account", "global", "server"]
 REFUSALS: dict[Kind, int] = {"account": 1226, "global": 1203, "server": 1040}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
-from tests.limits.request import Outcome
+from tests.budget.request import Outcome
 
 
 class Site(Protocol):

@@ -17,11 +17,11 @@ from sqlalchemy.exc import SQLAlchemyError
 import sqlalchemy_holdfast as holdfast
 from sqlalchemy_holdfast.lab import Proxy
 from sqlalchemy_holdfast.transactions import create_commit_table
-from tests.limits.crowd import Crowd
-from tests.limits.host import Host, Kind, limited
-from tests.limits.request import Outcome, serve
-from tests.limits.served import Served
-from tests.limits.site import Site
+from tests.budget.crowd import Crowd
+from tests.budget.host import Host, Kind, limited
+from tests.budget.request import Outcome, serve
+from tests.budget.served import Served
+from tests.budget.site import Site
 
 Shape = Literal["plain", "uwsgi", "uwsgi+import"]
 SHAPES: tuple[Shape, ...] = ("plain", "uwsgi", "uwsgi+import")

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import create_engine, text
 
 import sqlalchemy_holdfast as holdfast
-from tests.limits.request import serve
+from tests.budget.request import serve
 
 engine = create_engine(os.environ["LIMITED_URL"], **json.loads(os.environ["LIMITED_OPTIONS"]))
 

@@ -25,7 +25,7 @@ from typing import Any
 from sqlalchemy import URL, create_engine
 
 import sqlalchemy_holdfast as holdfast
-from tests.limits.request import Outcome, serve
+from tests.budget.request import Outcome, serve
 
 _NUMBER = struct.Struct("q")
 _AHEAD = 64
@@ -34,7 +34,7 @@ _SILENT_SECONDS = 60.0
 
 # Each process is a fork of a small server that has imported what they need, and not of this one, which has threads.
 _processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(["tests.limits.preload"])
+_processes.set_forkserver_preload(["tests.budget.preload"])
 
 
 class Stuck(AssertionError):

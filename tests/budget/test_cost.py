@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 
-from tests.limits.cost import system_calls_of
-from tests.limits.host import Host
+from tests.budget.cost import system_calls_of
+from tests.budget.host import Host
 
 pytestmark = pytest.mark.slow
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests._long import LONG
-from tests.limits.cases import SHAPES, Seen, Shape, against_tuned, many_on_few, newcomer
-from tests.limits.host import REFUSALS, Kind
+from tests.budget.cases import SHAPES, Seen, Shape, against_tuned, many_on_few, newcomer
+from tests.budget.host import REFUSALS, Kind
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(170)]
 

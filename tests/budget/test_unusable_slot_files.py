@@ -17,9 +17,9 @@ import sqlalchemy_holdfast as holdfast
 from sqlalchemy_holdfast.budget import Budget
 from sqlalchemy_holdfast.lab import Server
 from tests.conftest import EngineFactory, inside, read
-from tests.limits.cost import TOP
-from tests.limits.crowd import Crowd
-from tests.limits.host import USER, Host
+from tests.budget.cost import TOP
+from tests.budget.crowd import Crowd
+from tests.budget.host import USER, Host
 
 NOBODY = 65534
 Log = Callable[[], list[str]]

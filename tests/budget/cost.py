@@ -1,6 +1,6 @@
 """What sharing costs where nobody waits: system calls and CPU time of a checkout and its return.
 
-Run as a program (``python -m tests.limits.cost URL COUNT``) this checks a connection out and returns it so many times,
+Run as a program (``python -m tests.budget.cost URL COUNT``) this checks a connection out and returns it so many times,
 between two marks that stand out in strace's record.
 """
 
@@ -20,8 +20,8 @@ from statistics import median
 
 from sqlalchemy import URL, Engine, create_engine
 
-from tests.limits.crowd import Crowd
-from tests.limits.host import Host, limited
+from tests.budget.crowd import Crowd
+from tests.budget.host import Host, limited
 
 TOP = Path(__file__).resolve().parents[2]
 _BEGIN, _END = "/checkouts-begin", "/checkouts-end"
@@ -45,7 +45,7 @@ def system_calls(url: URL, count: int) -> Counter[str]:
     """Return the system calls that so many checkouts and returns make, by name, all threads together."""
     with tempfile.TemporaryDirectory() as directory:
         record = Path(directory, "strace")
-        arguments = [sys.executable, "-m", "tests.limits.cost", url.render_as_string(hide_password=False), str(count)]
+        arguments = [sys.executable, "-m", "tests.budget.cost", url.render_as_string(hide_password=False), str(count)]
         subprocess.run(["strace", "-f", "-o", str(record), *arguments], cwd=TOP, check=True, timeout=100)
         text = record.read_text(errors="replace")
     between = text.partition(_BEGIN)[2].partition(_END)[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests._long import LONG
-from tests.limits.cases import killed
+from tests.budget.cases import killed
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(170)]
 

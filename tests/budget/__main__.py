@@ -1,4 +1,4 @@
-"""`python -m tests.limits` prints what came of each case: more threads than connections, killed processes, restarts."""
+"""`python -m tests.budget` prints what came of each case: more threads than connections, killed processes, restarts."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import click
 
 from sqlalchemy_holdfast.cli.tables import Cell, Table, make_console, show
 from tests.conftest import DRIVERS
-from tests.limits import cases, cost
-from tests.limits.cases import SHAPES, Seen
-from tests.limits.host import REFUSALS, limited
+from tests.budget import cases, cost
+from tests.budget.cases import SHAPES, Seen
+from tests.budget.host import REFUSALS, limited
 
 
 def _who(stock: bool) -> Iterator[tuple[str, bool]]:
@@ -195,4 +195,4 @@ def main(
 
 
 if __name__ == "__main__":
-    main(prog_name="python -m tests.limits")
+    main(prog_name="python -m tests.budget")
