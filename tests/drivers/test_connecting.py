@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import ssl
 import threading
 import time
@@ -253,3 +254,23 @@ def test_no_descriptor_is_leaked_by_replacing_connections(server: Server, driver
             pass
         assert read(engine, number) == number
     assert len(os.listdir("/proc/self/fd")) <= before
+
+
+def test_a_default_timeout_for_sockets_changes_nothing(server: Server, driver: str, held: EngineFactory) -> None:
+    socket.setdefaulttimeout(30)
+    try:
+        engine = held(server.url(driver))
+        with engine.connect() as connection:
+            assert connection.execute(text("SELECT SLEEP(0.1)")).scalar() == 0
+    finally:
+        socket.setdefaulttimeout(None)
+
+
+def test_pymysql_finds_tls_when_a_server_comes_to_require_it(server: Server, held: EngineFactory) -> None:
+    strict = {"require_secure_transport": "ON"}
+    with Server(tls=True, options=strict) as secure, Proxy.for_server(server) as proxy:
+        engine = held(server.url("pymysql", host=proxy.host, port=proxy.port))
+        assert read(engine) == 1
+        engine.dispose()
+        proxy._target = lambda: (secure.host, secure.port)
+        assert read(engine, 2) == 2

@@ -176,3 +176,13 @@ def test_an_interrupted_thread_does_not_disturb_the_others(server: Server, drive
         thread.join()
     assert answers == [True] * 64
     assert holdfast.status(engine).counters.replaced == {Cause.INTERRUPTED: 16}
+
+
+def test_a_read_timeout_of_the_connector_costs_a_raw_connection_too(server: Server, held: EngineFactory) -> None:
+    options = {"read_timeout": 1}
+    engine = held(server.url("mysqlconnector"), pool_size=1, max_overflow=0, connect_args=options)
+    fairy = engine.raw_connection()
+    with pytest.raises(Exception, match=r"timed out|3024"):
+        fairy.cursor().execute("DO SLEEP(2)")
+    fairy.close()
+    assert read(engine, 11) == 11

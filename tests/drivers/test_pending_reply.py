@@ -370,3 +370,27 @@ def test_errors_keep_their_classes(engine: Engine, table: str) -> None:
         with pytest.raises((OperationalError, InternalError, DBAPIError)) as caught:
             connection.execute(text("SELEC 1"))
         assert not caught.value.connection_invalidated
+
+
+def test_executemany_comes_right_behind_a_rollback(
+    server: Server, proxy: Proxy, driver: str, held: EngineFactory, table: str
+) -> None:
+    engine = held(server.url(driver, host=proxy.host, port=proxy.port))
+    proxy.delay = 0.01
+    for number in range(3):
+        read(engine)
+        with engine.begin() as connection:
+            rows = [{"i": number * 2}, {"i": number * 2 + 1}]
+            connection.execute(text(f"INSERT INTO {table} VALUES (:i, 0)"), rows)
+    proxy.delay = 0
+    assert server.execute(f"SELECT COUNT(*) FROM {table}", database="test") == [(6,)]
+
+
+def test_a_statement_of_several_packets_behind_a_rollback(driver: str, held: EngineFactory) -> None:
+    with Server(options={"max_allowed_packet": "64M"}) as server, Proxy.for_server(server, delay=0.02) as proxy:
+        engine = held(server.url(driver, host=proxy.host, port=proxy.port))
+        read(engine)
+        with engine.connect() as connection:
+            long = "x" * 17_000_000
+            assert connection.exec_driver_sql(f"SELECT LENGTH('{long}')").scalar() == len(long)
+        engine.dispose()

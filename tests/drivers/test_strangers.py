@@ -12,6 +12,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
+import MySQLdb.connections
 import pytest
 from sqlalchemy import URL, Engine, event, text
 from sqlalchemy.exc import DBAPIError
@@ -288,3 +289,24 @@ def assert_it_is_held(server: Server, engine: Engine) -> None:
     hold = holdfast.status(engine)
     assert hold.active
     assert hold.counters.replaced == {Cause.CLOSED: 1}
+
+
+def test_a_subclass_that_waits_in_its_own_way_works(server: Server, held: EngineFactory) -> None:
+    class Cooperative(MySQLdb.connections.Connection):  # type: ignore[misc]
+        rolled_back = 0
+
+        def query(self, query: Any) -> None:
+            self.send_query(bytes(query))
+            self.read_query_result()
+
+        def rollback(self) -> None:
+            Cooperative.rolled_back += 1
+            super().rollback()
+
+    def connect() -> Any:
+        return Cooperative(unix_socket=server.socket, user="app", password="app", database="test")
+
+    engine = held(server.url("mysqldb"), creator=connect)
+    for number in range(5):
+        assert read(engine, number) == number
+    assert Cooperative.rolled_back >= 5

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, event, text
 from sqlalchemy.exc import DBAPIError
 
 import sqlalchemy_holdfast as holdfast
@@ -158,7 +159,7 @@ def test_a_connection_left_checked_out_over_the_idle_limit_fails_once_and_is_rep
     """What cannot be absorbed here: the application holds the connection, and with it perhaps a transaction."""
     engine = held(own_server.url(driver))
     with engine.connect() as connection:
-        connection.execute(text("SELECT 1"))  # before the first statement it would be replaced: tests/pool/first_statement
+        connection.execute(text("SELECT 1"))  # before the first one it would be replaced
         wait_until_gone(own_server)
         with pytest.raises(DBAPIError) as caught:
             connection.execute(text("SELECT 1"))
@@ -176,3 +177,58 @@ def test_a_connection_lost_while_checked_out_and_only_returned_is_nobodys_error(
         wait_until_ended(connection.connection.driver_connection)
     assert connection_id(engine)
     assert holdfast.status(engine).counters.replaced == {Cause.CLOSED: 1}
+
+
+@pytest.mark.parametrize("level", ["AUTOCOMMIT", "SERIALIZABLE"])
+def test_a_lost_connection_with_an_isolation_level_to_put_back_costs_no_place_in_the_pool(
+    server: Server, driver: str, held: EngineFactory, level: Any
+) -> None:
+    engine = held(server.url(driver), pool_size=2, max_overflow=0, pool_timeout=20)
+    for _ in range(4):
+        with engine.connect() as connection:
+            mine = connection.execution_options(isolation_level=level)
+            server.kill_connection(mine.execute(text("SELECT CONNECTION_ID()")).scalar_one())
+            wait_until_ended(connection.connection.driver_connection)
+    assert read(engine, 5) == 5
+    assert holdfast.status(engine).counters.replaced == {Cause.CLOSED: 4}
+
+
+@pytest.mark.parametrize("level", ["AUTOCOMMIT", "SERIALIZABLE"])
+def test_nor_does_one_whose_end_has_not_arrived_yet(
+    server: Server, proxy: Proxy, driver: str, held: EngineFactory, level: Any
+) -> None:
+    url = server.url(driver, host=proxy.host, port=proxy.port)
+    engine = held(url, pool_size=1, max_overflow=0, pool_timeout=20)
+    proxy.delay = 0.02
+    for _ in range(2):
+        with contextlib.suppress(DBAPIError), engine.connect() as connection:
+            mine = connection.execution_options(isolation_level=level)
+            number = mine.execute(text("SELECT CONNECTION_ID()")).scalar_one()
+            mine.commit()
+            server.kill_connection(number)
+        assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+    proxy.delay = 0
+    assert read(engine, 5) == 5
+
+
+@pytest.mark.parametrize("level", ["AUTOCOMMIT", "SERIALIZABLE"])
+def test_nor_does_one_that_ends_while_it_is_being_returned(
+    server: Server, driver: str, held: EngineFactory, level: Any
+) -> None:
+    engine = held(server.url(driver), pool_size=1, max_overflow=0, pool_timeout=20)
+    doomed: list[int] = []
+
+    @event.listens_for(engine, "reset")  # after holdfast's, before the level is put back
+    def kill(dbapi_connection: Any, record: Any, state: Any) -> None:
+        if doomed:
+            server.kill_connection(doomed.pop())
+            wait_until_ended(dbapi_connection)
+
+    for _ in range(2):
+        with engine.connect() as connection:
+            mine = connection.execution_options(isolation_level=level)
+            doomed.append(mine.execute(text("SELECT CONNECTION_ID()")).scalar_one())
+            mine.commit()
+        assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+    assert read(engine, 5) == 5
+    assert sum(holdfast.status(engine).counters.replaced.values()) == 2

@@ -151,3 +151,18 @@ def test_a_unix_socket_is_never_probed(server: Server, driver: str, held: Engine
     for number in range(5):
         assert read(engine, number) == number
     assert holdfast.status(engine).counters.probes == 0
+
+
+def test_closing_does_not_wait_for_a_mute_peer(server: Server, proxy: Proxy, driver: str, held: EngineFactory) -> None:
+    engine = held(server.url(driver, host=proxy.host, port=proxy.port), pool_size=4)
+    open_now = [engine.connect() for _ in range(4)]
+    for connection in open_now:
+        for _ in range(2):
+            connection.rollback()
+            connection.execute(text("SELECT 1"))
+    proxy.hold_replies()
+    for connection in open_now:
+        connection.close()
+    began = time.monotonic()
+    engine.dispose()
+    assert time.monotonic() - began < 10, "it would be for ever"

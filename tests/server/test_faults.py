@@ -17,7 +17,7 @@ import pymysql.err
 import pytest
 from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import StaticPool
 
 import sqlalchemy_holdfast as holdfast
@@ -729,3 +729,15 @@ def test_one_verdict_answers_every_question(
     verdict = faults.judge(pymysql.err.OperationalError(number, text), connected=connected)
     assert (verdict.lost, verdict.refusal, verdict.retry) == (lost, refusal, retry)
     assert (verdict.rolled_back, verdict.refuses_commit) == (rolled_back, refuses)
+
+
+def test_a_killed_connection_of_the_connector_fails_with_the_class_of_stock(
+    server: Server, held: EngineFactory
+) -> None:
+    engine = held(server.url("mysqlconnector"))
+    with engine.connect() as connection:
+        server.kill_connection(connection.execute(text("SELECT CONNECTION_ID()")).scalar_one())
+        wait_until_ended(connection.connection.driver_connection)
+        with pytest.raises(OperationalError):
+            connection.execute(text("SELECT 1"))
+    assert connection_id(engine)

@@ -206,3 +206,16 @@ def test_no_value_that_a_driver_escaped_makes_a_read_less_plain(first: str, seco
     assert is_plain_read(statement.encode())
     assert not is_plain_read(statement + " FOR UPDATE")
     assert not is_plain_read("SELECT * FROM (" + statement + " FOR SHARE)" + BEHIND)
+
+
+@pytest.mark.parametrize("kind", [str, str.encode, lambda s: bytearray(s.encode()), lambda s: memoryview(s.encode())])
+def test_statements_are_classified_whatever_type_they_have(kind: Any) -> None:
+    assert may_follow_rollback(kind("INSERT INTO t VALUES (1)"))
+    assert may_follow_rollback(kind("\n  select 1"))
+    assert not may_follow_rollback(kind("COMMIT"))
+    assert not may_follow_rollback(kind("SELECT '" + "x" * 2_000_000 + "'"))
+    assert is_plain_read(kind("SELECT 1"))
+    assert not is_plain_read(kind("SELECT 1 FROM t FOR UPDATE"))
+    assert not is_plain_read(kind("select 1 from t lock in share mode"))
+    assert not is_plain_read(kind("SELECT 1 FROM t FOR UPDATE /*" + "traceparent " * 20 + "*/"))
+    assert not is_plain_read(kind("UPDATE t SET a = 1"))

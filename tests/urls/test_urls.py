@@ -412,3 +412,11 @@ def test_a_setting_as_a_keyword_argument_is_ignored_for_another_database() -> No
     engine.dispose()
     with pytest.raises(SettingError):
         sqlalchemy.create_engine("sqlite://?plugin=holdfast", holdfast_probe_timeout="soon")
+
+
+def test_urls_that_stock_accepts_are_accepted(server: Server, held: EngineFactory) -> None:
+    server.execute("CREATE DATABASE IF NOT EXISTS `db@prod`")
+    server.create_account("odd", "100%")
+    engine = holdfast.create_engine(f"mysql+pymysql://odd:100%@{server.host}:{server.port}/db@prod")
+    assert read(engine, 3) == 3
+    engine.dispose()
