@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 import click
 
 from sqlalchemy_holdfast.cli.tables import Cell, Table, make_console, show
-from tests.conftest import DRIVERS
 from tests.budget import cases, cost
 from tests.budget.cases import SHAPES, Seen
 from tests.budget.host import REFUSALS, limited
+from tests.conftest import DRIVERS
 
 
 def _who(stock: bool) -> Iterator[tuple[str, bool]]:

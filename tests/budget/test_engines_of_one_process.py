@@ -18,10 +18,10 @@ from sqlalchemy.pool import NullPool, QueuePool
 import sqlalchemy_holdfast as holdfast
 from sqlalchemy_holdfast.budget.sharing import LEASE
 from sqlalchemy_holdfast.errors import CheckoutTimeout
+from tests.budget.host import Host, limited
 from tests.budget.workers import Workers
 from tests.conftest import EngineFactory, inside, read
 from tests.lab.helpers import eventually
-from tests.budget.host import Host, limited
 
 AT_ONCE = 3.0
 """Seconds: more than connecting takes on a busy machine, less than any of the waits that it was."""

@@ -16,10 +16,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 import sqlalchemy_holdfast as holdfast
 from sqlalchemy_holdfast.budget import Budget
 from sqlalchemy_holdfast.lab import Server
-from tests.conftest import EngineFactory, inside, read
 from tests.budget.cost import TOP
 from tests.budget.crowd import Crowd
 from tests.budget.host import USER, Host
+from tests.conftest import EngineFactory, inside, read
 
 NOBODY = 65534
 Log = Callable[[], list[str]]

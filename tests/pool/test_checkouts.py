@@ -18,9 +18,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 import sqlalchemy_holdfast as holdfast
 from sqlalchemy_holdfast.errors import CheckoutTimeout, TooManyWaiting
 from sqlalchemy_holdfast.lab import Server
-from tests.conftest import DRIVERS, EngineFactory, eventually, read
 from tests.budget.host import Host
 from tests.budget.request import kind_of
+from tests.conftest import DRIVERS, EngineFactory, eventually, read
 
 ONE = {"pool_size": 1, "max_overflow": 0}
 Log = Callable[[], list[str]]

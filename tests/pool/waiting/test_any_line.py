@@ -19,10 +19,10 @@ from sqlalchemy.pool import NullPool, QueuePool
 
 from sqlalchemy_holdfast.errors import CheckoutTimeout
 from tests._long import LONG
+from tests.budget.host import Host
 from tests.conftest import read
 from tests.pool.waiting.moments import KINDS, Moment, raising
 from tests.pool.waiting.state import AT_ONCE, problems, works_at_once
-from tests.budget.host import Host
 
 STEP = 1 if LONG else 23
 """Each line, or each twenty-third one."""

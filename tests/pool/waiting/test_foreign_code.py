@@ -24,8 +24,8 @@ from sqlalchemy import Engine, create_engine, event, text
 
 import sqlalchemy_holdfast as holdfast
 from sqlalchemy_holdfast.lab import Proxy, Server
-from tests.conftest import EngineFactory, connection_id, inside, read
 from tests.budget.host import Host, limited
+from tests.conftest import EngineFactory, connection_id, inside, read
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -17,10 +17,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import AssertionPool, NullPool, SingletonThreadPool, StaticPool
 
 from sqlalchemy_holdfast.lab import Proxy, Server
-from tests.conftest import EngineFactory, read
-from tests.pool.waiting.state import AT_ONCE
-from tests.lab.helpers import eventually
 from tests.budget.host import Host, limited
+from tests.conftest import EngineFactory, read
+from tests.lab.helpers import eventually
+from tests.pool.waiting.state import AT_ONCE
 
 SHORT = (0, 0.0, 0.001, 0.3, Fraction(1, 7))
 FOR_EVER = (None, 3600, 1e9, 1e300, 10**400, math.inf)

@@ -14,9 +14,9 @@ from sqlalchemy import Engine, create_engine
 
 from sqlalchemy_holdfast.errors import CheckoutTimeout
 from sqlalchemy_holdfast.lab import Proxy, Server
+from tests.budget.host import Host
 from tests.conftest import EngineFactory, inside, read
 from tests.lab.helpers import eventually
-from tests.budget.host import Host
 
 SILENT: dict[str, Callable[[Proxy], None]] = {"swallows packets": Proxy.blackhole, "stands still": Proxy.freeze}
 SECONDS = 3
