@@ -22,9 +22,7 @@ from sqlalchemy_holdfast import DatabaseURLError, DriverNotInstalled, SettingErr
 from sqlalchemy_holdfast.lab import Server
 from tests.conftest import EngineFactory, read
 from tests.promises.test_imports import run_bare
-
-AWKWARD = "p@ss:w/o?r#d%41"
-"""Every character that means something in a URL, and something that looks like an escape."""
+from tests.urls.helpers import AWKWARD, assert_kept_secret, said
 
 Create = Callable[..., Engine]
 
@@ -36,30 +34,6 @@ def by_plugin(url: str, **options: Any) -> Engine:
 
 
 both_ways = pytest.mark.parametrize("create", [by_plugin, holdfast.create_engine])
-
-
-def pieces(secret: str) -> set[str]:
-    """The password, and each four characters of it, as they are and as a URL would have them."""
-    parts = {secret[start : start + 4] for start in range(max(1, len(secret) - 3))}
-    return parts | {urllib.parse.quote_plus(part) for part in parts}
-
-
-def said(error: BaseException | None, seen: set[int] | None = None) -> Iterator[str]:
-    """Everything that an exception and those it came from can show."""
-    seen = set() if seen is None else seen
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield from (str(error), repr(error), repr(error.args), *map(str, getattr(error, "__notes__", ())))
-        yield from said(getattr(error, "orig", None), seen)
-        yield from said(error.__cause__, seen)
-        error = error.__context__
-
-
-def assert_kept_secret(secret: str, *texts: str) -> None:
-    for piece in pieces(secret):
-        for said_of_it in texts:
-            shown = said_of_it.replace(urls.ESCAPING, "")  # the standing advice, which has the word holdfast
-            assert piece not in shown, f"{piece!r} of the password is in: {shown}"
 
 
 def shown_by(engine: Engine) -> tuple[str, ...]:
