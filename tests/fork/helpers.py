@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from sqlalchemy_holdfast.lab import Server
-from tests.fork.processes import TABLE, Parent
+from tests.fork.parents import TABLE, Parent
 
 
 def insert(connection: Any, number: int) -> None:

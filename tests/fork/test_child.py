@@ -15,9 +15,10 @@ from sqlalchemy.pool import AssertionPool, NullPool, Pool, SingletonThreadPool, 
 import sqlalchemy_holdfast as holdfast
 from sqlalchemy_holdfast import Cause
 from sqlalchemy_holdfast.lab import Server
+from tests.fork.children import in_child
 from tests.fork.conftest import TRANSPORTS, ParentFactory
 from tests.fork.helpers import insert, listed, outside
-from tests.fork.processes import in_child, server_id
+from tests.fork.parents import server_id
 
 # -- a new checkout --------------------------------------------------------------------------------------------
 

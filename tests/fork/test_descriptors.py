@@ -16,9 +16,10 @@ from sqlalchemy.orm import Session
 
 from sqlalchemy_holdfast.lab import Server
 from tests.conftest import EngineFactory, read
+from tests.fork.children import in_child
 from tests.fork.conftest import TRANSPORTS, ParentFactory
 from tests.fork.helpers import listed
-from tests.fork.processes import in_child, server_id
+from tests.fork.parents import server_id
 
 
 @pytest.mark.parametrize("state", ["idle", "in_transaction"])

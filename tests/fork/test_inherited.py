@@ -15,9 +15,10 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, scoped_session, sessionmaker
 
 from sqlalchemy_holdfast.lab import Server
+from tests.fork.children import in_child
 from tests.fork.conftest import ParentFactory
 from tests.fork.helpers import insert, listed, outside, refused
-from tests.fork.processes import TABLE, in_child, server_id
+from tests.fork.parents import TABLE, server_id
 
 
 @pytest.mark.parametrize("how", ["close", "rollback", "remove", "invalidate", "reset"])

@@ -1,20 +1,17 @@
-"""Forking for the tests of what a fork does: a child with a limit in time, and a parent whose state can be judged.
+"""A script that forks, and whose children end the way a script's children do.
 
-Run as a program (``python -m tests.fork.processes``, a :class:`Task` as JSON on its standard input) this is a script
-whose children end the way a script's children do: by returning, with ``atexit``, destructors and all.
+Run as a program (``python -m tests.fork.script``, a :class:`Task` as JSON on its standard input) it says of each child
+what it did and how it ended, by returning, with ``atexit``, destructors and all, and judges the parent afterwards.
 """
 
 from __future__ import annotations
 
 import atexit
-import gc
 import importlib
 import itertools
 import json
 import logging
 import os
-import pickle
-import select
 import signal
 import subprocess
 import sys
@@ -24,211 +21,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import Session
-from sqlalchemy.pool import NullPool
 
-T = TypeVar("T")
+from tests.fork.children import wait
+from tests.fork.parents import STATES, TABLE, Parent, server_id
 
 TOP = Path(__file__).resolve().parents[2]
-TABLE = "fork_ledger"
-ROWS = 4000
-
-
-class ChildFailed(AssertionError):
-    """The function raised in the child; the text is the child's traceback."""
-
-
-# -- a child of this process -----------------------------------------------------------------------------------
-
-
-def in_child(
-    function: Callable[[], T],
-    seconds: float = 60.0,
-    *,
-    ending: Callable[[], object] | None = None,
-    destructors_may_fail: bool = False,
-) -> T:
-    """Fork, run a function in the child, and return what it returned.
-
-    :param seconds: after that the child is killed, and the test fails.
-    :param ending: how the child ends, instead of ``os._exit``; may be no way of ending at all.
-    :param destructors_may_fail: an exception in a destructor, which nobody can catch, is no failure.
-    :raises ChildFailed: the function, or a destructor, raised.
-    """
-    end, start = os.pipe()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.close(end)
-            _report(start, function, destructors_may_fail)
-            if ending is not None:
-                ending()
-        finally:
-            os._exit(0)
-    os.close(start)
-    deadline = time.monotonic() + seconds
-    try:
-        answer = _read_all(end, deadline)
-        status = _wait(pid, deadline)
-    except TimeoutError:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        raise AssertionError(f"the child hung: it was killed after {seconds:g} s") from None
-    finally:
-        os.close(end)
-    if not answer:
-        raise ChildFailed(f"the child ended without an answer (wait status {status})")
-    good, value = pickle.loads(answer)
-    if not good:
-        raise ChildFailed(f"in the child:\n{value}")
-    return value  # type: ignore[no-any-return]
-
-
-def _report(pipe: int, function: Callable[[], object], destructors_may_fail: bool) -> None:
-    unraisable: list[str] = []
-    sys.unraisablehook = lambda u: unraisable.append(f"{u.err_msg or 'in'} {u.object!r}: {u.exc_value!r}")
-    try:
-        value = function()
-        result = (
-            (True, value)
-            if destructors_may_fail or not unraisable
-            else (False, "ignored by the interpreter:\n" + "\n".join(unraisable))
-        )
-    except BaseException:  # also pytest.fail and sys.exit: nothing may go on with the tests in the child
-        result = (False, traceback.format_exc())
-    with os.fdopen(pipe, "wb") as stream:
-        stream.write(pickle.dumps(result))
-
-
-def _read_all(pipe: int, deadline: float) -> bytes:
-    parts: list[bytes] = []
-    while True:
-        left = deadline - time.monotonic()
-        if left <= 0 or not select.select([pipe], [], [], left)[0]:
-            raise TimeoutError
-        part = os.read(pipe, 65536)
-        if not part:
-            return b"".join(parts)
-        parts.append(part)
-
-
-def _wait(pid: int, deadline: float) -> int:
-    while True:
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            return status
-        if time.monotonic() > deadline:
-            raise TimeoutError
-        time.sleep(0.001)
-
-
-# -- a parent in one of three states ---------------------------------------------------------------------------
-
-STATES = ("idle", "in_transaction", "half_read")
-_numbers = itertools.count(os.getpid() * 1000)
-
-
-class Parent:
-    """An engine with one connection in one of :data:`STATES`.
-
-    ``idle``: in the pool, with a ROLLBACK whose reply nobody has read. ``in_transaction``: a Session with an
-    uncommitted INSERT. ``half_read``: the same, in the middle of a streamed result.
-    """
-
-    def __init__(self, url: Any, state: str, **options: Any) -> None:
-        self.url, self.state, self.number, self.pid = url, state, next(_numbers), os.getpid()
-        if "plugins" not in options:  # connections are left to the garbage collector on purpose
-            options = {"plugins": ["holdfast"], "holdfast_leak_warning": None, **options}
-        self.engine: Engine = create_engine(url, **options)
-        self.held = "plugins" not in options
-        self.outside: Engine = create_engine(url, poolclass=NullPool)
-        self.session: Session | None = None
-        self.connection: Connection | None = None
-        self.result: Any = None
-        self.driver_connection: Any = None
-        """What the driver made, as code that went round SQLAlchemy may hold it."""
-        self.first: list[Any] = []
-        self.closed = False
-        if state == "idle":
-            with self.engine.connect() as connection:
-                self.id = server_id(connection)
-                self.driver_connection = connection.connection.dbapi_connection
-            return
-        self.session = Session(self.engine)
-        self.connection = self.session.connection()
-        self.id = server_id(self.connection)
-        self.connection.execute(text(f"INSERT INTO {TABLE} VALUES ({self.number}, 1)"))
-        if state == "half_read":
-            sql = f"SELECT seq, REPEAT('x', 100) FROM {TABLE}_rows ORDER BY seq"
-            if self.engine.dialect.supports_server_side_cursors:
-                options = {"stream_results": True, "max_row_buffer": 10}
-                self.result = self.connection.execution_options(**options).execute(text(sql))
-            else:  # mysql-connector's dialect always has all rows read
-                self.result = self.connection.connection.cursor(buffered=False)
-                self.result.execute(sql)
-            self.first = [row[0] for row in self.result.fetchmany(100)]
-
-    def judge(self) -> None:
-        """Go on as if there had been no fork, and fail if there is a difference.
-
-        :raises AssertionError: saying which.
-        """
-        import sqlalchemy_holdfast as holdfast
-
-        if self.session is None:
-            with self.engine.connect() as connection:
-                assert server_id(connection) == self.id, f"{self.state}: the parent's session is another"
-        else:
-            assert self.connection is not None
-            if self.result is not None:
-                rest = [row[0] for row in self.result]
-                assert self.first + rest == list(range(1, ROWS + 1)), f"{self.state}: the result did not go on"
-            assert self.rows() == 0, f"{self.state}: the parent's transaction was committed by somebody else"
-            assert server_id(self.connection) == self.id, f"{self.state}: the parent's session is another"
-            inside = self.connection.execute(text(f"SELECT COUNT(*) FROM {TABLE} WHERE id = {self.number}")).scalar()
-            assert inside == 1, f"{self.state}: the parent's transaction lost its INSERT"
-            self.session.commit()
-            assert self.rows() == 1, f"{self.state}: the parent's COMMIT did not commit"
-        hold = holdfast.status(self.engine)
-        if hold.active:
-            assert hold.counters.replaced == {}
-            assert hold.counters.connects == 1, "the parent had to connect again"
-        else:
-            assert not self.held, hold
-
-    def rows(self, more: int = 0) -> int:
-        """How many rows of this parent's number the rest of the world sees."""
-        with self.outside.connect() as connection:
-            sql = f"SELECT COUNT(*) FROM {TABLE} WHERE id = {self.number + more}"
-            return int(connection.execute(text(sql)).scalar_one())
-
-    def close(self) -> None:
-        if self.closed:
-            return
-        if self.result is not None:
-            self.result.close()
-        if self.session is not None:
-            self.session.close()
-        self.engine.dispose()
-
-    def forget_connections(self) -> None:
-        self.session = self.connection = self.result = self.driver_connection = None
-        gc.collect()
-
-    def forget(self) -> None:
-        """Drop the last reference to everything inherited."""
-        self.__dict__.clear()
-        gc.collect()
-
-
-def server_id(connection: Any) -> int:
-    return int(connection.execute(text("SELECT CONNECTION_ID()")).scalar_one())
 
 
 # -- what a child does -----------------------------------------------------------------------------------------
@@ -398,7 +199,7 @@ class Task:
 def run_script(task: Task, python: str = sys.executable) -> dict[str, str]:
     """Run the script and return its verdicts: case to what went wrong (empty: nothing)."""
     done = subprocess.run(
-        [python, "-W", "ignore::DeprecationWarning", "-m", "tests.fork.processes"],
+        [python, "-W", "ignore::DeprecationWarning", "-m", "tests.fork.script"],
         input=json.dumps(asdict(task)),
         capture_output=True,
         text=True,
@@ -430,7 +231,7 @@ def _main() -> None:
         os.register_at_fork = real
     logging.getLogger("holdfast").addHandler(logging.NullHandler())
     if task.own_hook:
-        assert "holdfast" not in sys.modules
+        assert "sqlalchemy_holdfast" not in sys.modules
 
         def dispose_all() -> None:
             for one in _kept:
@@ -468,7 +269,7 @@ def _one(task: Task, state: str, action: Callable[[Parent], None], ending: str) 
                 raise _Child
             sys.exit(code)
         try:
-            status = _wait(pid, time.monotonic() + 20)
+            status = wait(pid, time.monotonic() + 20)
         except TimeoutError:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
