@@ -4,7 +4,8 @@
 PY := .venv/bin/python
 ARGS ?=
 # The part of the suite that also runs on SQLAlchemy 2.0.
-CORE ?= tests/core tests/drivers
+CORE ?= tests/server tests/drivers tests/pool tests/urls tests/plugin tests/promises \
+	--ignore=tests/pool/first_statement --ignore=tests/pool/waiting
 LINTED := src tests hatch_build.py $(wildcard bench examples docs)
 
 export CORE ARGS
