@@ -93,7 +93,7 @@ def test_with_pre_ping_the_next_request_gets_a_wrong_answer_and_with_holdfast_th
     assert told == real > 1000
     assert holdfast.status(ours).counters.replaced == {Cause.INTERRUPTED: 1}
     line = next(line for line in log() if Cause.INTERRUPTED in line)
-    assert "test_out_of_step.py" in line
+    assert "test_out_of_sync.py" in line
     assert "test_with_pre_ping" in line, "the log names the place that returned it"
 
 

@@ -12,7 +12,6 @@ import sqlalchemy_holdfast as holdfast
 from sqlalchemy_holdfast import Cause
 from sqlalchemy_holdfast.lab import Server
 from tests.conftest import EngineFactory, connection_id
-from tests.server import error_cases
 from tests.server.conftest import Set
 from tests.server.error_cases import RETIRED, WSREP, Case, by_driver, failing, number_of, rule_of
 
@@ -43,7 +42,7 @@ def test_a_retired_connection_ends_its_work_and_is_replaced_when_it_is_returned(
     assert counters.replaced == {Cause.EVICTED: 1}
     assert counters.disconnects_recognised == 0
     (line,) = (line for line in log() if Cause.EVICTED in line)
-    assert error_cases.__file__ in line, "and where in the application"
+    assert __file__ in line, "and where in the application"
 
 
 @by_driver([case for case in RETIRED if case.through == "server"])
