@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import ast
-import functools
-import importlib.metadata
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
-import sqlalchemy
-import typing_extensions
 
 import sqlalchemy_holdfast as holdfast
+from tests.promises.bare import SOURCE, run_bare
 
-SOURCE = Path(holdfast.__file__).parent
 MODULES = {path.relative_to(SOURCE).with_suffix("").as_posix(): path for path in sorted(SOURCE.rglob("*.py"))}
 DRIVERS = {"MySQLdb", "pymysql", "mysql"}
 
@@ -136,30 +131,6 @@ def test_a_drivers_module_imports_its_own_driver_and_no_other(name: str) -> None
     allowed = {"mysqldb": {"MySQLdb"}, "pymysql": {"pymysql"}, "pymysql_tls": {"pymysql"}, "mysqlconnector": {"mysql"}}
     found = DRIVERS & {imported.partition(".")[0] for imported in imports(MODULES[name])}
     assert found == allowed.get(name.partition("/")[2], set())
-
-
-@functools.cache
-def _site(packages: tuple[str, ...]) -> tempfile.TemporaryDirectory[str]:
-    site = tempfile.TemporaryDirectory(prefix="holdfast-bare-")
-    distribution = importlib.metadata.distribution("sqlalchemy-holdfast")._path  # type: ignore[attr-defined]
-    targets = [SOURCE, Path(distribution), Path(sqlalchemy.__file__).parent, Path(typing_extensions.__file__)]
-    for name in packages:
-        found = importlib.import_module(name).__file__
-        assert found is not None
-        targets.append(Path(found).parent)
-    for target in targets:
-        (Path(site.name) / target.name).symlink_to(target)
-    return site
-
-
-def run_bare(code: str, *packages: str) -> str:
-    """Run code in a Python that has SQLAlchemy, holdfast and these packages installed and nothing else."""
-    site = _site(packages)
-    code = f"import sys; sys.path.append({site.name!r})\n{code}"
-    command = [sys.executable, "-I", "-S", "-W", "error", "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
 
 
 def test_no_driver_is_there_in_a_bare_python() -> None:

@@ -21,7 +21,7 @@ import sqlalchemy_holdfast as holdfast
 from sqlalchemy_holdfast import DatabaseURLError, DriverNotInstalled, SettingError, urls
 from sqlalchemy_holdfast.lab import Server
 from tests.conftest import EngineFactory, read
-from tests.promises.test_imports import run_bare
+from tests.promises.bare import run_bare
 from tests.urls.helpers import AWKWARD, assert_kept_secret, said
 
 Create = Callable[..., Engine]
