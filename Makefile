@@ -4,7 +4,8 @@
 PY := .venv/bin/python
 ARGS ?=
 # The part of the suite that also runs on SQLAlchemy 2.0.
-CORE ?= tests/core tests/drivers
+CORE ?= tests/server tests/drivers tests/pool tests/urls tests/plugin tests/promises \
+	--ignore=tests/pool/first_statement --ignore=tests/pool/waiting
 LINTED := src tests hatch_build.py $(wildcard bench examples docs)
 
 export CORE ARGS
@@ -33,11 +34,11 @@ lint: .venv/.ready-test ## ruff and mypy; what the pre-commit hook runs
 	@$(PY) -m mypy --strict $(LINTED)
 
 chaos: .venv/.ready-test ## random faults, interruptions, forks and full servers, the long version
-	@$(LAB) HOLDFAST_CHAOS=1 $(PY) -m pytest -o faulthandler_timeout=2000 tests/chaos tests/connecting tests/fork tests/limits tests/budget tests/replay tests/transactions $(ARGS)
+	@$(LAB) HOLDFAST_CHAOS=1 $(PY) -m pytest -o faulthandler_timeout=2000 tests/chaos tests/budget tests/fork tests/pool tests/transactions $(ARGS)
 
 # 13 minutes for each driver: ten with holdfast, one each for what it is compared with.
 ledger: .venv/.ready-test ## transfers under faults, without and with holdfast: nothing lost, nothing doubled
-	@$(LAB) $(PY) -m tests.transactions.chaos --seconds 600 $(ARGS)
+	@$(LAB) $(PY) -m tests.transactions.ledger --seconds 600 $(ARGS)
 
 # An hour: twenty minutes for each driver. tests/attack/README.md says what it does.
 attack: .venv/.ready-test ## random sequences beside stock SQLAlchemy, with a ledger: nothing wrong, lost or doubled

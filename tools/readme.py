@@ -1,6 +1,6 @@
 """Write the generated part of README.md: what holdfast costs, as `make bench` measured it.
 
-Run by hand after the figures changed; tests/core/test_readme.py fails when it was forgotten.
+Run by hand after the figures changed; tests/promises/test_readme.py fails when it was forgotten.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ if [ -z "$mysqld" ]; then echo "Oracle's MySQL is left out: HOLDFAST_LAB_MYSQLD 
 if [ "$newest" = "$second" ]; then echo "$newest is the newest for this Python: one run instead of two"; fi
 
 # In four processes, because most tests wait for servers; but for what measures how long something takes.
-measuring=(tests/core/test_round_trips.py tests/core/test_silent_peers.py tests/cli/test_demo.py)
+measuring=(tests/pool/test_round_trips.py tests/pool/test_silent_peers.py tests/cli/test_demo.py)
 run "$newest" .venv -m 'not mysql' -n 4 --dist worksteal ${measuring[@]/#/--ignore=}
 run "$newest, what measures time" .venv -m 'not mysql' "${measuring[@]}"
 if [ "$newest" != "$second" ]; then

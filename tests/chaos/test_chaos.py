@@ -10,7 +10,8 @@ import pytest
 
 from sqlalchemy_holdfast.lab import Server
 from tests._long import LONG
-from tests.chaos.operations import FAULTS, Plan, Report, run
+from tests.chaos.plan import Plan, Report
+from tests.chaos.run import FAULTS, run
 
 pytestmark = [
     pytest.mark.chaos,

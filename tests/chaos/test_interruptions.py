@@ -19,7 +19,8 @@ from sqlalchemy.exc import DBAPIError, PendingRollbackError
 
 from sqlalchemy_holdfast.lab import Server
 from tests._long import LONG
-from tests.chaos.operations import ROWS, Interruption
+from tests.chaos.interruption import Interruption
+from tests.chaos.tables import ROWS
 from tests.conftest import EngineFactory
 
 FILES = {

@@ -10,7 +10,7 @@ from sqlalchemy import URL
 
 from sqlalchemy_holdfast.lab import Server
 from tests._long import leave_out
-from tests.fork.processes import ROWS, TABLE, Parent
+from tests.fork.parents import ROWS, TABLE, Parent
 
 TRANSPORTS = ("tcp", "tls", "unix")
 

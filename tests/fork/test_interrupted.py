@@ -16,7 +16,7 @@ from sqlalchemy_holdfast import fork
 from sqlalchemy_holdfast.lab import Server
 from tests._long import LONG
 from tests.conftest import EngineFactory, read
-from tests.connecting.moments import PARTS, Break, Interrupted, Moment
+from tests.pool.waiting.moments import PARTS, Break, Interrupted, Moment
 
 IN_A_CHILD = (*PARTS, "drivers/state.py", "drivers/connection.py")
 

@@ -10,8 +10,8 @@ from sqlalchemy_holdfast.experiments import prefork
 from sqlalchemy_holdfast.lab import Server
 from tests.conftest import MYSQLD
 from tests.fork.conftest import with_table
-from tests.fork.test_child import (
-    test_a_checkout_in_the_child_has_a_session_of_its_own,
+from tests.fork.test_child import test_a_checkout_in_the_child_has_a_session_of_its_own
+from tests.fork.test_inherited import (
     test_a_statement_on_what_was_inherited_runs_on_a_connection_of_the_childs,
     test_the_child_cannot_commit_what_the_parent_began,
 )

@@ -9,8 +9,10 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import URL
 
+from tests.fork.children import in_child
 from tests.fork.conftest import TRANSPORTS, ParentFactory
-from tests.fork.processes import ACTIONS, STATES, Parent, Task, in_child, run_script
+from tests.fork.parents import STATES, Parent
+from tests.fork.script import ACTIONS, Task, run_script
 
 
 @pytest.mark.slow

@@ -16,8 +16,10 @@ from sqlalchemy import URL, event
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.orm import Session
 
+from tests.fork.children import in_child
 from tests.fork.conftest import ParentFactory
-from tests.fork.processes import STATES, Parent, Task, in_child, run_script, server_id
+from tests.fork.parents import STATES, Parent, server_id
+from tests.fork.script import Task, run_script
 
 Recipe = Callable[[Parent], Callable[[], None]]
 """Prepares the parent and returns what is called first thing in the child."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, Engine, String, text
@@ -13,7 +14,7 @@ import sqlalchemy_holdfast as holdfast
 from sqlalchemy_holdfast.lab import Proxy, Server
 from sqlalchemy_holdfast.transactions import create_commit_table
 from tests._long import leave_out
-from tests.conftest import EngineFactory
+from tests.conftest import EngineFactory, wait_until_ended
 
 LEFT_OUT = [
     r"test_after_each_byte\[(mysqldb|mysqlconnector)",
@@ -115,3 +116,25 @@ class Calls:
             self.breaks.pop(0)(connection)
         connection.execute(text("SELECT 1"))
         return self.count
+
+
+Names = Callable[[], list[str]]
+
+
+def kill(server: Server) -> Callable[[Connection], None]:
+    """Make the server end the unit's connection."""
+
+    def act(connection: Connection) -> None:
+        dbapi_connection: Any = connection.connection.dbapi_connection
+        number = connection.execute(text("SELECT CONNECTION_ID()")).scalar_one()
+        server.kill_connection(number)
+        wait_until_ended(dbapi_connection)
+
+    return act
+
+
+def fail(number: int, message: str = "as told") -> Callable[[Connection], object]:
+    """Make the server answer with this error."""
+    return lambda connection: connection.execute(
+        text(f"SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = {number}, MESSAGE_TEXT = '{message}'")
+    )

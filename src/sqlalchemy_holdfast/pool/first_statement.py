@@ -14,7 +14,8 @@ name, so one that runs statements itself is left alone. It costs 0.03 us a state
 0.3 us (CPython 3.11). The connection itself, where it would cost nothing, cannot put another one in its place under
 a cursor that is in use. The look at the first cursor costs 0.4 us a checkout.
 
-``docs/replay.md`` has the table of what is repeated and what is raised; ``tests/replay`` has a test for each row of it.
+``docs/replay.md`` has the table of what is repeated and what is raised.
+``tests/pool/first_statement`` has a test for each row of it.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ The one module that uses what SQLAlchemy does not document: ``Pool._reset_on_ret
 ``_overflow_lock``, ``_overflow`` and its methods ``_do_get``, ``_do_return_conn``, ``_create_connection``,
 ``_inc_overflow``, ``_dec_overflow``, ``Queue.queue``, ``_ConnectionFairy._pool``,
 ``_ConnectionRecord.get_connection()``, the closure of ``create_engine``'s first_connect, the mutex of a pool's first
-connect event, ``Engine._has_events`` and ``Engine.dispatch``. ``tests/core/test_private_attributes.py`` fails when they
-change.
+connect event, ``Engine._has_events`` and ``Engine.dispatch``.
+``tests/promises/test_private_attributes.py`` fails when they change.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ The table holds every error that a lost connection was seen to raise, the ones t
 recognise among them. Pure data and pure functions: no driver is imported here. An error is judged by its number, its
 class's name and its text.
 
-Real servers and drivers have produced each row that has an effect; ``tests/server/test_faults.py`` has one test a row.
+Real servers and drivers have produced each row that has an effect; ``tests/server/error_cases.py`` has a case for each.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from sqlalchemy import create_engine, text
 
 import sqlalchemy_holdfast as holdfast
-from tests.fork.processes import in_child
+from tests.fork.children import in_child
 from tests.fork.scripts.running import THREADS_TABLE as TABLE
 
 THREADS = 8

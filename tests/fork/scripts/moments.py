@@ -20,7 +20,8 @@ from sqlalchemy.orm import scoped_session, sessionmaker
 
 import sqlalchemy_holdfast as holdfast
 from sqlalchemy_holdfast import fork
-from tests.fork.processes import in_child, server_id
+from tests.fork.children import in_child
+from tests.fork.parents import server_id
 
 engine: Engine
 """A new one for each moment."""

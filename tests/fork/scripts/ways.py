@@ -25,7 +25,8 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
 import sqlalchemy_holdfast as holdfast
-from tests.fork.processes import in_child, server_id
+from tests.fork.children import in_child
+from tests.fork.parents import server_id
 from tests.fork.scripts.running import LONG
 from tests.fork.scripts.running import WAYS_TABLE as TABLE
 
