@@ -23,6 +23,7 @@ extensions = [
     "elsewhere",
     "findable",
     "measurements",
+    "structure",
     "tables",
 ]
 exclude_patterns = ["_build"]

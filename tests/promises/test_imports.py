@@ -14,31 +14,13 @@ import pytest
 
 import sqlalchemy_holdfast as holdfast
 from tests.promises.bare import SOURCE, run_bare
+from tests.promises.layers import FLOORS, ON_TOP, POOL
 
 MODULES = {path.relative_to(SOURCE).with_suffix("").as_posix(): path for path in sorted(SOURCE.rglob("*.py"))}
 DRIVERS = {"MySQLdb", "pymysql", "mysql"}
 
-LAYERS = (
-    {"_version", "_clock", "_outside", "_registry", "_words", "errors"},
-    {"settings", "counters", "server"},
-    {"reporting"},
-    {"fork"},
-    {"budget", "drivers"},
-    {"pool", "urls"},
-    {"transactions"},
-    {"plugin"},
-    {"__init__"},
-)
-"""Each may import from those before it, never from those behind."""
-
-ON_TOP = {
-    "flask": set(),
-    "lab": set(),
-    "experiments": {"lab"},
-    "cli": {"lab", "experiments"},
-    "__main__": {"cli"},
-}
-"""What stands on top of the core, and which of the others on top each may import. The core imports none of them."""
+LAYERS = FLOORS[::-1]
+"""From the ground up."""
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -85,6 +67,28 @@ def test_imports_go_one_way(name: str) -> None:
         other = layer(imported)
         assert other is not None, f"{name} imports {imported}, which has no place in the order"
         assert other < own, f"{name} imports {imported}"
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("pool/")])
+def test_imports_inside_of_the_pool_go_one_way(name: str) -> None:
+    floors = {module: number for number, modules in enumerate(POOL) for module in modules}
+    own = name.partition("/")[2]
+    prefix = "sqlalchemy_holdfast.pool."
+    for imported in {found.removeprefix(prefix) for found in imports(MODULES[name]) if found.startswith(prefix)}:
+        if imported in floors:  # and not a name in one
+            assert floors[imported] > floors[own], f"{own} imports {imported}"
+
+
+def test_every_module_of_the_pool_has_a_place_in_the_order() -> None:
+    modules = {name.partition("/")[2] for name in MODULES if name.startswith("pool/")}
+    assert modules == {module for floor in POOL for module in floor}
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("server/")])
+def test_what_is_known_of_the_server_knows_sqlalchemys_errors_and_nothing_else_of_it(name: str) -> None:
+    theirs = {found for found in imports(MODULES[name]) if found.split(".")[0] == "sqlalchemy"}
+    allowed = {"server/faults": ("sqlalchemy.exc",), "server/hints": ("sqlalchemy.engine",)}.get(name, ())
+    assert all(found.startswith(allowed) for found in theirs) if allowed else not theirs
 
 
 def test_every_part_of_the_core_has_a_place_in_the_order() -> None:

@@ -1,0 +1,39 @@
+"""What may import what: the house, from the roof down. The documentation's picture is made from this table.
+
+Each room imports from the floors below its own, never from above and never from beside it.
+"""
+
+from __future__ import annotations
+
+ON_TOP: dict[str, set[str]] = {
+    "__main__": {"cli"},
+    "cli": {"lab", "experiments"},
+    "experiments": {"lab"},
+    "lab": set(),
+    "flask": set(),
+}
+"""What stands on top of the core, and which of the others on top each may import. The core imports none of them."""
+
+FLOORS: tuple[tuple[str, ...], ...] = (
+    ("__init__",),
+    ("plugin",),
+    ("transactions",),
+    ("pool", "urls"),
+    ("drivers", "budget"),
+    ("fork",),
+    ("reporting",),
+    ("server", "settings", "counters"),
+    ("errors", "_clock", "_outside", "_registry", "_words", "_version"),
+)
+"""The core, the highest floor first."""
+
+POOL: tuple[tuple[str, ...], ...] = (
+    ("engine",),
+    ("listeners", "first_statement", "dialect"),
+    ("replacing",),
+    ("queue_pool",),
+    ("waiting", "leaks"),
+    ("connection_limit", "liveness", "holders", "set_up", "status"),
+    ("__init__",),
+)
+"""The same inside of the package ``pool``, which has the most modules."""
