@@ -39,7 +39,7 @@ def lines_in_a_child() -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("kind", [Interrupted, Break])
 def test_an_exception_at_any_line_after_a_fork_does_not_reach_the_parents_sessions(
     server: Server, driver: str, held: EngineFactory, kind: type[BaseException], table: str
