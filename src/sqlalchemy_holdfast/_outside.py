@@ -7,12 +7,15 @@ may make an error of its own of it; so it is told by the place it was raised at.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import FrameType
 
-__all__ = ["from_outside"]
+__all__ = ["NETWORK", "from_outside", "raised_inside"]
 
-_NETWORK = frozenset({"socket", "ssl", "gevent", "eventlet", "pymysql", "mysql", "MySQLdb", __name__.partition(".")[0]})
-"""The packages whose code talks to a server. What C code raises counts as raised by the Python code that called it."""
+_OWN = __name__.partition(".")[0]
+NETWORK = {"socket", "ssl", "gevent", "eventlet"}
+"""The packages whose code talks to a server; :mod:`sqlalchemy_holdfast.drivers.registry` adds the drivers'. What C code
+raises counts as raised by the Python code that called it."""
 
 _OF_NETWORK = (OSError, AttributeError, ValueError, TypeError)
 """What sockets raise, and drivers that use one which they have closed."""
@@ -39,15 +42,33 @@ def _raised_elsewhere(error: BaseException) -> bool:
         return False
     while traceback.tb_next is not None:
         traceback = traceback.tb_next
-    return not _is_networks(traceback.tb_frame)
+    package = _module_of(traceback.tb_frame).partition(".")[0]
+    return package != _OWN and package not in NETWORK
 
 
 def _caught_by_network(error: BaseException) -> bool:
-    """Say whether a driver has caught it. If not, it is one that the program was handling already when it came here:
+    """Say whether a driver has caught it. If not, it is one that somebody was handling already when it came here:
     Python notes that one as the context of whatever is raised meanwhile."""
-    return error.__traceback__ is not None and _is_networks(error.__traceback__.tb_frame)
+    if error.__traceback__ is None:
+        return False
+    name = _module_of(error.__traceback__.tb_frame)
+    return name.startswith(f"{_OWN}.drivers.") or name.partition(".")[0] in NETWORK
 
 
-def _is_networks(frame: FrameType) -> bool:
-    name: str = frame.f_globals.get("__name__") or ""
-    return name.partition(".")[0] in _NETWORK
+def _module_of(frame: FrameType) -> str:
+    return frame.f_globals.get("__name__") or ""
+
+
+def raised_inside(error: BaseException, function: Callable[..., object]) -> bool:
+    """Say whether an error was raised by a function's own code, or by something written in C that it has called itself.
+
+    For telling what the system refuses (an ``OSError``) from what a signal's handler raises: that may come in the
+    middle of anything and may be any error, such as ``TimeoutError``, which is an ``OSError``, too.
+
+    :param error: as it was caught, by the function itself or by one that has called it.
+    :param function: one written in Python.
+    """
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    return traceback is not None and traceback.tb_frame.f_code is getattr(function, "__code__", None)

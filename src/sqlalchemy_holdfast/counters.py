@@ -99,9 +99,10 @@ class Counters:
 
     def snapshot(self) -> Counters:
         """Return a copy that no longer changes."""
-        values: dict[str, Any] = {
-            name: dict(value) if isinstance(value, dict) else value for name, value in vars(self).items()
-        }
+        values: dict[str, Any] = dict(vars(self))
+        for name, value in values.items():
+            if isinstance(value, dict):  # plain text as keys, for whoever writes them down
+                values[name] = {str(key): count for key, count in list(value.items())}
         return Counters(**values)
 
     def as_dict(self) -> Mapping[str, int]:

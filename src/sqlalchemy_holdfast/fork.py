@@ -26,7 +26,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from . import reporting
-from ._outside import from_outside
+from ._outside import raised_inside
 from ._registry import Registry
 
 __all__ = ["Forked", "after_fork", "replace_by_dead", "unwatch", "watch"]
@@ -161,7 +161,7 @@ def replace_by_dead(fd: int) -> bool:
     try:
         os.dup2(_dead_socket(), fd, inheritable=False)
     except OSError as error:
-        if from_outside(error) is not None:
+        if not raised_inside(error, replace_by_dead):
             raise
         return False
     return True
@@ -192,7 +192,7 @@ def _is(fd: int, inode: int) -> bool:
     try:
         return os.fstat(fd).st_ino == inode
     except OSError as error:
-        if from_outside(error) is not None:
+        if not raised_inside(error, _is):
             raise
         return False
 

@@ -5,7 +5,8 @@ every statement or checkout (``checkouts``, ``rollbacks_deferred``, ``rollbacks_
 ``probes``, ``connects``) are plain integers of :class:`~sqlalchemy_holdfast.Counters` and are incremented where they
 happen: a call for each would cost more than the work itself.
 
-The loggers are ``holdfast`` and its children, one for each package: ``holdfast.pool``, ``holdfast.transactions`` ...
+The loggers are ``holdfast`` and its children ``holdfast.pool``, ``holdfast.budget``, ``holdfast.transactions`` and
+``holdfast.flask``.
 """
 
 from __future__ import annotations
@@ -65,20 +66,21 @@ class Reporter:
         self.where = where
         self.counters = Counters()
         """The running totals of this process."""
-        self._listeners: tuple[Listener, ...] = ()
-        self._later: deque[tuple[logging.Logger, int, str, tuple[object, ...], Event]] = deque()
+        self._listeners: list[Listener] = []
+        self._later: deque[tuple[int, str, tuple[object, ...], Event]] = deque()
 
     def start_anew(self) -> None:
         """Count from zero, in a forked child."""
         self.counters = Counters()
 
     def listen(self, listener: Listener) -> None:
-        """Call something at each event from now on. An exception that it raises is logged and goes no further.
+        """Call something at each event from now on, in the thread in which the event happened.
 
-        It is called in the thread in which the event happened, with no lock held, and must not take long.
+        SQLAlchemy may hold a lock then, or the garbage collector may be at work: a listener must be short, and must not
+        use the engine. An exception that comes out of it is logged and goes no further.
         """
         if listener not in self._listeners:
-            self._listeners = (*self._listeners, listener)
+            self._listeners.append(listener)
 
     # -- how it is told ------------------------------------------------------------------------------------------
 
@@ -91,16 +93,16 @@ class Reporter:
     def _tell_later(self, level: int, message: str, *arguments: object, event: str, **facts: Any) -> None:
         """Tell it once a connection is made. SQLAlchemy holds a lock while it makes one ready, and a logging handler
         may need a connection, too."""
-        self._later.append((pool, level, message, arguments, Event(event, self.where, facts)))
+        self._later.append((level, message, arguments, Event(event, self.where, facts)))
 
     def tell_what_waits(self) -> None:
         """Tell what was kept back while a connection was being made."""
         while self._later:
             try:
-                logger, level, message, arguments, event = self._later.popleft()
+                level, message, arguments, event = self._later.popleft()
             except IndexError:  # another thread was faster
                 return
-            logger.log(level, message, self.where, *arguments)
+            pool.log(level, message, self.where, *arguments)
             self._pass_on(event)
 
     def _note(self, event: str, **facts: Any) -> None:
@@ -109,7 +111,7 @@ class Reporter:
             self._pass_on(Event(event, self.where, facts))
 
     def _pass_on(self, event: Event) -> None:
-        for listener in self._listeners:
+        for listener in tuple(self._listeners):
             try:
                 listener(event)
             except Exception as error:
@@ -147,6 +149,12 @@ class Reporter:
             event="left_to_parent",
             connections=connections,
         )
+
+    def inherited(self, connections: int) -> None:
+        """This process was forked, and has inherited so many connections, which it will not use."""
+        if connections:
+            self.counters.replaced[Cause.INHERITED] = connections
+            self._note("inherited", connections=connections)
 
     def inherited_replaced(self, parent: int, *, begun: bool) -> None:
         """A connection that was checked out at the fork was replaced by one of this process's own.

@@ -115,7 +115,7 @@ def test_a_unit_that_is_repeated_whatever_became_of_its_commit_is_found(monkeypa
 def test_a_connection_that_is_returned_in_its_transaction_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     from sqlalchemy_holdfast.drivers.mysqldb import MySQLdbConnection
 
-    monkeypatch.setattr("sqlalchemy_holdfast.drivers.connection._classes", {})
+    monkeypatch.setattr("sqlalchemy_holdfast.drivers.subclass._classes", {})
     monkeypatch.setattr(MySQLdbConnection, "rollback", lambda connection: None)
     assert found_by("mysqldb", "ordinary") & {"locks left behind", "transaction left open", "refused and there"}
 

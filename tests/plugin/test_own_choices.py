@@ -245,3 +245,22 @@ def test_a_static_pool_is_held_without_deferring(server: Server, driver: str, he
     counters = holdfast.status(engine).counters
     assert counters.replaced == {Cause.CLOSED: 1}
     assert counters.rollbacks_deferred == 0
+
+
+@pytest.mark.parametrize("name", ["engine_connect", "before_cursor_execute", "commit"])
+def test_a_listener_to_all_engines_is_called_that_comes_after_the_engine(
+    server: Server, held: EngineFactory, name: str
+) -> None:
+    engine = held(server.url())
+    called: list[object] = []
+
+    def listener(*arguments: object) -> None:
+        called.append(arguments)
+
+    event.listen(Engine, name, listener)
+    try:
+        with engine.begin() as connection:
+            connection.execute(text("SELECT 1"))
+    finally:
+        event.remove(Engine, name, listener)
+    assert called

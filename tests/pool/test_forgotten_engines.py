@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -22,5 +23,21 @@ def test_nothing_keeps_an_engine_that_was_dropped(server: Server, driver: str, p
     engine.dispose()
     known = [weakref.ref(one) for one in (engine, engine.dialect, engine.pool, holdfast.status(engine))]
     del engine, connection
+    gc.collect()
+    assert [ref() for ref in known if ref() is not None] == []
+
+
+def test_a_listener_that_leads_back_to_its_engine_keeps_nothing(server: Server) -> None:
+    class Site:
+        def __init__(self) -> None:
+            self.engine = create_engine(server.url("pymysql").update_query_dict({"plugin": "holdfast"}))
+            holdfast.status(self.engine).listen(self.note)
+
+        def note(self, event: object) -> None:
+            pass
+
+    site = Site()
+    known: list[Any] = [weakref.ref(site), weakref.ref(site.engine)]
+    del site
     gc.collect()
     assert [ref() for ref in known if ref() is not None] == []

@@ -98,20 +98,6 @@ def test_a_listener_that_fails_is_logged_and_harms_nobody(
     assert "cannot take replaced_before_use" in caplog.text
 
 
-def test_a_listener_may_use_the_engine(server: Server, held: EngineFactory) -> None:
-    engine = held(server.url(), pool_size=2)
-    got: list[int] = []
-
-    def uses(event: Event) -> None:
-        if event.name == "replaced_before_use":
-            got.append(read(engine, 8))
-
-    holdfast.status(engine).listen(uses)
-    server.kill_connection(connection_id(engine))
-    assert read(engine, 7) == 7
-    assert got == [8]
-
-
 @pytest.mark.parametrize(
     "name", [name for name, _ in inspect.getmembers(Reporter, inspect.isfunction) if name[0] != "_"]
 )

@@ -37,7 +37,7 @@ import zlib
 from collections.abc import Callable, Container
 from typing import TypeVar
 
-from .._outside import from_outside
+from .._outside import raised_inside
 from ..errors import BudgetUnavailable
 
 try:
@@ -261,7 +261,7 @@ def _ask(system: Callable[[], T]) -> T:
     try:
         return system()
     except OSError as error:
-        if from_outside(error) is not None:
+        if not raised_inside(error, system):
             raise
         raise SlotFileError(error) from error
 

@@ -206,7 +206,7 @@ class HeldConnection:
         if state.in_flight and not state.nested_calls and state.unusable_because is None and state.one_user_at_a_time:
             state.unusable_because = Cause.INTERRUPTED
         if state.unusable_because is not None:
-            raise self._holdfast_fault_error()
+            raise self._holdfast_unusable_error()
         if state.judged and not harmless:
             self._holdfast_judge(statement)
         if state.pending:
@@ -247,7 +247,7 @@ class HeldConnection:
             commits = statement is None or may_commit(statement, backslash_escapes=escapes)
             if commits and state.parents_part:
                 state.unusable_because = Cause.INHERITED
-                raise self._holdfast_fault_error()
+                raise self._holdfast_unusable_error()
             if record is not None and (
                 commits or (self._holdfast_autocommits() and not only_reads(statement, backslash_escapes=escapes))
             ):
@@ -349,13 +349,13 @@ class HeldConnection:
             UNKNOWN_ERROR, _TWO_THREADS.format(first=names[0], second=names[1]), "ProgrammingError"
         )
 
-    def _holdfast_fault_error(self) -> Exception:
-        fault = self._holdfast.unusable_because
-        if fault is Cause.INHERITED and self._holdfast.parents_part:
+    def _holdfast_unusable_error(self) -> Exception:
+        cause = self._holdfast.unusable_because
+        if cause is Cause.INHERITED and self._holdfast.parents_part:
             return self._holdfast_error(2006, _PARENTS_PART.format(child=getpid()))
-        if fault is Cause.INHERITED:
+        if cause is Cause.INHERITED:
             return self._holdfast_error(2006, _INHERITED.format(parent=abs(self._holdfast.pid), child=getpid()))
-        return self._holdfast_error(2006, f"MySQL server has gone away (holdfast: this connection was {fault})")
+        return self._holdfast_error(2006, f"MySQL server has gone away (holdfast: this connection was {cause})")
 
     def _holdfast_check(self) -> Cause | None:
         """Say why this connection must not be used, or ``None``: no round trip, no wait.
@@ -373,9 +373,8 @@ class HeldConnection:
                 return None if not state.one_user_at_a_time or self._holdfast_is_open() else Cause.CLOSED
             return self._holdfast_find_cause(found[0][1] if found else 0)
         except (self._holdfast_errors, OSError, AttributeError, ValueError, TypeError) as error:
-            state.unusable_because = (
-                state.unusable_because or Cause.CLOSED
-            )  # whatever a driver makes of being asked: not one to go on with
+            # Whatever a driver makes of being asked: it is not one to go on with.
+            state.unusable_because = state.unusable_because or Cause.CLOSED
             outside = from_outside(error)
             if outside is not None:
                 raise outside from None
@@ -467,7 +466,7 @@ class HeldConnection:
             state.notice_fork()
             other = state.owner.replace_inherited(self) if state.owner is not None else None
             if other is None:
-                raise self._holdfast_fault_error()
+                raise self._holdfast_unusable_error()
             return other.cursor(*args, **kwargs)
         if state.users:
             self._holdfast_refuse_second_thread()
@@ -495,7 +494,7 @@ class HeldConnection:
             return state.owner.replace_before_first_statement(self, cause)
         except (self._holdfast_errors, SQLAlchemyError) as error:
             self._holdfast_raise_outside(error)
-            raise self._holdfast_fault_error() from error
+            raise self._holdfast_unusable_error() from error
 
     def rollback(self) -> None:
         """Roll back; see the module's docstring for when and how anything is sent.
@@ -522,9 +521,7 @@ class HeldConnection:
             self._holdfast_stock_rollback()  # reads what is unread, or refuses
         elif state.poll is not None and (found := state.poll(0)):
             state.give_up(Cause.CLOSED if found[0][1] & GONE else Cause.OUT_OF_SYNC)
-        elif (
-            state.defer and state.reads_only and state.isolation_level != "SERIALIZABLE"
-        ):  # there a plain read locks rows
+        elif state.defer and state.reads_only and state.isolation_level != "SERIALIZABLE":  # there a read locks rows
             self._holdfast_defer_rollback()
             state.counters.rollbacks_deferred += 1
         else:
@@ -569,7 +566,7 @@ class HeldConnection:
         self._holdfast_before_command(harmless=not state.parents_part)
         if state.one_user_at_a_time and state.hung_up():
             state.unusable_because = Cause.CLOSED
-            raise self._holdfast_fault_error()
+            raise self._holdfast_unusable_error()
         record, judged = state.record, state.judged
         state.judged = state.reads_only = False  # the COMMIT that the driver sends is this one
         if record is not None:

@@ -147,7 +147,7 @@ class _Connector(HeldConnection):
             if not state.nested_calls and (state.in_flight or state.unusable_because is not None):
                 self._holdfast_before_command(harmless=True)  # raises
             if state.unusable_because is not None:
-                raise self._holdfast_fault_error()
+                raise self._holdfast_unusable_error()
             state.nested_calls += 1
             state.in_flight = True
             finished = False
@@ -254,7 +254,7 @@ class MySQLConnection(_Connector):
             self._holdfast_refuse_second_thread()
         if state.whole or state.replying:
             state.unusable_because = state.unusable_because or Cause.INTERRUPTED
-            raise self._holdfast_fault_error()
+            raise self._holdfast_unusable_error()
         state.whole = True
         try:
             return self._holdfast_exchange(call, self, *args, **kwargs)
@@ -269,7 +269,7 @@ class MySQLConnection(_Connector):
             self._holdfast_refuse_second_thread()
         if state.replying:
             state.unusable_because = state.unusable_because or Cause.INTERRUPTED
-            raise self._holdfast_fault_error()
+            raise self._holdfast_unusable_error()
         if self._have_next_result and not state.in_flight:  # type: ignore[attr-defined]
             self._holdfast_finish_unread()
         expected = kwargs.get("expect_response", True)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from .._outside import NETWORK
 from ..server.middleboxes import Greeting
 from .connection import HeldConnection
 from .state import ConnectionState
@@ -100,6 +101,8 @@ DRIVERS: tuple[Driver, ...] = (
     ),
 )
 """The drivers that holdfast knows."""
+
+NETWORK.update(driver.import_name.partition(".")[0] for driver in DRIVERS)
 
 _by_type: dict[type, Driver | None] = {}
 

@@ -117,7 +117,7 @@ class ConnectionLimit:
             slot.give_back()
             state.slot = None  # not before: an exception from outside may come in between, and then this is done again
 
-    def of_an_idle_one(self, budget: Budget, but: object, before: Callable[[Slot], object]) -> bool:
+    def close_an_idle_one(self, budget: Budget, but: object, before: Callable[[Slot], object]) -> bool:
         """Close a connection that another pool of this process keeps idle.
 
         Connections of another engine, or of a pool that was disposed of, are idle for as long as nobody asks for them:

@@ -46,7 +46,7 @@ class HeldEngine(EngineStatus):
         self._engine = _Engine()
         self._limit = ConnectionLimit(self.settings, self._reporter, self._engine)
         self._connector = Connector(self.settings, self._reporter, self._limit, time.monotonic)
-        self._replacer = Replacer(self._engine, self._reporter, self._connector, self._limit, clock)
+        self._replacer = Replacer(self, self._engine, self._reporter, self._connector, self._limit, clock)
         self._listeners = Listeners(
             self._engine,
             self.settings,
@@ -96,13 +96,13 @@ class HeldEngine(EngineStatus):
         """
         exclusive = isinstance(engine.pool, _EXCLUSIVE_POOLS)
         self._listeners.listen(engine, exclusive=exclusive, charset_once=charset_once)
+        remember(engine, self)
         own: Any = engine.dialect
         before = dict(vars(own))
         dialect.wrap(own, self._replacer)
         if self.settings.replay:
             first_statement.wrap(own, self._replacer)
-        remember(engine, self)
-        self._engine.is_known(engine)
+        self._engine.set(engine)
         if own_connect:
             self._limit.share(engine.url)
             # Below any do_connect listener of the application's, which sees and decides everything.
@@ -136,8 +136,8 @@ class HeldEngine(EngineStatus):
             return
         if not self.active:
             return
-        self.reason = f"its connections are of class {name}, which is of no driver that holdfast knows"
         self._connector.aside = self._limit.unknown = True
+        self.reason = f"its connections are of class {name}, which is of no driver that holdfast knows"
         engine: Any = self._engine()
         if engine is not None:
             engine.dialect.holdfast_put_back()
@@ -171,12 +171,11 @@ class HeldEngine(EngineStatus):
         listeners.known = listeners.known or self._reporter.counters.checkouts > 0
         self._reporter.start_anew()
         self._connector.start_anew()
-        if listeners.inherited:
-            self._reporter.counters.replaced[Cause.INHERITED] = listeners.inherited
+        self._reporter.inherited(listeners.inherited)
         self._replacer.suspicion = liveness.Suspicion()
         engine = self._engine()
         for state in self._leaving.values():
-            _drop_if_idle(state)
+            queue_pool.forget_if_idle(state.pool_entry)
         self._leaving.clear()
         if engine is None:
             return None
@@ -192,22 +191,12 @@ class _Engine:
     def __init__(self) -> None:
         self._ref: Callable[[], Engine | None] = lambda: None
 
-    def is_known(self, engine: Engine) -> None:
-        """Note which one it is."""
+    def set(self, engine: Engine) -> None:
+        """Say which one it is."""
         self._ref = weakref.ref(engine)
 
     def __call__(self) -> Engine | None:
         return self._ref()
-
-
-def _drop_if_idle(state: ConnectionState) -> None:
-    """Let the pool's record of an inherited connection forget it, if nobody has it checked out.
-
-    Left to the collector of garbage, Python would warn of a socket that was not closed.
-    """
-    entry = state.pool_entry() if state.pool_entry is not None else None
-    if entry is not None and not entry.in_use:
-        entry.dbapi_connection = None
 
 
 def _weakly(method: Callable[[type], None]) -> Callable[[type], None]:

@@ -35,7 +35,7 @@ class Leaks:
     ) -> None:
         self._reporter = reporter
         self._threshold = settings.leak_warning
-        self._wires = states
+        self._states = states
         self._clock = clock
         self._next_look = 0.0
         self._forgetful: dict[object, object] = {}
@@ -64,13 +64,13 @@ class Leaks:
     def holders(self) -> str:
         """Say who holds this process's connections, longest first, a line each."""
         now = self._clock()
-        held = [(state.holder, state.statement) for state in self._wires if state.unusable_because is None]
+        held = [(state.holder, state.statement) for state in self._states if state.unusable_because is None]
         found = [(holder, statement) for holder, statement in held if holder is not None]
         found.sort(key=lambda pair: pair[0].since)
         return holders.listed(holder.described(now, statement) for holder, statement in found)
 
     def _look(self, now: float, threshold: float) -> None:
-        for state in self._wires:
+        for state in self._states:
             holder = state.holder
             if holder is not None and not holder.named and holder.overdue(now, threshold):
                 self._warn("is out of the pool", holder, now, state)

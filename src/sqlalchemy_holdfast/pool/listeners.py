@@ -1,4 +1,4 @@
-"""What holdfast does when SQLAlchemy makes, hands out, takes back or loses a connection: four listeners.
+"""What holdfast does when SQLAlchemy makes, hands out, takes back or loses a connection.
 
 * ``connect``: the new connection is held, and the server is asked for its limits.
 * ``checkout``: the connection is checked before use (:mod:`~.liveness`), and replaced when it is dead.
@@ -190,11 +190,11 @@ class Listeners:
         if cause is Cause.INHERITED:
             raise DisconnectionError(f"holdfast: {cause}")
         kept = self._connector.reserve_slot_for_replacement(state)
+        self._reporter.replaced_before_use(cause, now - state.idle_since)
         if cause is Cause.CLOSED:
             self._limit.found_closed(now - state.idle_since)
         if cause is Cause.SILENT:
             self._replacer.suspect_others(silent=True)
-        self._reporter.replaced_before_use(cause, now - state.idle_since)
         raise Replaced(f"holdfast: {cause}", kept)
 
     # -- reset ---------------------------------------------------------------------------------------------------
@@ -250,7 +250,7 @@ class Listeners:
         connected = context.connection is not None
         if not connected:
             hints.explain_connect_error(context, self._reporter.where)
-        state, is_held = _wire_of(context)
+        state, is_held = _state_of(context)
         if connected and not is_held:
             return  # a stranger among the engine's connections: nothing looks at the others before their next use
         verdict = faults.judge(error, connected=connected) if _is_driver_error(context, state) else _NOTHING
@@ -294,7 +294,7 @@ def _forget_user(state: ConnectionState) -> None:
     state.belong_to_parents(False)
 
 
-def _wire_of(context: ExceptionContext) -> tuple[ConnectionState | None, bool]:
+def _state_of(context: ExceptionContext) -> tuple[ConnectionState | None, bool]:
     """Return the connection's state, if it can still be asked for, and whether it was held as far as is known."""
     connection = context.connection
     if connection is None or connection.closed or connection.invalidated:

@@ -36,6 +36,7 @@ from .waiting import Connector, Wait, seconds
 
 __all__ = [
     "drop_idle",
+    "forget_if_idle",
     "initialise_again",
     "is_first_listener",
     "let_nest",
@@ -66,9 +67,9 @@ class WaitingQueuePool(QueuePool):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._holdfast_before_command()
+        self._holdfast_prepare()
 
-    def _holdfast_before_command(self) -> None:
+    def _holdfast_prepare(self) -> None:
         queue: Any = self._pool
         queue.not_empty, queue.not_full = _Condition(queue.mutex), _Condition(queue.mutex)
         self._holdfast_records: Registry[Any] = Registry()
@@ -288,7 +289,7 @@ def make_wait(
     }
     pool: Any = engine.pool
     pool.__class__ = type(cls.__name__, (WaitingQueuePool, cls), own)  # recreate() keeps the class
-    pool._holdfast_before_command()
+    pool._holdfast_prepare()
 
 
 def reset_style(engine: Engine) -> ResetStyle | None:
@@ -323,9 +324,12 @@ def on_dispose(engine: Engine, listener: Callable[[Engine], object]) -> None:
 
     SQLAlchemy takes any listener to an engine for a reason to call all of them at each statement; not this one.
     """
-    listens = engine._has_events
+    before = vars(engine).get("_has_events")
     event.listen(engine, "engine_disposed", listener)
-    engine._has_events = listens
+    if before is None:  # the class's: somebody may yet listen to all engines
+        vars(engine).pop("_has_events", None)
+    else:
+        engine._has_events = before
 
 
 def drop_idle(known: Registry[Any], but: object) -> None:
@@ -362,6 +366,18 @@ def renew(engine: Engine) -> None:
         old._pool = _KeepsNothing(old._pool.maxsize, old._pool.use_lifo)  # the new pool takes both from there
     engine.pool = old.recreate()
     let_nest(engine)
+
+
+def forget_if_idle(entry: Callable[[], Any] | None) -> None:
+    """Let a pool's record forget an inherited connection, if nobody has it checked out.
+
+    Left to the collector of garbage, Python would warn of a socket that was not closed.
+
+    :param entry: returns the :class:`sqlalchemy.pool.ConnectionPoolEntry`, if it still exists.
+    """
+    record = entry() if entry is not None else None
+    if record is not None and not record.in_use:
+        record.dbapi_connection = None
 
 
 def tell_disposed(engine: Engine) -> None:

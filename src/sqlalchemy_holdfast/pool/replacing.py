@@ -1,4 +1,4 @@
-"""How another connection takes the place of one that cannot be used: the one place where that is done.
+"""How another connection takes the place of one that cannot be used: who decides it, and when.
 
 There are three occasions.
 
@@ -40,20 +40,22 @@ class Replaced(DisconnectionError):
 class Replacer:
     """Replaces one engine's connections. It is the ``owner`` that they know.
 
+    :param held: what is to be told of a fork: it exists for as long as one of its connections does, be it detached.
     :param engine: returns the engine, if it still exists.
     :param clock: monotonic time, as :data:`sqlalchemy_holdfast._clock.monotonic_also_asleep`.
     """
 
     def __init__(
         self,
+        held: object,
         engine: Callable[[], Engine | None],
         reporter: Reporter,
         connector: Connector,
         limit: ConnectionLimit,
         clock: Callable[[], float],
     ) -> None:
-        self.where = reporter.where
         self.reporter = reporter
+        self._held = held
         self.suspicion = Suspicion()
         """What the last loss says about the pool's other connections."""
         self._engine = engine
@@ -96,7 +98,6 @@ class Replacer:
         own.checkout = state.checkout
         own.replaces_inherited = True
         if state.isolation_level is not None and own.isolation_level != state.isolation_level:
-            # SQLAlchemy types a driver's connection as its own protocol.
             engine.dialect.set_isolation_level(checkout.dbapi_connection, state.isolation_level)
         own.belong_to_parents(begun)
         return connection

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import weakref
 from typing import Any
 
 from sqlalchemy.engine import Engine
+from sqlalchemy.exc import UnboundExecutionError
 
 from ..budget import Snapshot
 from ..counters import Counters
@@ -15,7 +15,9 @@ from ..settings import Settings
 
 __all__ = ["EngineStatus", "describe", "find", "remember", "reporter_of", "status"]
 
-_known: weakref.WeakKeyDictionary[Any, EngineStatus] = weakref.WeakKeyDictionary()
+_ON_DIALECT = "holdfast_status"
+"""The attribute of a dialect that has the status: an engine shares it with its ``execution_options()`` copies, and a
+listener that leads back to its engine then keeps nothing for ever."""
 _BY_ITSELF = (
     "it was created without ?plugin=holdfast (or from the engine.url of an engine that got the plugin as an argument, "
     "which is not kept there)"
@@ -43,10 +45,10 @@ class EngineStatus:
         return not self.reason
 
     @property
-    def engine_key(self) -> str:
-        """Names the engine in a :class:`sqlalchemy_holdfast.CheckoutTimeout`. In a forked child it is the same. Empty
-        for an engine that is not held."""
-        return ""
+    def engine_key(self) -> str | None:
+        """Names the engine in a :class:`sqlalchemy_holdfast.CheckoutTimeout`. In a forked child it is the same.
+        ``None`` for an engine that is not held."""
+        return None
 
     @property
     def limits(self) -> Limits | None:
@@ -77,7 +79,8 @@ class EngineStatus:
         """Call something at each event from now on: a connection was replaced, a unit of work repeated, ...
 
         :param listener: is called with a :class:`sqlalchemy_holdfast.reporting.Event`, in the thread in which it
-            happened. What it raises is logged and goes no further.
+            happened. SQLAlchemy may hold a lock then, or the garbage collector may be at work: it must be short, and
+            must not use the engine. What it raises is logged and goes no further.
         """
         self._reporter.listen(listener)
 
@@ -104,24 +107,27 @@ def status(engine: Any) -> EngineStatus:
     :raises TypeError: when there is no engine in what was given, or more than one.
     """
     found = _engine_of(engine)
-    known = _known.get(getattr(found, "dialect", None))
-    return EngineStatus(describe(found), reason=_BY_ITSELF) if known is None else known
+    known = find(found)
+    if known is None:
+        known = EngineStatus(describe(found), reason=_BY_ITSELF)
+        remember(found, known)
+    return known
 
 
 def find(engine: Engine) -> EngineStatus | None:
     """Return what :func:`remember` was told of this engine."""
-    return _known.get(engine.dialect)
+    known: EngineStatus | None = vars(engine.dialect).get(_ON_DIALECT)
+    return known
 
 
 def remember(engine: Engine, status: EngineStatus) -> None:
-    """Make :func:`status` find this. By the dialect, which an engine shares with its ``execution_options()`` copies."""
-    _known[engine.dialect] = status
+    """Make :func:`status` find this."""
+    setattr(engine.dialect, _ON_DIALECT, status)
 
 
 def reporter_of(engine: Engine) -> Reporter:
     """Return what tells what happens to an engine, be it held or not."""
-    found = find(engine)
-    return Reporter(describe(engine)) if found is None else found._reporter
+    return status(engine)._reporter
 
 
 def describe(engine: Any) -> str:
@@ -139,7 +145,7 @@ def _engine_of(given: Any) -> Any:
     elif not hasattr(given, "engine") and callable(getattr(given, "get_bind", None)):
         try:
             found = given.get_bind()
-        except Exception as error:  # it has none, or one for each table
+        except (UnboundExecutionError, TypeError) as error:  # it has none or one for each table, or is a class
             raise TypeError(
                 f"sqlalchemy_holdfast.status() cannot tell which engine this {type(given).__name__} uses ({error}). "
                 "Give it the engine itself."

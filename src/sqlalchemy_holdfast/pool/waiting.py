@@ -429,7 +429,11 @@ class Wait:
         if not self._is_its_turn(now) and not last:
             return False
         self.slot = budget.try_take(last=last)
-        if self.slot is None and limit.of_an_idle_one(budget, self.pool, self._take_second) and self.slot is None:
+
+        def take_second(slot: Slot) -> None:
+            self.slot = budget.second(slot)
+
+        if self.slot is None and limit.close_an_idle_one(budget, self.pool, take_second) and self.slot is None:
             self.slot = budget.try_take()
         if self.slot is None:
             if self._line is None and not last:
@@ -438,10 +442,6 @@ class Wait:
             return False
         self._leave_line()
         return True
-
-    def _take_second(self, slot: Slot) -> None:
-        budget = self.connector.limit.budget
-        self.slot = budget.second(slot) if budget is not None else None
 
     def _goes_by_itself(self, now: float) -> bool:
         """Say whether to connect at the end of this thread's time, while another thread is making the first connection:

@@ -136,30 +136,11 @@ RULES: tuple[ErrorRule, ...] = (
         retry=Reason.LOST,
     ),
     ErrorRule(
-        "the connection was out of sync",
-        None,
-        "PyMySQL 1.2: InternalError without a number; it closes the connection. The dialect does not know it.",
-        texts=("packet sequence number wrong",),
-        classes=("InternalError",),
-        effect=Effect.LOST,
-        retry=Reason.LOST,
-    ),
-    ErrorRule(
         "the connection was already closed",
         -1,
         "mysql-connector-python 26.10, pure: raised by cursor() with errno -1. The dialect looks for this text "
         "with a full stop, which only the C extension writes.",
         texts=("mysql connection not available",),
-        effect=Effect.LOST,
-        retry=Reason.LOST,
-    ),
-    ErrorRule(
-        "the connection was lost before the statement was sent",
-        None,
-        "mysql-connector-python 26.10, pure: before the first statement with parameters on a connection it asks "
-        "the server for sql_mode, and puts what that raises into a ProgrammingError's text.",
-        texts=tuple(f"format-parameters; {number}" for number in (2006, 2013, 2055, 1053, 1927, 4031)),
-        classes=("ProgrammingError",),
         effect=Effect.LOST,
         retry=Reason.LOST,
     ),
@@ -456,6 +437,26 @@ RULES: tuple[ErrorRule, ...] = (
         1047,
         "ER_UNKNOWN_COM_ERROR without the words of Galera.",
         refuses_commit=True,
+    ),
+    # -- told by the text alone, so behind all that have a number ------------------------------------------------
+    ErrorRule(
+        "the connection was out of sync",
+        None,
+        "PyMySQL 1.2: InternalError without a number; it closes the connection. The dialect does not know it.",
+        texts=("packet sequence number wrong",),
+        classes=("InternalError",),
+        effect=Effect.LOST,
+        retry=Reason.LOST,
+    ),
+    ErrorRule(
+        "the connection was lost before the statement was sent",
+        None,
+        "mysql-connector-python 26.10, pure: before the first statement with parameters on a connection it asks "
+        "the server for sql_mode, and puts what that raises into a ProgrammingError's text.",
+        texts=tuple(f"format-parameters; {number}" for number in (2006, 2013, 2055, 1053, 1927, 4031)),
+        classes=("ProgrammingError",),
+        effect=Effect.LOST,
+        retry=Reason.LOST,
     ),
 )
 """The table. Order matters only where two rows could match; the first wins.

@@ -23,6 +23,14 @@ from .error_table import RULES, Effect, ErrorRule, Refusal
 from .reasons import Reason
 
 __all__ = [
+    "CANNOT_CONVERT",
+    "LOCK_WAIT_TIMEOUT",
+    "NOT_OWNER",
+    "NO_SUCH_SAVEPOINT",
+    "NO_SUCH_TABLE",
+    "NO_SUCH_THREAD",
+    "OUT_OF_SYNC",
+    "UNKNOWN_ERROR",
     "Verdict",
     "error_number",
     "is_the_clients",
@@ -128,10 +136,17 @@ def judge(error: BaseException, *, connected: bool = True) -> Verdict:
     :param error: the exception as the driver raised it.
     :param connected: false when it was raised while connecting.
     """
-    number, text = error_number(error), str(error).lower()
+    number, text = error_number(error), _text_of(error)
     names = frozenset(cls.__name__ for cls in type(error).__mro__)
     rule = next((rule for rule in RULES if rule.matches(number, text, names, connected=connected)), None)
     return Verdict(rule, connected)
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error).lower()
+    except Exception:  # an application's own class may not be able to say what it is
+        return ""
 
 
 def is_the_servers(number: object) -> bool:

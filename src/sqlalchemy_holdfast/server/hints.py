@@ -1,7 +1,7 @@
 """What to do about an error while connecting, added to the error's own text.
 
 The exception keeps its type and its driver's message; a line is added with
-:meth:`sqlalchemy.exc.StatementError.add_detail`. The hints themselves are in the table of :mod:`~.faults`.
+:meth:`sqlalchemy.exc.StatementError.add_detail`. The hints themselves are in :mod:`~.error_table`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Whole units of work: nothing lost, nothing doubled.
 
 :func:`~.run` begins a transaction, calls a function, commits, and does all of it again where that is safe.
-``running`` has the loop, ``units`` and ``orm`` one attempt, ``reasons`` why there may be another, ``commits`` how the
+``running`` has the loop, ``units`` and ``orm`` one attempt, ``commits`` how the
 server is asked whether a COMMIT was done, and ``lost_sessions`` how the other end of a lost connection is ended.
 """
 

@@ -267,7 +267,7 @@ class _Run:
         answer = commits.ask(engine, unit.token, session, self.pace.grace(_ASK_AT_LEAST))
         if answer is Answer.UNKNOWN:
             return Commit.UNKNOWN
-        unit.reporter.commit_decided(answer.value)
+        reporter_of(engine).commit_decided(answer.value)
         return Commit.FOUND if answer is Answer.COMMITTED else Commit.NOT_DONE
 
     def _why_again(self, unit: Unit, error: BaseException, commit: Commit) -> Reason | None:
@@ -289,9 +289,9 @@ class _Run:
 
     def _was_too_large(self, unit: Unit) -> bool:
         """Say whether the server has closed the connection because it does not take packets of that size."""
-        hold = find(unit.engine) if unit.engine is not None else None
-        if hold is not None and hold.limits is not None:
-            return unit.largest_statement >= hold.limits.max_allowed_packet
+        known = find(unit.engine) if unit.engine is not None else None
+        if known is not None and known.limits is not None:
+            return unit.largest_statement >= known.limits.max_allowed_packet
         lost_before = any(attempt.reason is Reason.LOST for attempt in self.history)
         return lost_before and unit.largest_statement > _LARGE
 
@@ -320,10 +320,10 @@ class _Run:
         raise error
 
     def _give_up_on_commit(self, unit: Unit, attempt: Attempt) -> NoReturn:
-        self.lost = unit.lost
-        over = self._lost_sessions_are_over()
         token = unit.token.hex() if unit.token is not None else None
         unit.reporter.commit_unknown(token)
+        self.lost = unit.lost
+        over = self._lost_sessions_are_over()
         cause = attempt.exception
         error = CommitOutcomeUnknown(
             "The reply to COMMIT was lost: the transaction may or may not have been committed. "

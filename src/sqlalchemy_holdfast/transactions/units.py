@@ -142,7 +142,7 @@ class Unit:
                     "run(verify=True) can verify one database's transaction, and this unit has begun "
                     f"{len(open_now)}. Split it, or leave verify out."
                 )
-            states = [state for state in map(_wire_of, open_now) if state is not None]
+            states = [state for state in map(_state_of, open_now) if state is not None]
             if any(state.sent != self._sent.get(state) for state in states):
                 self.token = commits.write_token(open_now[0])
         for connection in open_now:
@@ -217,7 +217,7 @@ class Unit:
         return (
             self.place[0] == os.getpid()
             and not any(record.may_have_committed for record in self._all_records())
-            and all((hold := find(connection.engine)) is not None and hold.active for connection in self._connections)
+            and all((known := find(connection.engine)) is not None and known.active for connection in self._connections)
         )
 
     @property
@@ -269,7 +269,7 @@ class Unit:
         :raises InvalidRequestError: when each statement on it commits by itself.
         """
         self._connections.append(connection)
-        state = _wire_of(connection)
+        state = _state_of(connection)
         if state is None:
             return
         held = drivers.held_connection(connection.connection.dbapi_connection)
@@ -291,7 +291,7 @@ class Unit:
 
     def _keep_record(self, connection: Connection) -> None:
         """Have the driver's connection that is in use now write down what becomes of its commits."""
-        state = _wire_of(connection)
+        state = _state_of(connection)
         records = self._records.setdefault(connection, [])
         if state is not None and state.record not in records:
             records.append(CommitRecord(state.record))
@@ -301,7 +301,7 @@ class Unit:
         if not self.committing:
             self._refused = True
             raise InvalidRequestError(_OWN_COMMIT)
-        state = _wire_of(connection)
+        state = _state_of(connection)
         if state is not None and state.record is not None:
             state.record.expected = True
 
@@ -343,7 +343,7 @@ def _on_error(context: ExceptionContext) -> None:
     any(unit.note_error(context) for unit in _units.get())
 
 
-def _wire_of(connection: Connection) -> ConnectionState | None:
+def _state_of(connection: Connection) -> ConnectionState | None:
     if connection.closed or connection.invalidated:
         return None
     return drivers.state_of(connection.connection.dbapi_connection)
