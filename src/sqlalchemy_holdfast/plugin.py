@@ -61,7 +61,7 @@ class HoldfastPlugin(CreateEnginePlugin):
             dialect: Any = engine.dialect
             dialect.create_connect_args = _without_ours(dialect.create_connect_args)
             engine.url = engine.url.update_query_dict(self.named)
-        if find(engine) is not None:  # the plugin was named twice: in the URL and as an argument
+        if isinstance(find(engine), HeldEngine):  # the plugin was named twice: in the URL and as an argument
             return
         where = describe(engine)
         driver = drivers.by_module(getattr(engine.dialect, "dbapi", None))

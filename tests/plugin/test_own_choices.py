@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event, text
+from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.engine import CreateEnginePlugin
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool, QueuePool, StaticPool
 
@@ -264,3 +265,18 @@ def test_a_listener_to_all_engines_is_called_that_comes_after_the_engine(
     finally:
         event.remove(Engine, name, listener)
     assert called
+
+
+def test_an_engine_is_held_whose_status_another_plugin_has_asked_for(server: Server) -> None:
+    def asks(plugin: Any, engine: Engine) -> None:
+        assert not holdfast.status(engine).active
+
+    from sqlalchemy.dialects import plugins
+
+    other = type("Asks", (CreateEnginePlugin,), {"engine_created": asks, "update_url": lambda plugin, url: url})
+    plugins.register("asks_for_status", __name__, "_asks")
+    globals()["_asks"] = other
+    engine = create_engine(server.url("pymysql").update_query_dict({"plugin": ["asks_for_status", "holdfast"]}))
+    assert read(engine, 7) == 7
+    assert holdfast.status(engine).active
+    engine.dispose()

@@ -11,6 +11,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool, StaticPool
 
 import sqlalchemy_holdfast as holdfast
+from sqlalchemy_holdfast import fork
 from sqlalchemy_holdfast.lab import Server
 
 
@@ -41,3 +42,14 @@ def test_a_listener_that_leads_back_to_its_engine_keeps_nothing(server: Server) 
     del site
     gc.collect()
     assert [ref() for ref in known if ref() is not None] == []
+
+
+def test_a_connection_keeps_what_is_told_of_a_fork(server: Server) -> None:
+    """It may be detached, and outlive its engine."""
+    engine = create_engine(server.url("pymysql").update_query_dict({"plugin": "holdfast"}))
+    with engine.connect() as connection:
+        held: Any = connection.connection.driver_connection
+        told = held._holdfast.owner._held
+        assert any(one is told for one in fork._watched)
+        assert told is holdfast.status(engine)
+    engine.dispose()

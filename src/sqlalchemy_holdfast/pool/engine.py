@@ -54,7 +54,7 @@ class HeldEngine(EngineStatus):
             connector=self._connector,
             limit=self._limit,
             replacer=self._replacer,
-            step_aside=_weakly(self._step_aside),
+            step_aside=self._step_aside,
             clock=clock,
         )
         self._connector.holders = self._listeners.leaks.holders
@@ -186,7 +186,7 @@ class HeldEngine(EngineStatus):
 
 
 class _Engine:
-    """Finds the engine, for as long as it exists: nothing here keeps it, nor each other in a circle."""
+    """Finds the engine, for as long as it exists: a connection that outlives it does not keep it."""
 
     def __init__(self) -> None:
         self._ref: Callable[[], Engine | None] = lambda: None
@@ -197,18 +197,6 @@ class _Engine:
 
     def __call__(self) -> Engine | None:
         return self._ref()
-
-
-def _weakly(method: Callable[[type], None]) -> Callable[[type], None]:
-    """Return a function that calls a method, and does not keep its object."""
-    found = weakref.WeakMethod(method)
-
-    def call(argument: type) -> None:
-        existing = found()
-        if existing is not None:
-            existing(argument)
-
-    return call
 
 
 def _putting_back(dialect: Any, before: dict[str, Any]) -> Callable[[], None]:

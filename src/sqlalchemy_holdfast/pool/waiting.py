@@ -74,8 +74,8 @@ class Kept:
 
     __slots__ = ("__weakref__", "slot", "spare")
 
-    def __init__(self, slot: Slot | None = None, *, spare: bool) -> None:
-        self.slot = slot
+    def __init__(self, *, spare: bool) -> None:
+        self.slot: Slot | None = None
         self.spare = spare
         """The next connection that this thread opens may have it. If not, it is that of one that is open already."""
 
