@@ -46,6 +46,8 @@ class Setting:
     """Whether the number must be a whole one."""
     word: str = ""
     """A word that is accepted in place of a number or a switch's two values."""
+    choices: tuple[str, ...] = ()
+    """The words that are accepted, where it is neither a number nor a switch nor a path."""
 
     @property
     def key(self) -> str:
@@ -55,6 +57,8 @@ class Setting:
     @property
     def accepts(self) -> str:
         """The accepted values, in words."""
+        if self.choices:
+            return f"{', '.join(self.choices[:-1])} or {self.choices[-1]}"
         if not self.unit:
             return f"true or false, or {self.word}" if self.word else "true or false"
         if self.unit == "path":
@@ -69,6 +73,12 @@ class Setting:
         :raises SettingError: when the value is not one that :attr:`accepts` describes.
         """
         word = value.strip().lower() if isinstance(value, str) else None
+        if self.choices:
+            if value is False and "off" in self.choices:
+                return "off"
+            if word not in self.choices:
+                raise self._refused(value)
+            return word
         if not self.unit:
             if isinstance(value, bool):
                 return value

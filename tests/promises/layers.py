@@ -23,7 +23,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("fork",),
     ("reporting",),
     ("server", "settings", "counters"),
-    ("errors", "_clock", "_outside", "_registry", "_words", "_version"),
+    ("errors", "_clock", "_outside", "_pages", "_registry", "_words", "_version"),
 )
 """The core, the highest floor first."""
 
