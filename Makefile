@@ -4,7 +4,7 @@
 PY := .venv/bin/python
 ARGS ?=
 # The part of the suite that also runs on SQLAlchemy 2.0.
-CORE ?= tests/server tests/drivers tests/pool tests/urls tests/plugin tests/promises \
+CORE ?= tests/server tests/drivers tests/pool tests/urls tests/plugin tests/promises tests/reporting \
 	--ignore=tests/pool/first_statement --ignore=tests/pool/waiting
 LINTED := src tests hatch_build.py $(wildcard bench examples docs)
 

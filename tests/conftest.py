@@ -68,6 +68,20 @@ def mysql_server() -> Iterator[Server]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def limited_server() -> Iterator[Server]:
+    """A server with limits of its own, whose account the tests may change."""
+    with Server(options={"wait_timeout": 1000, "interactive_timeout": 2000, "max_connections": 44}) as server:
+        yield server
+
+
+@pytest.fixture
+def unlimited(limited_server: Server) -> Iterator[Server]:
+    """The same, for a test that limits its account: there is no limit any more afterwards."""
+    yield limited_server
+    limited_server.execute("ALTER USER app WITH MAX_USER_CONNECTIONS 0")
+
+
 @pytest.fixture
 def proxy(server: Server) -> Iterator[Proxy]:
     with Proxy.for_server(server) as proxy:

@@ -32,4 +32,6 @@ def _documentation() -> str:
         found = importlib.metadata.metadata(_DISTRIBUTION).get_all("Project-URL") or []
     except importlib.metadata.PackageNotFoundError:
         return ""
-    return next((address for name, _, address in (line.partition(", ") for line in found) if name == "Documentation"), "")
+    return next(
+        (address for name, _, address in (line.partition(", ") for line in found) if name == "Documentation"), ""
+    )

@@ -19,19 +19,6 @@ from tests.conftest import EngineFactory, connection_id, eventually, inside, rea
 Log = Callable[[], list[str]]
 
 
-@pytest.fixture(scope="module")
-def own() -> Iterator[Server]:
-    """A server whose limits and account the tests change."""
-    with Server(options={"wait_timeout": 1000, "interactive_timeout": 2000, "max_connections": 44}) as server:
-        yield server
-
-
-@pytest.fixture
-def unlimited(own: Server) -> Iterator[Server]:
-    yield own
-    own.execute("ALTER USER app WITH MAX_USER_CONNECTIONS 0")
-
-
 @contextmanager
 def once_refused(engine: Engine, act: Callable[[], object]) -> Iterator[None]:
     """Do something in a thread, once the server has refused the engine a connection."""
@@ -61,14 +48,14 @@ def test_an_answer_that_contradicts_them_has_them_asked_again(unlimited: Server,
 
 
 def test_a_connection_that_dies_younger_lowers_what_is_believed_and_is_said_once(
-    own: Server, driver: str, held: EngineFactory, log: Log
+    limited_server: Server, driver: str, held: EngineFactory, log: Log
 ) -> None:
-    engine = held(own.url(driver))
+    engine = held(limited_server.url(driver))
     for _ in range(2):
         with engine.connect() as connection:
             number = connection.execute(text("SELECT CONNECTION_ID()")).scalar_one()
             driver_connection = connection.connection.driver_connection
-        own.kill_connection(number)
+        limited_server.kill_connection(number)
         wait_until_ended(driver_connection)
         assert connection_id(engine) != number
     limits = holdfast.status(engine).limits
@@ -165,12 +152,12 @@ def test_every_way_to_end_a_connection_frees_its_slot(unlimited: Server, driver:
         assert budget.snapshot().held == 0, number
 
 
-def test_the_same_host_by_another_name_is_the_same_budget(own: Server, held: EngineFactory) -> None:
+def test_the_same_host_by_another_name_is_the_same_budget(limited_server: Server, held: EngineFactory) -> None:
     keys = set()
     for host in ("127.0.0.1", "localhost", "::1"):
-        engine = held(own.url("pymysql").set(host=host))
+        engine = held(limited_server.url("pymysql").set(host=host))
         keys.add(inside(engine)._limit.key)
-    assert keys == {f"app@localhost:{own.port}"}
+    assert keys == {f"app@localhost:{limited_server.port}"}
 
 
 def test_an_engine_gives_its_idle_connection_up_for_another_engine_of_the_process(
@@ -188,12 +175,12 @@ def test_an_engine_gives_its_idle_connection_up_for_another_engine_of_the_proces
     assert holdfast.status(one).counters.closed_for_sharing >= 1
 
 
-def test_a_creators_connections_are_not_shared_out(own: Server, held: EngineFactory) -> None:
+def test_a_creators_connections_are_not_shared_out(limited_server: Server, held: EngineFactory) -> None:
     import pymysql
 
     def connect() -> Any:
-        return pymysql.connect(host="127.0.0.1", port=own.port, user="app", password="app", database="test")
+        return pymysql.connect(host="127.0.0.1", port=limited_server.port, user="app", password="app", database="test")
 
-    engine: Engine = held(own.url("pymysql"), creator=connect)
+    engine: Engine = held(limited_server.url("pymysql"), creator=connect)
     assert read(engine, 2) == 2
     assert inside(engine)._limit.budget is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -18,31 +18,18 @@ from tests.conftest import EngineFactory, read
 Log = Callable[[], list[str]]
 
 
-@pytest.fixture(scope="module")
-def own() -> Iterator[Server]:
-    """A server whose limits and account the tests change."""
-    with Server(options={"wait_timeout": 1000, "interactive_timeout": 2000, "max_connections": 44}) as server:
-        yield server
-
-
-@pytest.fixture
-def unlimited(own: Server) -> Iterator[Server]:
-    yield own
-    own.execute("ALTER USER app WITH MAX_USER_CONNECTIONS 0")
-
-
-def test_they_are_learned_on_the_first_connection(own: Server, driver: str, held: EngineFactory) -> None:
-    engine = held(own.url(driver))
+def test_they_are_learned_on_the_first_connection(limited_server: Server, driver: str, held: EngineFactory) -> None:
+    engine = held(limited_server.url(driver))
     assert holdfast.status(engine).limits is None
     read(engine)
     limits = holdfast.status(engine).limits
     assert limits is not None
-    assert (limits.flavour, limits.version[:5]) == ("MariaDB", own.version[:5])
+    assert (limits.flavour, limits.version[:5]) == ("MariaDB", limited_server.version[:5])
     assert (limits.wait_timeout, limits.idle_limit) == (1000, 1000.0)
     assert (limits.max_connections, limits.max_user_connections, limits.connections) == (44, 0, 44)
     assert (limits.reason, limits.account, limits.read_only) == ("max_connections", "app@%", False)
     assert limits.interactive_timeout == 2000
-    assert f":{own.port}/" in limits.server
+    assert f":{limited_server.port}/" in limits.server
 
 
 @pytest.mark.mysql
@@ -65,16 +52,16 @@ def test_an_accounts_own_limit_goes_first(unlimited: Server, driver: str, held: 
     assert (limits.max_user_connections, limits.connections, limits.reason) == (7, 7, "max_user_connections")
 
 
-def test_they_cost_one_statement_of_one_connection(own: Server, driver: str, held: EngineFactory) -> None:
-    with Proxy.for_server(own) as proxy:
-        engine = held(own.url(driver, host=proxy.host, port=proxy.port), poolclass=NullPool)
+def test_they_cost_one_statement_of_one_connection(limited_server: Server, driver: str, held: EngineFactory) -> None:
+    with Proxy.for_server(limited_server) as proxy:
+        engine = held(limited_server.url(driver, host=proxy.host, port=proxy.port), poolclass=NullPool)
         for _ in range(3):
             read(engine)
         assert len([statement for statement in proxy.statements if "@@max_user_connections" in statement]) == 1
 
 
-def test_a_forked_process_knows_what_its_parent_knew(own: Server, driver: str, held: EngineFactory) -> None:
-    engine = held(own.url(driver))
+def test_a_forked_process_knows_what_its_parent_knew(limited_server: Server, driver: str, held: EngineFactory) -> None:
+    engine = held(limited_server.url(driver))
     read(engine)
     known = holdfast.status(engine).limits
     child = os.fork()
@@ -89,8 +76,10 @@ def test_a_forked_process_knows_what_its_parent_knew(own: Server, driver: str, h
     assert os.waitpid(child, 0)[1] == 0
 
 
-def test_a_server_that_will_not_say_is_used_all_the_same(own: Server, driver: str, held: EngineFactory) -> None:
-    engine = held(own.url(driver))
+def test_a_server_that_will_not_say_is_used_all_the_same(
+    limited_server: Server, driver: str, held: EngineFactory
+) -> None:
+    engine = held(limited_server.url(driver))
 
     @event.listens_for(engine, "connect", insert=True)
     def refuse(dbapi_connection: Any, record: Any) -> None:
@@ -118,9 +107,9 @@ def test_a_server_that_will_not_say_is_used_all_the_same(own: Server, driver: st
     ("number", "words"), [(1047, "WSREP has not yet prepared node for application use"), (1053, "shutdown in progress")]
 )
 def test_a_server_that_cannot_say_now_is_asked_on_the_next_connection(
-    own: Server, driver: str, held: EngineFactory, number: int, words: str
+    limited_server: Server, driver: str, held: EngineFactory, number: int, words: str
 ) -> None:
-    engine = held(own.url(driver), poolclass=NullPool)
+    engine = held(limited_server.url(driver), poolclass=NullPool)
     refuses = [True]
 
     @event.listens_for(engine, "connect", insert=True)
