@@ -99,6 +99,18 @@ class Uses:
             self.errors.append(error)
 
 
+class NoLock:
+    """What logging takes for a handler's lock, by either of its names, and nobody waits for."""
+
+    def acquire(self) -> None: ...
+
+    def release(self) -> None: ...
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+
 class Handler(logging.Handler):
     """Uses the engine for each record."""
 
@@ -108,7 +120,7 @@ class Handler(logging.Handler):
 
     def createLock(self) -> None:
         """The other thread, which writes into the log, too, would wait for this one."""
-        self.lock = None
+        self.lock = NoLock()  # type: ignore[assignment]
 
     def emit(self, record: logging.LogRecord) -> None:
         self.uses(record)
