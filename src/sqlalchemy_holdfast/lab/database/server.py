@@ -64,7 +64,8 @@ class Server:
     :param options: server options, `{"wait_timeout": 2}` for `--wait_timeout=2`; None for an option without a value.
       They come last, so they win over the lab's own, except for those that say where the server is.
     :param tls: offer TLS, with a certificate for localhost and 127.0.0.1 from an authority whose certificate is the
-      file `tls_ca`. Without it the server offers none, so that a `Proxy` can read what passes.
+      file `tls_ca`; or with one of the others that `use_certificate` knows. Without it the server offers none, so that
+      a `Proxy` can read what passes.
     :param executable: the server program; default: the one $HOLDFAST_LAB_MYSQLD names, else
       $HOLDFAST_LAB_MARIADBD, else `mariadbd` or `mysqld` on the PATH or where distributions put them, else the one in
       the tree $HOLDFAST_LAB_ROOT (Debian's packages, unpacked with `dpkg -x`).
@@ -89,7 +90,7 @@ class Server:
         self,
         *,
         options: Mapping[str, str | int | None] | None = None,
-        tls: bool = False,
+        tls: bool | _tls.Certificate = False,
         executable: str | os.PathLike[str] | None = None,
     ) -> None:
         self._executable = _executable.find(executable)
@@ -102,6 +103,8 @@ class Server:
         self.directory = short_directory()
         self.tls_ca: str | None = str(self.directory / "ca.pem") if tls else None
         """Path of the certificate authority's certificate; None without TLS."""
+        self._certificate: _tls.Certificate = "valid" if isinstance(tls, bool) else tls
+        _tls.must_be_known(self._certificate)
         self._admin = _admin.Administrator(self.socket)
 
     # What it is
@@ -167,6 +170,7 @@ class Server:
                     (self.directory / "tmp").mkdir(0o700)
                     if self.tls_ca is not None:
                         _tls.make_certificates(self.directory)
+                        _tls.use_certificate(self.directory, self._certificate)
                 self._start(self._process, choose_port=first)
             except BaseException:
                 if first:  # as if start had never been called: the next one begins from nothing
@@ -322,6 +326,18 @@ class Server:
         """End one connection, as `KILL` does. Nothing happens when there is none with that id."""
         with self._explained():
             self._admin.kill(id)
+
+    def use_certificate(self, kind: _tls.Certificate) -> None:
+        """Give the running server another certificate for the connections that come from now on.
+
+        :param kind: "valid"; "wrong-name" is for another host than localhost; "expired" was valid until yesterday;
+          "self-signed" is signed by nobody else.
+        :raises ValueError: there is no such kind, or the server offers no TLS.
+        """
+        if self.tls_ca is None:
+            raise ValueError("the server offers no TLS: it was made without tls=True")
+        _tls.use_certificate(self.directory, _tls.must_be_known(kind))
+        self.execute("FLUSH SSL" if self.flavour == "mariadb" else "ALTER INSTANCE RELOAD TLS")
 
     def kill_connections(self, user: str = "app") -> int:
         """End all connections of an account, and return how many there were."""
