@@ -58,7 +58,7 @@ def default_of(setting: Setting) -> str:
     if isinstance(setting.default, bool):
         return str(setting.default).lower()
     if setting.default is None or isinstance(setting.default, str):
-        return setting.default or "off"
+        return setting.default or setting.none_means
     return f"{setting.default:g} {setting.unit}"
 
 

@@ -15,11 +15,13 @@ from .errors import (
     DriverNotInstalled,
     HoldfastError,
     SettingError,
+    TLSError,
     TooManyWaiting,
 )
 from .plugin import create_engine
 from .pool.status import EngineStatus, status
 from .server.limits import Limits
+from .server.tls import Encryption
 from .settings import SETTINGS, Setting, Settings
 from .transactions import run, transactional
 from .urls import url
@@ -33,12 +35,14 @@ __all__ = [
     "Counters",
     "DatabaseURLError",
     "DriverNotInstalled",
+    "Encryption",
     "EngineStatus",
     "HoldfastError",
     "Limits",
     "Setting",
     "SettingError",
     "Settings",
+    "TLSError",
     "TooManyWaiting",
     "__version__",
     "create_engine",

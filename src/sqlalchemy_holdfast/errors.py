@@ -6,6 +6,7 @@
     ├── SettingError      (also sqlalchemy.exc.ArgumentError)   a holdfast_* setting is wrong
     ├── DatabaseURLError  (also sqlalchemy.exc.ArgumentError)   a database URL is almost certainly a mistake
     ├── DriverNotInstalled (also ModuleNotFoundError)           the URL names a driver that is not there
+    ├── TLSError          (also sqlalchemy.exc.SQLAlchemyError) a connection is not what holdfast_tls asks for
     ├── BudgetUnavailable                                       no safe place for the file that processes share
     ├── CommitOutcomeUnknown (also sqlalchemy.exc.DBAPIError)   a transaction may or may not have been committed
     └── CheckoutTimeout   (also sqlalchemy.exc.TimeoutError)    no connection became free in time
@@ -29,6 +30,7 @@ __all__ = [
     "DriverNotInstalled",
     "HoldfastError",
     "SettingError",
+    "TLSError",
     "TooManyWaiting",
 ]
 
@@ -68,6 +70,15 @@ class CheckoutTimeout(HoldfastError, exc.TimeoutError):
 
 class TooManyWaiting(CheckoutTimeout):
     """Raised at once when ``holdfast_max_waiting`` threads of this process are already waiting for a connection."""
+
+
+class TLSError(HoldfastError, exc.SQLAlchemyError):
+    """Raised when a new connection has not what ``holdfast_tls`` asks for. The connection was closed before it was
+    used, and is not tried again.
+
+    It is not a ``DBAPIError``: the driver has found nothing wrong. What the driver itself refuses, such as a
+    certificate, is the driver's own error.
+    """
 
 
 class BudgetUnavailable(HoldfastError):

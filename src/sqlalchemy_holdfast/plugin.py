@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import ssl
 import sys
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any
 
 import sqlalchemy
@@ -13,9 +14,11 @@ from sqlalchemy.engine import URL, CreateEnginePlugin, Engine, make_url
 
 from . import drivers, reporting, urls
 from .budget.slot_file import can_share
-from .errors import DriverNotInstalled
+from .errors import DriverNotInstalled, SettingError
 from .pool.engine import HeldEngine
 from .pool.status import EngineStatus, describe, find, remember
+from .server import certificates
+from .server.tls import SYSTEM
 from .settings import PREFIX, Settings
 
 __all__ = ["HoldfastPlugin", "create_engine"]
@@ -45,6 +48,8 @@ class HoldfastPlugin(CreateEnginePlugin):
         urls.check(url, ours=ours)
         if ours and kwargs.get("module") is None:
             _require_driver(url)
+        if ours and self.settings.tls is not None:
+            _refuse_contradictions(self.settings, {**url.query, **(kwargs.get("connect_args") or {})})
         self.pre_ping = bool(kwargs.get("pool_pre_ping"))
 
     def update_url(self, url: URL) -> URL:
@@ -68,6 +73,11 @@ class HoldfastPlugin(CreateEnginePlugin):
         # With a creator or a pool it is the connection that tells, and so it is with a module that may wrap another.
         told_later = not self.own_connect
         level, reason = _why_not(engine, self.settings, known=driver is not None or told_later)
+        if reason and self.settings.tls is not None and engine.dialect.name in _OURS:
+            raise SettingError(
+                f"holdfast_tls={self.settings.tls} cannot be kept for {where}, which is not held: {reason}. Remove "
+                "holdfast_tls, and ask the driver for TLS in its own words."
+            )
         if reason:
             remember(engine, EngineStatus(where, self.settings, reason=reason))
             if (key := f"{engine.dialect.name}+{getattr(engine.dialect, 'driver', '')} {reason}") not in _said:
@@ -127,6 +137,36 @@ def _possible(settings: Settings) -> Settings:
         _said.add("missing")
         reporting.as_in_stock(sys.platform, ", and ".join(missing))
     return settings
+
+
+def _refuse_contradictions(settings: Settings, arguments: Mapping[str, Any]) -> None:
+    """Refuse arguments of the driver that contradict ``holdfast_tls``, and a file that is not one of certificates."""
+    asked = f"holdfast_tls={settings.tls}"
+    if found := ", ".join(drivers.conflicting(settings.tls or "", arguments)):
+        keep = (
+            f"keep {asked} and remove {found}"
+            if settings.tls == "off"
+            else (f"keep {asked}, name the CA's certificate with holdfast_tls_ca=<path>, and remove {found}")
+        )
+        raise SettingError(
+            f"{asked} and {found} both say how TLS is used, and what {found} means differs from driver to driver. "
+            f"To have one meaning, {keep}."
+        )
+    if settings.tls_ca in (None, SYSTEM):
+        return
+    assert settings.tls_ca is not None
+    try:
+        certificates.authorities(settings.tls_ca)
+    except ssl.SSLError:
+        why = "holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)"
+    except OSError as error:
+        why = f"cannot be read: {error.strerror or error}"
+    else:
+        return
+    raise SettingError(
+        f"holdfast_tls_ca={settings.tls_ca} {why}. It must be the file with the certificate of the authority that "
+        "signed the server's certificate. The host of the database offers it for download."
+    )
 
 
 def _without_ours(create_connect_args: Callable[[URL], Any]) -> Callable[[URL], Any]:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ._pages import page
 from .counters import Cause, Counters
 from .server.limits import Limits
 
@@ -327,6 +328,28 @@ class Reporter:
             wait_timeout,
             event="idle_limit_found",
             seconds=idle,
+        )
+
+    def tls_not_as_asked(self, words: str, *, in_clear: bool) -> None:
+        """The driver was asked for TLS in its own words, and a connection is less than they say.
+
+        :param words: the driver's arguments.
+        :param in_clear: it has no TLS; if not, the server's certificate was not verified.
+        """
+        what = "it has no TLS, because the server offers none, and the driver went on without"
+        if not in_clear:
+            what = "the server's certificate was not verified, for which this driver needs another argument"
+        self._tell_later(
+            logging.WARNING,
+            "%s: TLS was asked for with %s, and a connection is less: %s. In place of %s set "
+            "holdfast_tls=verify-identity, and holdfast_tls_ca=<path of the CA's certificate> where the authority is "
+            "not a public one. holdfast then closes such a connection before it is used. %s",
+            words,
+            what,
+            words,
+            page("tls"),
+            event="tls_not_as_asked",
+            in_clear=in_clear,
         )
 
     # -- getting a connection ------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ class Setting:
     consequence: str
     """What the setting changes, and when to touch it."""
     unit: str = ""
-    """Unit of a number; empty for a switch, ``path`` for a directory."""
+    """Unit of a number; empty for a switch, ``path`` for a directory, ``file`` for a file."""
     minimum: float = 0.0
     """Smallest number accepted."""
     maximum: float = 0.0
@@ -48,6 +48,8 @@ class Setting:
     """A word that is accepted in place of a number or a switch's two values."""
     choices: tuple[str, ...] = ()
     """The words that are accepted, where it is neither a number nor a switch nor a path."""
+    none_means: str = "off"
+    """What it means when nothing is given, where the default is ``None``."""
 
     @property
     def key(self) -> str:
@@ -63,6 +65,8 @@ class Setting:
             return f"true or false, or {self.word}" if self.word else "true or false"
         if self.unit == "path":
             return "the absolute path of a directory, or off"
+        if self.unit == "file":
+            return f"the path of a file, or {self.word}"
         span = f"a {'whole ' * self.whole}number of {self.unit} from {self.minimum:g} to {self.maximum:g}"
         choices = [self.word] * bool(self.word) + [span] + ["off"] * self.can_be_off
         return ", or ".join(filter(None, [", ".join(choices[:-1]), choices[-1]]))
@@ -76,6 +80,8 @@ class Setting:
         if self.choices:
             if value is False and "off" in self.choices:
                 return "off"
+            if value is None and self.default is None:
+                return None
             if word not in self.choices:
                 raise self._refused(value)
             return word
@@ -93,6 +99,8 @@ class Setting:
             return None
         if self.unit == "path":
             return self._path(value)
+        if self.unit == "file":
+            return value if value is None or value == self.word else self._file(value)
         if self.word and word == self.word:
             return word
         if isinstance(value, bool) or not isinstance(value, (str, int, float)):
@@ -115,8 +123,16 @@ class Setting:
             raise self._refused(value)
         return path
 
+    def _file(self, value: object) -> str:
+        if not isinstance(value, (str, os.PathLike)):
+            raise self._refused(value)
+        path = os.fspath(value)
+        if not isinstance(path, str) or not path or "\0" in path:
+            raise self._refused(value)
+        return os.path.abspath(path)  # a worker may go to another directory
+
     def _refused(self, value: object) -> SettingError:
-        default = "off" if self.default is None else f"{self.default}".lower()
+        default = self.none_means if self.default is None else f"{self.default}".lower()
         return SettingError(
             f"{self.key}={_shown(value)} is not accepted: {self.key} takes {self.accepts} (default {default})."
         )
@@ -231,6 +247,28 @@ SETTINGS: tuple[Setting, ...] = (
         can_be_off=True,
     ),
     Setting(
+        "tls",
+        None,
+        "Whether connections are encrypted, and what is verified of the server's certificate, with one meaning for "
+        "every driver. holdfast looks at each new connection, and closes one that is not what was asked for before it "
+        "is used. off: no TLS. preferred: TLS if the server offers it. required: TLS, with whatever certificate. "
+        "verify-ca: TLS, and an authority of holdfast_tls_ca has signed the certificate. verify-identity: that, and "
+        "the certificate is for the host in the URL. When this is not set, the driver decides, and a warning says when "
+        "it did not do what its own arguments ask for.",
+        choices=("off", "preferred", "required", "verify-ca", "verify-identity"),
+        none_means="as the driver does",
+    ),
+    Setting(
+        "tls_ca",
+        None,
+        "Which authorities count for holdfast_tls=verify-ca and verify-identity: those in this file (PEM), which your "
+        "host offers for download, and no others. With system, which is the default of verify-identity, those that the "
+        "operating system trusts.",
+        unit="file",
+        word="system",
+        none_means="system, for verify-identity",
+    ),
+    Setting(
         "wait_for_server",
         10.0,
         "How long a checkout tries again when nothing answers at the server's address, as during a restart. When the "
@@ -283,6 +321,8 @@ class Settings:
     budget: int | str | None = "learned"
     headroom: int = 1
     budget_directory: str | None = None
+    tls: str | None = None
+    tls_ca: str | None = None
     wait_for_server: float | None = 10.0
     max_waiting: int | None = None
     leak_warning: float | None = 300.0
@@ -320,8 +360,28 @@ class Settings:
                     f"{unused[0]} contradicts holdfast_budget=off: it says how connections are shared between "
                     "processes. Remove one of the two."
                 )
+        _refuse_tls_that_contradicts(given.get("holdfast_tls"), given.get("holdfast_tls_ca"))
         settings = cls(**{key[len(PREFIX) :]: value for key, value in given.items()})
         return settings if settings.defer_rollback else _replaced(settings, pipeline=False)
+
+
+def _refuse_tls_that_contradicts(mode: str | None, ca: str | None) -> None:
+    verifies = mode in ("verify-ca", "verify-identity")
+    if ca is not None and not verifies:
+        raise SettingError(
+            f"holdfast_tls_ca={_shown(ca)} has no effect with holdfast_tls={mode or '(not set)'}, which verifies no "
+            "certificate. Set holdfast_tls=verify-identity, or remove holdfast_tls_ca."
+        )
+    if mode == "verify-ca" and ca is None:
+        raise SettingError(
+            "holdfast_tls=verify-ca needs holdfast_tls_ca=<path of the CA's certificate>: the file that your host "
+            "offers for download. For a certificate of a public authority, set holdfast_tls=verify-identity instead."
+        )
+    if mode == "verify-ca" and ca == "system":
+        raise SettingError(
+            "holdfast_tls=verify-ca with holdfast_tls_ca=system would accept everybody's certificate: the system "
+            "trusts public authorities, which sign one for whoever asks. Set holdfast_tls=verify-identity."
+        )
 
 
 def _replaced(settings: Settings, **changes: Any) -> Settings:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from .._outside import from_outside
 from .commit_record import CommitRecord, CommitState
 from .connection import HeldConnection
+from .encryption import check_encryption
 from .registry import (
     DRIVERS,
     Connect,
@@ -26,6 +27,7 @@ from .registry import (
 from .sockets import borrowed, can_look, set_socket_options
 from .state import ConnectionState
 from .subclass import unwrap
+from .tls_words import conflicting
 
 __all__ = [
     "DRIVERS",
@@ -39,6 +41,8 @@ __all__ = [
     "by_module",
     "by_url_name",
     "can_look",
+    "check_encryption",
+    "conflicting",
     "errors_of",
     "from_outside",
     "greeting",

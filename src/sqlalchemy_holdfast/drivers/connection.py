@@ -43,6 +43,7 @@ from ..counters import Cause
 from ..server.faults import UNKNOWN_ERROR, error_number, is_the_servers, judge
 from ..server.middleboxes import Greeting
 from ..server.statements import is_plain_read, may_commit, may_follow_rollback, only_reads
+from ..server.tls import Encryption
 from .sockets import GONE
 from .state import ConnectionState
 
@@ -129,6 +130,19 @@ class HeldConnection:
     def _holdfast_greeting(self) -> Greeting:
         """Return what the server said before anything else, as far as the driver has kept it. Nothing is sent."""
         raise NotImplementedError
+
+    def _holdfast_encryption(self) -> Encryption:
+        """Return what the connection has of TLS, as far as the driver tells. Nothing is sent."""
+        raise NotImplementedError
+
+    def _holdfast_signed_by(self, ca: str, authorities: frozenset[bytes]) -> bool | None:
+        """Say whether the server's certificate, which was verified, was signed by an authority of a file.
+
+        :param ca: the file's path.
+        :param authorities: the certificates in it.
+        :return: ``None`` when the driver does not tell.
+        """
+        return None
 
     def _holdfast_send(self, statement: bytes) -> None:
         """Send a statement that is answered with OK, without reading the reply."""

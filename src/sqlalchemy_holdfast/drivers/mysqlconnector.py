@@ -23,8 +23,11 @@ from ..counters import Cause
 from ..server.faults import OUT_OF_SYNC, is_the_servers
 from ..server.middleboxes import Greeting
 from ..server.statements import may_commit
-from . import sockets
+from ..server.tls import Encryption, Policy
+from . import python_tls, sockets, tls_words
 from .connection import HeldConnection, names
+from .encryption import check_encryption
+from .mysqlconnector_tls import c_encryption, translated
 from .state import ConnectionState
 
 __all__ = ["CMySQLConnection", "MySQLConnection", "prepare", "prepare_c", "wrap_connect"]
@@ -68,10 +71,14 @@ def prepare_c(connection: Any, state: ConnectionState) -> None:
     state.defer = state.pipeline = state.probe = False
 
 
-def wrap_connect(connect: Callable[..., Any]) -> Callable[..., Any]:
-    """Let a C connection's socket be found after it was made."""
+def wrap_connect(connect: Callable[..., Any], policy: Policy) -> Callable[..., Any]:
+    """Ask for TLS as ``holdfast_tls`` says, and let a C connection's socket be found after it was made."""
 
     def note(*positional: Any, **arguments: Any) -> Any:
+        if policy.mode is not None:
+            arguments = translated(policy, arguments, pure=not HAVE_CEXT or bool(arguments.get("use_pure")))
+        else:
+            tls_words.note(policy, arguments)
         if HAVE_CEXT and not arguments.get("use_pure"):
             sockets.remember()
         return connect(*positional, **arguments)
@@ -136,6 +143,7 @@ class _Connector(HeldConnection):
         state.begin_anew()
         state.driver_class._open_connection(self)
         state.watch(self._holdfast_fd())
+        check_encryption(self)
 
     def _holdfast_exchange(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Run one of the driver's methods that sends a command or reads a reply to its end. They may be nested."""
@@ -184,6 +192,13 @@ class MySQLConnection(_Connector):
     def _holdfast_fd(self) -> int | None:
         sock = getattr(self._socket, "sock", None)  # type: ignore[attr-defined]
         return None if sock is None else sock.fileno()
+
+    def _holdfast_encryption(self) -> Encryption:
+        sock = getattr(self._socket, "sock", None)  # type: ignore[attr-defined]
+        return python_tls.encryption(sock, unix_socket=self._holdfast.is_unix_socket)
+
+    def _holdfast_signed_by(self, ca: str, authorities: frozenset[bytes]) -> bool | None:
+        return python_tls.signed_by(self._socket.sock, authorities)  # type: ignore[attr-defined]
 
     def _holdfast_is_open(self) -> bool:
         sock = getattr(self._socket, "sock", None)  # type: ignore[attr-defined]
@@ -382,6 +397,12 @@ class CMySQLConnection(_Connector):
 
     def _holdfast_fd(self) -> int | None:
         return sockets.newest()
+
+    def _holdfast_encryption(self) -> Encryption:
+        return c_encryption(self, unix_socket=bool(self._unix_socket))  # type: ignore[attr-defined]
+
+    def _holdfast_signed_by(self, ca: str, authorities: frozenset[bytes]) -> bool | None:
+        return bool(self._ssl.get("ca") == ca)  # type: ignore[attr-defined]  # the library has no others then
 
     def _open_connection(self) -> None:
         sockets.remember()

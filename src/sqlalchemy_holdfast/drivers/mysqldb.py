@@ -19,8 +19,12 @@ from MySQLdb import connections
 from ..counters import Cause
 from ..server.faults import OUT_OF_SYNC, is_the_clients, is_the_servers
 from ..server.middleboxes import Greeting
+from ..server.tls import Encryption, Policy
+from . import mysqldb_tls, tls_words
 from .connection import HeldConnection, alone
+from .encryption import check_encryption
 from .state import ConnectionState
+from .subclass import unwrap
 
 __all__ = ["MySQLdbConnection", "prepare", "wrap_connect"]
 
@@ -48,16 +52,22 @@ def prepare(connection: Any, state: ConnectionState) -> None:
     state.time_limit = getattr(connection, "holdfast_time_limit", None)
 
 
-def wrap_connect(connect: Callable[..., Any]) -> Callable[..., Any]:
-    """Note what the C library does not tell: how long it waits for a reply. A reply that took longer is a lost
-    connection to it.
+def wrap_connect(connect: Callable[..., Any], policy: Policy) -> Callable[..., Any]:
+    """Ask for TLS as ``holdfast_tls`` says, and note what the C library does not tell: how long it waits for a reply.
+    A reply that took longer is a lost connection to it.
 
     How long connecting may take is left as it is: a server that is slow to greet is not cut off sooner than it would
     be without holdfast.
     """
 
     def note(*positional: Any, **arguments: Any) -> Any:
+        if policy.mode is not None:
+            arguments = mysqldb_tls.translated(policy, arguments)
+        else:
+            tls_words.note(policy, arguments)
         connection = connect(*positional, **arguments)
+        if policy.mode is not None and isinstance(own := unwrap(connection), connections.Connection):
+            setattr(own, mysqldb_tls.ASKED, policy.mode)
         limits = [arguments[name] for name in ("read_timeout", "write_timeout") if arguments.get(name)]
         if limits and isinstance(connection, connections.Connection):
             connection.holdfast_time_limit = min(limits)
@@ -84,6 +94,15 @@ class MySQLdbConnection(HeldConnection):
     def _holdfast_is_open(self) -> bool:
         # The last error says whether the library has closed the socket; close() is noticed without.
         return not is_the_clients(self.errno())  # type: ignore[attr-defined]
+
+    def _holdfast_encryption(self) -> Encryption:
+        return mysqldb_tls.encryption(self, unix_socket=self._holdfast.is_unix_socket)
+
+    def _holdfast_signed_by(self, ca: str, authorities: frozenset[bytes]) -> bool | None:
+        named = mysqldb_tls.named_authority(self)
+        if named is not None:
+            return named == ca  # the library has no others then
+        return True if hasattr(self, mysqldb_tls.ASKED) else None
 
     def _holdfast_greeting(self) -> Greeting:
         return Greeting(self.get_server_info(), self.thread_id())  # type: ignore[attr-defined]
@@ -192,6 +211,7 @@ class MySQLdbConnection(HeldConnection):
         self._holdfast.driver_class.ping(self, *args)
         if not self._holdfast.same_socket():  # ping(True) may have reconnected
             self._holdfast.watch(self._holdfast_fd())
+            check_encryption(self)
 
     @alone
     def send_query(self, query: Any) -> None:

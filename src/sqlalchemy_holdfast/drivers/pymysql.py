@@ -17,7 +17,10 @@ from pymysql.constants import COMMAND, CR, SERVER_STATUS
 
 from ..counters import Cause
 from ..server.middleboxes import Greeting
+from ..server.tls import Encryption, Policy
+from . import python_tls
 from .connection import HeldConnection, alone, names
+from .encryption import check_encryption
 from .pymysql_tls import SharedTLS
 from .state import ConnectionState
 
@@ -56,6 +59,12 @@ class PyMySQLConnection(HeldConnection):
     def _holdfast_error(self, number: int, text: str, kind: str = "OperationalError") -> Exception:
         error: Exception = getattr(err, kind)(number, text)
         return error
+
+    def _holdfast_encryption(self) -> Encryption:
+        return python_tls.encryption(self._sock, unix_socket=self._holdfast.is_unix_socket)  # type: ignore[attr-defined]
+
+    def _holdfast_signed_by(self, ca: str, authorities: frozenset[bytes]) -> bool | None:
+        return python_tls.signed_by(self._sock, authorities)  # type: ignore[attr-defined]
 
     def _holdfast_greeting(self) -> Greeting:
         return Greeting(self.server_version, self.thread_id())  # type: ignore[attr-defined]
@@ -197,12 +206,13 @@ class PyMySQLConnection(HeldConnection):
         state.begin_anew()
         state.driver_class.connect(self, sock)
         state.watch(self._holdfast_fd())
+        check_encryption(self)
 
 
-def wrap_connect(connect: Callable[..., Any]) -> Callable[..., Any]:
-    """Give the connections of one engine one TLS context.
+def wrap_connect(connect: Callable[..., Any], policy: Policy) -> Callable[..., Any]:
+    """Ask for TLS as ``holdfast_tls`` says, and give the connections of one engine one TLS context.
 
     PyMySQL builds a context for each connection and loads the system's certificates into it: 25 to 36 ms of CPU time
     (PyMySQL 1.2.4), also when the server then offers no TLS.
     """
-    return SharedTLS(connect).connect
+    return SharedTLS(connect, policy).connect

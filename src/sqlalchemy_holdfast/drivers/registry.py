@@ -16,6 +16,7 @@ from typing import Any
 
 from .._outside import NETWORK
 from ..server.middleboxes import Greeting
+from ..server.tls import Policy
 from .connection import HeldConnection
 from .state import ConnectionState
 from .subclass import subclass_in_place, unwrap
@@ -177,8 +178,12 @@ Connect = Callable[..., Any]
 """Makes a connection from the driver's arguments."""
 
 
-def wrap_connect(driver: Driver, connect: Connect) -> Connect:
-    """Wrap one engine's ``connect``, for drivers that have something to prepare or to improve about it."""
+def wrap_connect(driver: Driver, connect: Connect, policy: Policy) -> Connect:
+    """Wrap one engine's ``connect``: the driver is asked for TLS in its own words, and for what else it has to prepare
+    or to improve.
+
+    :param policy: what the engine asks of its connections.
+    """
     module = importlib.import_module(f"{__package__}.{driver.module}")
-    wrap: Callable[[Connect], Connect] = module.wrap_connect
-    return wrap(connect)
+    wrap: Callable[[Connect, Policy], Connect] = module.wrap_connect
+    return wrap(connect, policy)

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from .. import fork
 from .._outside import from_outside
 from ..counters import Cause, Counters
+from ..server.tls import Encryption, Policy
 from .commit_record import CommitRecord
 from .sockets import GONE, WATCHED, borrowed, is_unix_socket, poll_among_greenlets, unpatched_poll
 
@@ -47,6 +48,7 @@ class ConnectionState:
         "counters",
         "defer",
         "driver_class",
+        "encryption",
         "evicted",
         "fd",
         "first_cursor",
@@ -83,6 +85,7 @@ class ConnectionState:
         "statement",
         "status",
         "time_limit",
+        "tls",
         "unusable_because",
         "users",
         "whole",
@@ -96,8 +99,13 @@ class ConnectionState:
         one_user_at_a_time: bool = True,
         defer: bool = True,
         pipeline: bool = True,
+        tls: Policy | None = None,
     ) -> None:
         self.counters = counters
+        self.tls = tls
+        """What its engine asks of it."""
+        self.encryption = Encryption()
+        """What it has of TLS."""
         self.one_user_at_a_time = one_user_at_a_time
         """Whether its pool gives it to one user at a time. If not, it may be in the middle of somebody else's
         transaction at any time, and all that is done is to notice that it was closed."""

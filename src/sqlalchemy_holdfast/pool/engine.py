@@ -18,9 +18,11 @@ from ..budget import Snapshot
 from ..counters import Cause
 from ..drivers import ConnectionState
 from ..server.limits import Limits
+from ..server.tls import Encryption
 from ..settings import Settings
 from . import dialect, first_statement, liveness, queue_pool
 from .connection_limit import ConnectionLimit
+from .encryption import EncryptionCheck
 from .listeners import Listeners
 from .replacing import Replacer
 from .status import EngineStatus, remember
@@ -45,6 +47,7 @@ class HeldEngine(EngineStatus):
         super().__init__(where, settings)
         self._engine = _Engine()
         self._limit = ConnectionLimit(self.settings, self._reporter, self._engine)
+        self._encryption = EncryptionCheck(self.settings, self._reporter)
         self._connector = Connector(self.settings, self._reporter, self._limit, time.monotonic)
         self._replacer = Replacer(self, self._engine, self._reporter, self._connector, self._limit, clock)
         self._listeners = Listeners(
@@ -54,6 +57,7 @@ class HeldEngine(EngineStatus):
             connector=self._connector,
             limit=self._limit,
             replacer=self._replacer,
+            encryption=self._encryption,
             step_aside=self._step_aside,
             clock=clock,
         )
@@ -78,6 +82,11 @@ class HeldEngine(EngineStatus):
     @property
     def middlebox(self) -> str:
         return next(filter(None, tuple(self._limit.middleboxes.values())), "")
+
+    @property
+    def encryption(self) -> tuple[Encryption, ...]:
+        states = [state for state in self._listeners.connections if state.unusable_because is None]
+        return tuple(dict.fromkeys(state.encryption for state in states if state.pid == os.getpid()))
 
     def also_tell_of_errors(self, listener: Callable[[ExceptionContext], object]) -> None:
         """Call something at each error of the engine, after what is done here."""
@@ -106,7 +115,8 @@ class HeldEngine(EngineStatus):
         if own_connect:
             self._limit.share(engine.url)
             # Below any do_connect listener of the application's, which sees and decides everything.
-            connect = own.connect if driver is None else drivers.wrap_connect(driver, own.connect)
+            policy = self._encryption.policy
+            connect = own.connect if driver is None else drivers.wrap_connect(driver, own.connect, policy)
             own.connect = self._connector.retrying_connect(connect, self._pool_timeout)
         # On the dialect: whatever this object has of it would keep the engine alive for ever.
         own.holdfast_put_back = _putting_back(own, before)

@@ -28,6 +28,7 @@ from ..server.error_table import Effect
 from ..settings import Settings
 from . import holders, liveness, queue_pool, set_up
 from .connection_limit import ConnectionLimit
+from .encryption import EncryptionCheck
 from .leaks import Leaks
 from .replacing import Replaced, Replacer
 from .waiting import Connector
@@ -53,6 +54,7 @@ class Listeners:
         connector: Connector,
         limit: ConnectionLimit,
         replacer: Replacer,
+        encryption: EncryptionCheck,
         step_aside: Callable[[type], None],
         clock: Callable[[], float],
     ) -> None:
@@ -69,6 +71,7 @@ class Listeners:
         self._connector = connector
         self._limit = limit
         self._replacer = replacer
+        self._encryption = encryption
         self._step_aside = step_aside
         self._clock = clock
         self._charset_once = False
@@ -127,6 +130,7 @@ class Listeners:
                     queue_pool.initialise_again(engine)
             state = self._hold(dbapi_connection)
             if state is not None:
+                self._encryption.check(dbapi_connection, state)
                 state.pool_entry = weakref.ref(record)
                 self._connector.assign_slot(state, drivers.unwrap(dbapi_connection))
                 self._limit.learn(dbapi_connection, state)
@@ -140,8 +144,11 @@ class Listeners:
             one_user_at_a_time=exclusive,
             defer=exclusive and settings.defer_rollback,
             pipeline=exclusive and settings.pipeline is not False,
+            tls=self._encryption.policy,
         )
         if not drivers.hold_connection(dbapi_connection, state):
+            stranger = type(drivers.unwrap(dbapi_connection))
+            self._encryption.refuse_stranger(f"{stranger.__module__}.{stranger.__qualname__}")
             self._connector.give_up_kept_slot()
             self._step_aside(type(drivers.unwrap(dbapi_connection)))
             return None

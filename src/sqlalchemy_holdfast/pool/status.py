@@ -11,6 +11,7 @@ from ..budget import Snapshot
 from ..counters import Counters
 from ..reporting import Listener, Reporter
 from ..server.limits import Limits
+from ..server.tls import Encryption
 from ..settings import Settings
 
 __all__ = ["EngineStatus", "describe", "find", "remember", "reporter_of", "status"]
@@ -69,6 +70,14 @@ class EngineStatus:
         Empty before the first connection, and when there is nothing, or a relay that passes bytes on.
         """
         return ""
+
+    @property
+    def encryption(self) -> tuple[Encryption, ...]:
+        """What this process's connections have of TLS: each kind once. Empty while there is no connection.
+
+        It was found out when they were made. Nothing is sent to tell it.
+        """
+        return ()
 
     @property
     def counters(self) -> Counters:

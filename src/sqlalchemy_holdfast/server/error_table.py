@@ -9,6 +9,7 @@ import enum
 import re
 from dataclasses import dataclass
 
+from . import tls_errors
 from .reasons import Reason
 
 __all__ = ["RULES", "Effect", "ErrorRule", "Refusal"]
@@ -91,7 +92,22 @@ _SILENT = (
 )
 _SHARED = "Processes of this machine share them out (holdfast_budget); other machines and programs use them, too."
 
+_TLS = tuple(
+    ErrorRule(
+        cause.meaning,
+        number,
+        "While connecting: what OpenSSL says, in each driver's number for it (server.tls_errors).",
+        pattern=cause.pattern,
+        proves_connecting=True,
+        hint=cause.hint,
+    )
+    for cause in tls_errors.CAUSES
+    for number in tls_errors.NUMBERS
+)
+
 RULES: tuple[ErrorRule, ...] = (
+    # -- TLS could not be set up: with numbers that mean something else, too -----------------------------------------
+    *_TLS,
     # -- the connection is gone ------------------------------------------------------------------------------------
     ErrorRule(
         "the server has gone away",
@@ -425,6 +441,17 @@ RULES: tuple[ErrorRule, ...] = (
         "mysql-connector-python while connecting: there is no query yet that could have a time limit.",
         while_connected=False,
         hint=_SILENT,
+    ),
+    ErrorRule(
+        "the server takes only connections with TLS",
+        3159,
+        "ER_SECURE_TRANSPORT_REQUIRED, MySQL with require_secure_transport. (MariaDB 10.11 says 1045.)",
+        proves_connecting=True,
+        hint=(
+            "the server takes only connections with TLS (require_secure_transport), and this one has none. Set "
+            "holdfast_tls=verify-identity, with holdfast_tls_ca=<path of the CA's certificate> where the authority is "
+            "not a public one; or holdfast_tls=required, which verifies no certificate."
+        ),
     ),
     ErrorRule(
         "an option of the server prevents the statement",

@@ -130,9 +130,7 @@ def _with_openssl(folder: Path) -> None:
     )
     (folder / "index.txt").write_text("", encoding="ascii")
     now = datetime.datetime.now(datetime.timezone.utc)
-    begin, end, over = (
-        f"{now + datetime.timedelta(days=days):%Y%m%d%H%M%SZ}" for days in (-2, _DAYS, -1)
-    )
+    begin, end, over = (f"{now + datetime.timedelta(days=days):%Y%m%d%H%M%SZ}" for days in (-2, _DAYS, -1))
     request = ("req", "-newkey", "rsa:2048", "-nodes", "-config", "ca.cnf", "-sha256")
     again = ("req", "-new", "-key", _KEY, "-config", "ca.cnf", "-sha256")
     days = ("-days", str(_DAYS))
