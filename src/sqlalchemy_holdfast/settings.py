@@ -341,7 +341,10 @@ class Settings:
             if key.startswith(PREFIX):
                 given[key] = _known(key).parse(_single(key, value))
         for key in [key for key in options if key.startswith(PREFIX)]:
-            value = _known(key).parse(options.pop(key))
+            setting, value = _known(key), options.pop(key)
+            if value is None and setting.default is None and not setting.can_be_off:
+                continue  # as if it were not given, as in holdfast_tls=os.environ.get(...)
+            value = setting.parse(value)
             if given.get(key, value) != value:
                 raise SettingError(
                     f"{key} is given twice: {_shown(given[key])} in the URL and {_shown(value)} as a keyword "

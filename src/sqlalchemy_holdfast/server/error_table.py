@@ -97,7 +97,7 @@ _TLS = tuple(
         cause.meaning,
         number,
         "While connecting: what OpenSSL says, in each driver's number for it (server.tls_errors).",
-        pattern=cause.pattern,
+        texts=cause.texts,
         proves_connecting=True,
         hint=cause.hint,
     )

@@ -22,68 +22,83 @@ class Cause:
     """One cause for which a driver gives up a TLS handshake."""
 
     meaning: str
-    pattern: str
-    """What is found in its words, in lower case."""
+    texts: tuple[str, ...]
+    """One of these is part of its words, in lower case."""
     hint: str
 
 
 CAUSES: tuple[Cause, ...] = (
     Cause(
         "the server offers no TLS",
-        r"ssl is required,? but the server does(n't| not) support it|server doesn't support ssl",
+        ("ssl is required but the server doesn't", "ssl is required, but the server does not"),
         "the server offers no TLS, and TLS was asked for. Switch TLS on in the server (ssl_cert, ssl_key). If nobody "
         "can listen on the network in between, set holdfast_tls=preferred instead.",
     ),
     Cause(
         "the server refused this client's certificate",
-        r"alert[ _](unknown[ _]ca|bad[ _]certificate|certificate[ _](required|unknown|expired|revoked))",
+        ("alert unknown ca", "alert bad certificate", "alert certificate", "certificate required"),
         "the server refused this client's own certificate, or wants one. Give the one that whoever runs the server has "
         "made for you: ssl_cert=<path>&ssl_key=<path>.",
     ),
     Cause(
         "the server's certificate has expired",
-        r"certificate has expired",
+        ("certificate has expired",),
         "the server's certificate has expired. Whoever runs the server must renew it; your side is as it should be. Is "
         "this machine's clock right? If not the server's certificate but that of the authority has expired, get its "
         f"new one and give it as {_CA}.",
     ),
     Cause(
         "the server's certificate is not valid yet",
-        r"certificate is not yet valid",
+        ("certificate is not yet valid",),
         "the server's certificate is not valid yet. Is this machine's clock right?",
     ),
     Cause(
         "the server's certificate is for another host",
-        r"(hostname|ip address) mismatch|hostname '[^']*' doesn't match|is not valid for '"
-        r"|validation of ssl server certificate failed|failed to verify the server certificate",
+        (
+            "hostname mismatch",
+            "ip address mismatch",
+            "validation of ssl server certificate failed",
+            "failed to verify the server certificate",
+        ),
         "the server's certificate is for another host than the one in the URL. Write the host as the certificate has "
         "it: the full name that your host gives, not its IP address and not an alias. If the name cannot match, as "
         "through a tunnel, set holdfast_tls=verify-ca: the authority is verified, and the name is not.",
     ),
     Cause(
-        "the server's certificate is signed by itself",
-        r"self[- ]signed certificate(?! in)",
-        "the server's certificate is signed by nobody but itself, and it is not among the trusted ones. Is it the "
-        f"server that you mean? If it is your own, give its certificate itself as {_CA}.",
-    ),
-    Cause(
         "the server's certificate is of an authority that is not trusted",
-        r"self[- ]signed certificate in certificate chain|unable to get (local )?issuer certificate"
-        r"|unable to verify the first certificate",
+        (
+            "signed certificate in certificate chain",
+            "unable to get local issuer certificate",
+            "unable to get issuer certificate",
+            "unable to verify the first certificate",
+        ),
         "the server's certificate is signed by an authority that is not among the trusted ones. Give the certificate "
         f"of the right one as {_CA}: the file that your host offers for download. If it is the one that you gave, ask "
         "your host whether the authority was replaced. For a public authority, set holdfast_tls_ca=system.",
     ),
     Cause(
+        "the server's certificate is signed by itself",
+        ("self-signed certificate", "self signed certificate"),
+        "the server's certificate is signed by nobody but itself, and it is not among the trusted ones. Is it the "
+        f"server that you mean? If it is your own, give its certificate itself as {_CA}.",
+    ),
+    Cause(
         "the server's certificate was refused",
-        r"certificate[ _]verify[ _]failed",
+        ("certificate verify failed",),
         "the server's certificate was refused. Is the authority that signed it in the file that you gave as "
         f"{_CA}, and is the host in the URL the one that the certificate is for?",
     ),
     Cause(
         "the two sides have no TLS version or cipher in common",
-        r"unsupported[ _]protocol|no protocols available|alert[ _]protocol[ _]version|protocol version"
-        r"|handshake[ _]failure|no shared cipher|no ciphers available|insufficient[ _]security",
+        (
+            "unsupported protocol",
+            "no protocols available",
+            "protocol version",
+            "handshake failure",
+            "no shared cipher",
+            "no ciphers available",
+            "insufficient security",
+        ),
         "this machine and the server have no TLS version or cipher in common. Most often the server is old and knows "
         "TLS 1.0 and 1.1 only, which today's OpenSSL refuses: let the server be upgraded (tls_version there). Has "
         "somebody limited them here (ssl_cipher, tls_versions, the system's OpenSSL configuration)?",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 import threading
@@ -30,22 +31,62 @@ def test_without_tls_none_is_offered(server: Server) -> None:
         connect("pymysql", server.host, server.port, ssl={"check_hostname": False, "verify_mode": "none"})
 
 
+EXPECTED = {
+    "valid": "",
+    "wrong-name": "mismatch",
+    "expired": "has expired",
+    "self-signed": "self-signed certificate|self signed certificate",
+}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("make", [_tls._with_cryptography, _tls._with_openssl])
-def test_certificates_of_either_make_are_valid_for_the_loopback_address(make: object, tmp_path: Path) -> None:
+def test_certificates_of_either_make_have_the_one_thing_wrong_that_they_are_named_for(
+    make: object, tmp_path: Path
+) -> None:
     assert callable(make)
     make(tmp_path)
+    assert set(EXPECTED) == set(_tls.CERTIFICATES)
+    for kind in _tls.CERTIFICATES:
+        _tls.use_certificate(tmp_path, kind)
+        for name in ("127.0.0.1", "localhost"):
+            said = handshake(tmp_path, name)
+            assert re.search(EXPECTED[kind], said) if EXPECTED[kind] else said == "", (kind, said)
+
+
+def handshake(folder: Path, name: str) -> str:
+    """What a client that trusts the folder's authority says of its certificate; nothing when it is content."""
     accepting = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    accepting.load_cert_chain(tmp_path / "server-cert.pem", tmp_path / "server-key.pem")
+    accepting.load_cert_chain(folder / "server-cert.pem", folder / "server-key.pem")
     near, far = socket.socketpair()
-    context = ssl.create_default_context(cafile=str(tmp_path / "ca.pem"))
+    context = ssl.create_default_context(cafile=str(folder / "ca.pem"))
     if hasattr(ssl, "VERIFY_X509_STRICT"):
         context.verify_flags |= ssl.VERIFY_X509_STRICT  # the default from Python 3.13 on
-    thread = threading.Thread(target=lambda: accepting.wrap_socket(far, server_side=True).close())
+
+    def accept() -> None:
+        try:
+            accepting.wrap_socket(far, server_side=True).close()
+        except OSError:
+            far.close()
+
+    thread = threading.Thread(target=accept)
     thread.start()
-    with context.wrap_socket(near, server_hostname="127.0.0.1") as client:
-        assert client.version() in ("TLSv1.2", "TLSv1.3")
-    thread.join()
+    try:
+        with context.wrap_socket(near, server_hostname=name) as client:
+            assert client.version() in ("TLSv1.2", "TLSv1.3")
+            return ""
+    except ssl.SSLError as error:
+        return str(error)
+    finally:
+        near.close()
+        thread.join()
+
+
+def test_a_certificate_that_nobody_knows_is_refused(server: Server) -> None:
+    with pytest.raises(ValueError, match="is none of valid, wrong-name, expired, self-signed"):
+        Server(tls="perfect")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="offers no TLS"):
+        server.use_certificate("valid")
 
 
 @pytest.mark.mysql

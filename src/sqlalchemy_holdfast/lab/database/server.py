@@ -330,6 +330,8 @@ class Server:
     def use_certificate(self, kind: _tls.Certificate) -> None:
         """Give the running server another certificate for the connections that come from now on.
 
+        MySQL starts with an expired certificate, and refuses to change to one while it runs: it is restarted for that.
+
         :param kind: "valid"; "wrong-name" is for another host than localhost; "expired" was valid until yesterday;
           "self-signed" is signed by nobody else.
         :raises ValueError: there is no such kind, or the server offers no TLS.
@@ -337,7 +339,10 @@ class Server:
         if self.tls_ca is None:
             raise ValueError("the server offers no TLS: it was made without tls=True")
         _tls.use_certificate(self.directory, _tls.must_be_known(kind))
-        self.execute("FLUSH SSL" if self.flavour == "mariadb" else "ALTER INSTANCE RELOAD TLS")
+        if self.flavour == "mysql" and kind == "expired":
+            self.restart()
+        else:
+            self.execute("FLUSH SSL" if self.flavour == "mariadb" else "ALTER INSTANCE RELOAD TLS")
 
     def kill_connections(self, user: str = "app") -> int:
         """End all connections of an account, and return how many there were."""
