@@ -1,8 +1,11 @@
-"""holdfast_tls has one meaning: every driver, in every set-up, on both servers. No connection that was not asked for."""
+"""holdfast_tls has one meaning: every driver, in every set-up, on both servers.
+
+There is no connection that was not asked for."""
 
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
@@ -77,6 +80,7 @@ def refuse(engine: Engine, due: str, mode: str) -> None:
     counters = holdfast.status(engine).counters
     assert (counters.unanswered, counters.refused, counters.checkouts) == (0, 0, 0), "it is not tried again"
     assert time.monotonic() - began < 8, "nor waited for"
-    assert engine.pool.checkedin() == engine.pool.checkedout() == 0
+    pool: Any = engine.pool
+    assert pool.checkedin() == pool.checkedout() == 0
     assert holdfast.status(engine).encryption == ()
     assert "app:app" not in message

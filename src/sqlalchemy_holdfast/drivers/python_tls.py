@@ -21,7 +21,7 @@ _BUNDLES = (
 
 def encryption(sock: Any, *, unix_socket: bool) -> Encryption:
     """Say what a connection's socket has of TLS. Nothing is sent."""
-    version = sock.version() if isinstance(sock, ssl.SSLSocket) else None
+    version = sock.version() if hasattr(sock, "getpeercert") else None  # gevent has a class of its own
     if version is None:
         return Encryption(unix_socket=unix_socket)
     cipher, certificate, context = sock.cipher(), sock.getpeercert(binary_form=True), sock.context
