@@ -98,6 +98,7 @@ CAUSES: tuple[Cause, ...] = (
             "no shared cipher",
             "no ciphers available",
             "insufficient security",
+            "alert internal error",  # MariaDB whose TLS 1.1 its own OpenSSL refuses
         ),
         "this machine and the server have no TLS version or cipher in common. Most often the server is old and knows "
         "TLS 1.0 and 1.1 only, which today's OpenSSL refuses: let the server be upgraded (tls_version there). Has "

@@ -88,7 +88,7 @@ class Administrator:
         """
         pymysql = _pymysql()
         with self._one_at_a_time():
-            pymysql.connect(unix_socket=self._socket, user=user, password=password).close()
+            pymysql.connect(unix_socket=self._socket, user=user, password=password, ssl_disabled=True).close()
 
     def _one_at_a_time(self) -> threading.Lock:
         if os.getpid() != self._owner:  # another thread may have held the lock when this process was forked
@@ -101,7 +101,13 @@ class Administrator:
         deadline = time.monotonic() + _FULL_SECONDS
         while True:
             connection: Connection[Any] = pymysql.connect(
-                user="root", database=database, charset="utf8mb4", autocommit=True, defer_connect=True
+                user="root",
+                database=database,
+                charset="utf8mb4",
+                autocommit=True,
+                defer_connect=True,
+                # It does not leave the machine. PyMySQL would use what the server offers, be it of no use.
+                ssl_disabled=True,
             )
             # PyMySQL 1.2 forgets to close the socket of an attempt that fails.
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
