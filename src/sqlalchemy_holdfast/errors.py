@@ -74,7 +74,7 @@ class TooManyWaiting(CheckoutTimeout):
 
 class TLSError(HoldfastError, exc.SQLAlchemyError):
     """Raised when a new connection has not what ``holdfast_tls`` asks for. The connection was closed before it was
-    used, and is not tried again.
+    used, and holdfast does not try again.
 
     It is not a ``DBAPIError``: the driver has found nothing wrong. What the driver itself refuses, such as a
     certificate, is the driver's own error.

@@ -85,8 +85,9 @@ CAUSES: tuple[Cause, ...] = (
     Cause(
         "the server's certificate was refused",
         ("certificate verify failed",),
-        "the server's certificate was refused. Is the authority that signed it in the file that you gave as "
-        f"{_CA}, and is the host in the URL the one that the certificate is for?",
+        "the server's certificate was refused, and the driver does not say why. Look at three things: is the authority "
+        f"that signed it in the file that you gave as {_CA}; is the certificate for the host in the URL; is its time "
+        "over? openssl s_client -starttls mysql -connect host:port shows it.",
     ),
     Cause(
         "the two sides have no TLS version or cipher in common",
