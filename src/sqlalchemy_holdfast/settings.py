@@ -100,7 +100,7 @@ class Setting:
         if self.unit == "path":
             return self._path(value)
         if self.unit == "file":
-            return value if value is None or value == self.word else self._file(value)
+            return self.word if word == self.word else value if value is None else self._file(value)
         if self.word and word == self.word:
             return word
         if isinstance(value, bool) or not isinstance(value, (str, int, float)):

@@ -283,10 +283,12 @@ def check(setting: Setting, value: object) -> None:
         parsed = setting.parse(value)
     except SettingError:
         return
-    if not setting.unit:
+    if setting.choices:
+        assert parsed in (*setting.choices, setting.default)
+    elif not setting.unit:
         assert isinstance(parsed, bool)
     elif parsed is None:
-        assert setting.can_be_off
+        assert setting.can_be_off or setting.default is None
     elif isinstance(parsed, str):
         assert parsed == setting.word or os.path.isabs(parsed)
     else:

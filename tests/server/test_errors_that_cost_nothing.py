@@ -91,7 +91,9 @@ def test_a_refused_handshake_is_not_a_connection_that_was_cut(tls_server: Server
     assert caught.value.orig is not None
     assert caught.value.orig.args[0] == 2026
     assert not caught.value.connection_invalidated
-    assert rule_of(caught.value.orig, connected=False) is None
+    refused = rule_of(caught.value.orig, connected=False)
+    assert refused is not None
+    assert (refused.meaning, refused.refusal, refused.effect) == ("the server offers no TLS", None, None)
     assert rule_of(caught.value.orig, connected=True) is row(2026)
     assert holdfast.status(engine).counters.replaced == {}
 

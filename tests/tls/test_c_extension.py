@@ -29,7 +29,7 @@ def test_a_connection_is_what_was_asked_for_or_there_is_none(place: Place) -> No
             query = {"holdfast_tls": mode, "plugin": "holdfast", "use_pure": "0"}
             query |= {"holdfast_tls_ca": ca} if ca else {}
             engine = create_engine(place.server.url("mysqlconnector", query=query))
-            due = expected(place, mode, ca)
+            due = expected(place, mode, ca, "mysqlconnector")
             if due in ("clear", "nothing", "authority", "authority and name"):
                 with engine.connect() as connection:
                     assert type(connection.connection.driver_connection).__name__ == "CMySQLConnection"

@@ -1,8 +1,9 @@
 """mysqlclient's TLS: what ``holdfast_tls`` means to it, and what its C library tells of a connection.
 
-The two libraries differ. Measured with libmariadb 3.3: ``ssl_mode`` REQUIRED, with or without ``ssl_ca``, is no
+The two libraries differ. Measured with libmariadb 3.3 and 3.4: ``ssl_mode`` REQUIRED, with or without ``ssl_ca``, is no
 requirement, and it goes on in clear to a server without TLS; a certificate is verified when an authority is named,
-without the host's name; VERIFY_CA verifies the name as well. libmysqlclient does what its modes say.
+without the host's name; VERIFY_CA verifies the name as well, but 3.4 does so for other machines than this one alone.
+libmysqlclient (9.7) does what its modes say.
 
 mysqlclient has no call for what a connection has. The library has: its functions are called through the pointer that
 mysqlclient hands out (``_get_native_connection``). Where a library does not export them, it is not known.
@@ -24,8 +25,12 @@ __all__ = ["ASKED", "encryption", "named_authority", "translated"]
 
 _VERIFY_SERVER_CERT, _SSL_CA, _SSL_CAPATH = 21, 27, 28
 """``enum mysql_option`` of MariaDB Connector/C, whose numbers do not change: MYSQL_OPT_SSL_..."""
-_TLS_VERSION = 23
-"""``enum mariadb_value``: MARIADB_CONNECTION_TLS_VERSION"""
+_HOST, _TLS_VERSION, _VERIFY_STATUS = 10, 23, 37
+"""``enum mariadb_value``: MARIADB_CONNECTION_HOST, MARIADB_CONNECTION_TLS_VERSION, MARIADB_TLS_VERIFY_STATUS."""
+_ONLY_THE_NAME = 0x02
+"""MARIADB_TLS_VERIFY_HOST, a bit of that status."""
+_LOCAL = ("", "localhost", "127.0.0.1", "::1")
+"""Hosts whose name MariaDB Connector/C 3.4 does not look for in a certificate, whatever it was asked for."""
 ASKED = "holdfast_tls"
 """The attribute of a connection that has the mode that its library was asked for."""
 
@@ -86,10 +91,14 @@ def _verified(library: Any, pointer: ctypes.c_void_p, asked: str | None) -> Veri
             "required": Verified.NOTHING, "preferred": Verified.NOTHING, "verify-ca": Verified.AUTHORITY,
             "verify-identity": Verified.IDENTITY,
         }.get(asked or "")  # fmt: skip
-    verifies = ctypes.c_byte(0)
+    verifies, status = ctypes.c_byte(0), ctypes.c_uint(0)
     library.mysql_get_option(pointer, _VERIFY_SERVER_CERT, ctypes.byref(verifies))
+    is_new = library.mariadb_get_info(pointer, _VERIFY_STATUS, ctypes.byref(status)) == 0  # 3.4 and later
+    if status.value & ~_ONLY_THE_NAME:  # it may have let the password vouch for the server
+        return Verified.NOTHING
     if verifies.value:
-        return Verified.IDENTITY
+        local = is_new and _text(library.mariadb_get_info, pointer, _HOST) in _LOCAL
+        return Verified.AUTHORITY if local or status.value else Verified.IDENTITY
     named = any(_text(library.mysql_get_option, pointer, option) for option in (_SSL_CA, _SSL_CAPATH))
     return Verified.AUTHORITY if named else Verified.NOTHING
 

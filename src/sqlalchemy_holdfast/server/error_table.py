@@ -98,7 +98,8 @@ _TLS = tuple(
         number,
         "While connecting: what OpenSSL says, in each driver's number for it (server.tls_errors).",
         texts=cause.texts,
-        proves_connecting=True,
+        while_connected=number == 2003,  # the others have another meaning there
+        proves_connecting=number == 2003,
         hint=cause.hint,
     )
     for cause in tls_errors.CAUSES

@@ -122,7 +122,8 @@ def objection(policy: Policy, seen: Encryption, *, by_that_ca: bool | None = Tru
     if policy.verifies is Verified.IDENTITY and seen.verified is not Verified.IDENTITY:
         return (
             f"{asked} asks for a certificate that is for this host, and on this connection it was only verified that "
-            f"an authority has signed it. {cure}"
+            f"an authority has signed it. {cure} mysqlclient with MariaDB Connector/C 3.4 does not look for the name "
+            "of this machine itself (localhost, 127.0.0.1): set holdfast_tls=verify-ca for that."
         )
     if not by_that_ca:
         return (
