@@ -26,6 +26,11 @@ UNTRUSTED = "signed by an authority that is not among the trusted ones"
 NO_LOCAL_NAME = "does not look for the name of this machine itself"
 
 
+WITHOUT_REASON = "the server's certificate was refused"
+LIBRARY = MySQLdb.get_client_info()
+"""Of mysqlclient. MariaDB's own is the only one that tells why a certificate was refused."""
+
+
 def expected(place: Place, mode: str, ca: str, driver: str) -> str:
     """What a connection has (clear, nothing, authority or authority and name verified), or what its refusal says."""
     setup = place.setup
@@ -35,17 +40,25 @@ def expected(place: Place, mode: str, ca: str, driver: str) -> str:
         return TLS_ONLY if setup == "TLS only" else "clear"
     if mode in ("preferred", "required"):
         return "nothing"
+    refused = refused_because(setup, mode, wrong=ca == place.other_ca)
+    if refused:
+        return WITHOUT_REASON if driver == "mysqldb" and LIBRARY[0] in "589" else refused
+    if mode == "verify-ca":
+        return "authority"
+    return NO_LOCAL_NAME if driver == "mysqldb" and LIBRARY.startswith("3.4") else "authority and name"
+
+
+def refused_because(setup: str, mode: str, *, wrong: bool) -> str:
     if setup == "self-signed":
         return "signed by nobody but itself"
-    if ca == place.other_ca:
+    if wrong:
         return f"{UNTRUSTED}|has expired" if setup == "expired" else UNTRUSTED
     if setup == "expired":
         return "the server's certificate has expired"
-    if mode == "verify-identity" and driver == "mysqldb" and MySQLdb.get_client_info().startswith("3.4"):
-        return NO_LOCAL_NAME
-    if mode == "verify-ca":
-        return "authority"
-    return "the server's certificate is for another host" if setup == "wrong-name" else "authority and name"
+    if setup != "wrong-name" or mode == "verify-ca":
+        return ""
+    # MariaDB Connector/C 3.4 accepts any name for 127.0.0.1, and holdfast does not.
+    return f"the server's certificate is for another host|{NO_LOCAL_NAME}"
 
 
 CURES = {
@@ -54,7 +67,8 @@ CURES = {
     UNTRUSTED: "holdfast_tls_ca=<path>",
     "signed by nobody but itself": "holdfast_tls_ca=<path>",
     "the server's certificate has expired": "renew",
-    "the server's certificate is for another host": "holdfast_tls=verify-ca",
+    f"the server's certificate is for another host|{NO_LOCAL_NAME}": "holdfast_tls=verify-ca",
+    WITHOUT_REASON: "holdfast_tls_ca=<path>",
 }
 
 

@@ -8,6 +8,7 @@ last error before the socket is asked.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from os import getpid
 from time import monotonic
@@ -34,10 +35,12 @@ _read_query_result = connections.Connection.read_query_result
 _more_results = getattr(connections.Connection, "more_results", None)  # since mysqlclient 2.3
 
 
-def _can_pipeline() -> bool:
+@functools.cache
+def _is_libmariadb() -> bool:
     # libmysqlclient checks the sequence number of every reply packet against the one command it believes to be
-    # outstanding; libmariadb reads two replies in order. Its versions are 3.x or the server's 10.x and up,
-    # libmysqlclient's 5.x, 8.x, 9.x.
+    # outstanding; libmariadb reads two replies in order. And libmysqlclient refuses (2014) to store the result of a
+    # statement that was left out, as mysqlclient's cursor asks for. Its versions are 5.x, 8.x, 9.x, libmariadb's 3.x
+    # or the server's 10.x and up.
     major = MySQLdb.get_client_info().split(".")[0]
     return major.isdigit() and int(major) not in (5, 6, 8, 9)
 
@@ -45,7 +48,7 @@ def _can_pipeline() -> bool:
 def prepare(connection: Any, state: ConnectionState) -> None:
     """Switch off what the client library or a subclass of the application's does not allow."""
     cls = type(connection)
-    if cls.query is not connections.Connection.query or not _can_pipeline():
+    if cls.query is not connections.Connection.query or not _is_libmariadb():
         state.pipeline = False
     if cls.rollback is not connections.Connection.rollback:
         state.defer = False
@@ -166,7 +169,7 @@ class MySQLdbConnection(HeldConnection):
             if state.charset_is_set:
                 state.charset_is_set = False
                 # SQLAlchemy's dialect repeats the SET NAMES that the driver sent while connecting.
-                if query == b"SET NAMES " + self.character_set_name().encode():  # type: ignore[attr-defined]
+                if _is_libmariadb() and query == b"SET NAMES " + self.character_set_name().encode():  # type: ignore[attr-defined]
                     return
             pipelined = state.pending and not state.in_flight and self._holdfast_may_pipeline(query)
             if not pipelined and (state.pending or state.in_flight or state.unusable_because is not None):
