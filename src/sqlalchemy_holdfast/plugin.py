@@ -5,17 +5,17 @@ from __future__ import annotations
 import dataclasses
 import logging
 import sys
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any
 
 import sqlalchemy
 from sqlalchemy.engine import URL, CreateEnginePlugin, Engine, make_url
 
-from . import drivers, reporting, urls
+from . import credentials, drivers, reporting, urls
 from .budget.slot_file import can_share
-from .errors import DriverNotInstalled
+from .errors import DriverNotInstalled, SettingError
 from .pool.engine import HeldEngine
-from .pool.status import EngineStatus, describe, find, remember
+from .pool.status import EngineStatus, describe, find, remember, reporter_of
 from .settings import PREFIX, Settings
 
 __all__ = ["HoldfastPlugin", "create_engine"]
@@ -45,6 +45,9 @@ class HoldfastPlugin(CreateEnginePlugin):
         urls.check(url, ours=ours)
         if ours and kwargs.get("module") is None:
             _require_driver(url)
+        self.ours = ours
+        if ours:
+            _require_one_password(self.settings, url, kwargs)
         self.pre_ping = bool(kwargs.get("pool_pre_ping"))
 
     def update_url(self, url: URL) -> URL:
@@ -70,6 +73,10 @@ class HoldfastPlugin(CreateEnginePlugin):
         level, reason = _why_not(engine, self.settings, known=driver is not None or told_later)
         if reason:
             remember(engine, EngineStatus(where, self.settings, reason=reason))
+            passwords = credentials.from_settings(self.settings, reporter_of(engine)) if self.ours else None
+            if passwords is not None:
+                own: Any = engine.dialect
+                own.connect = passwords.connecting(own.connect)
             if (key := f"{engine.dialect.name}+{getattr(engine.dialect, 'driver', '')} {reason}") not in _said:
                 _said.add(key)
                 reporting.not_held(where, reason, level)
@@ -137,6 +144,28 @@ def _without_ours(create_connect_args: Callable[[URL], Any]) -> Callable[[URL], 
         return create_connect_args(url.difference_update_query(ours))
 
     return make
+
+
+def _require_one_password(settings: Settings, url: URL, options: Mapping[str, Any]) -> None:
+    """Refuse a password that stands beside a setting that says where it comes from."""
+    name = next((name for name in ("password", "password_file", "password_command") if getattr(settings, name)), None)
+    if name is None:
+        return
+    key = PREFIX + name
+    arguments = options.get("connect_args") or {}
+    if url.password:
+        raise SettingError(f"{key} says where the password comes from, and the URL has one, too. Remove it there.")
+    found = next((word for word in ("password", "passwd") if url.query.get(word) or arguments.get(word)), None)
+    if found is not None:
+        raise SettingError(
+            f"{key} says where the password comes from, and the driver's argument {found} is given, too. Remove that."
+        )
+    found = next((word for word in ("creator", "pool") if options.get(word) is not None), None)
+    if found is not None:
+        raise SettingError(
+            f"{key} has no effect with {found}=: its connections are not made by SQLAlchemy, which could be given the "
+            f"password. Let {found} ask for it itself, and remove {key}."
+        )
 
 
 def _require_driver(url: URL) -> None:

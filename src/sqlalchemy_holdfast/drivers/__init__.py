@@ -20,6 +20,7 @@ from .registry import (
     held_connection,
     hold_connection,
     is_installed,
+    refuse_clear_text,
     state_of,
     wrap_connect,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "held_connection",
     "hold_connection",
     "is_installed",
+    "refuse_clear_text",
     "set_socket_options",
     "state_of",
     "unwrap",

@@ -27,7 +27,7 @@ from . import sockets
 from .connection import HeldConnection, names
 from .state import ConnectionState
 
-__all__ = ["CMySQLConnection", "MySQLConnection", "prepare", "prepare_c", "wrap_connect"]
+__all__ = ["CMySQLConnection", "MySQLConnection", "prepare", "prepare_c", "refuse_clear_text", "wrap_connect"]
 
 
 _AUTOCOMMIT, _NO_BACKSLASH_ESCAPES = 0x0002, 0x0200
@@ -77,6 +77,11 @@ def wrap_connect(connect: Callable[..., Any]) -> Callable[..., Any]:
         return connect(*positional, **arguments)
 
     return note
+
+
+def refuse_clear_text(connect: Callable[..., Any]) -> Callable[..., Any]:
+    """Nothing to do: the driver itself refuses to send a password in clear without TLS."""
+    return connect
 
 
 class _Connector(HeldConnection):

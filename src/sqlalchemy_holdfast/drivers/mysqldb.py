@@ -15,6 +15,7 @@ from typing import Any
 
 import MySQLdb
 from MySQLdb import connections
+from MySQLdb.constants import CR
 
 from ..counters import Cause
 from ..server.faults import OUT_OF_SYNC, is_the_clients, is_the_servers
@@ -22,20 +23,26 @@ from ..server.middleboxes import Greeting
 from .connection import HeldConnection, alone
 from .state import ConnectionState
 
-__all__ = ["MySQLdbConnection", "prepare", "wrap_connect"]
+__all__ = ["MySQLdbConnection", "prepare", "refuse_clear_text", "wrap_connect"]
 
 
 _send_query = connections.Connection.send_query
 _read_query_result = connections.Connection.read_query_result
+_LONGEST_PASSWORD = 256
+"""Characters that a password may have at the most where it is not sent in clear (caching_sha2_password)."""
 _more_results = getattr(connections.Connection, "more_results", None)  # since mysqlclient 2.3
+
+
+def _is_libmariadb() -> bool:
+    # Its versions are 3.x or the server's 10.x and up, libmysqlclient's 5.x, 8.x, 9.x.
+    major = MySQLdb.get_client_info().split(".")[0]
+    return major.isdigit() and int(major) not in (5, 6, 8, 9)
 
 
 def _can_pipeline() -> bool:
     # libmysqlclient checks the sequence number of every reply packet against the one command it believes to be
-    # outstanding; libmariadb reads two replies in order. Its versions are 3.x or the server's 10.x and up,
-    # libmysqlclient's 5.x, 8.x, 9.x.
-    major = MySQLdb.get_client_info().split(".")[0]
-    return major.isdigit() and int(major) not in (5, 6, 8, 9)
+    # outstanding; libmariadb reads two replies in order.
+    return _is_libmariadb()
 
 
 def prepare(connection: Any, state: ConnectionState) -> None:
@@ -64,6 +71,29 @@ def wrap_connect(connect: Callable[..., Any]) -> Callable[..., Any]:
         return connection
 
     return note
+
+
+def refuse_clear_text(connect: Callable[..., Any]) -> Callable[..., Any]:
+    """Make one engine's ``connect`` keep a token where libmariadb might send it in clear without TLS.
+
+    libmariadb sends the password as it is when a server asks for that, and cannot be told not to. Without TLS it goes
+    on with ``ssl``, and with an ``ssl_mode`` of REQUIRED, in clear; it refuses that with VERIFY_CA and VERIFY_IDENTITY
+    (libmariadb 3.3). libmysqlclient sends nothing in clear unless its environment or an option file says so.
+    """
+
+    def connect_in_secret(*positional: Any, **arguments: Any) -> Any:
+        token = len(arguments.get("password") or "") > _LONGEST_PASSWORD
+        verifies = str(arguments.get("ssl_mode")).upper() in ("VERIFY_CA", "VERIFY_IDENTITY")
+        if token and not verifies and not arguments.get("unix_socket") and _is_libmariadb():
+            raise MySQLdb.OperationalError(
+                CR.AUTH_PLUGIN_ERR,
+                "holdfast: a password of this length is a token, which a server asks for in clear text, and mysqlclient "
+                "would send it without TLS as well. It was not sent. Add ssl_mode=VERIFY_IDENTITY and "
+                "ssl_ca=<the server's CA file> to the URL",
+            )
+        return connect(*positional, **arguments)
+
+    return connect_in_secret
 
 
 class MySQLdbConnection(HeldConnection):

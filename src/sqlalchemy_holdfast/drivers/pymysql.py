@@ -18,10 +18,11 @@ from pymysql.constants import COMMAND, CR, SERVER_STATUS
 from ..counters import Cause
 from ..server.middleboxes import Greeting
 from .connection import HeldConnection, alone, names
+from .pymysql_clear_text import refuse_clear_text
 from .pymysql_tls import SharedTLS
 from .state import ConnectionState
 
-__all__ = ["PyMySQLConnection", "prepare", "wrap_connect"]
+__all__ = ["PyMySQLConnection", "prepare", "refuse_clear_text", "wrap_connect"]
 
 
 def prepare(connection: Any, state: ConnectionState) -> None:

@@ -31,6 +31,7 @@ __all__ = [
     "held_connection",
     "hold_connection",
     "is_installed",
+    "refuse_clear_text",
     "state_of",
     "wrap_connect",
 ]
@@ -181,4 +182,12 @@ def wrap_connect(driver: Driver, connect: Connect) -> Connect:
     """Wrap one engine's ``connect``, for drivers that have something to prepare or to improve about it."""
     module = importlib.import_module(f"{__package__}.{driver.module}")
     wrap: Callable[[Connect], Connect] = module.wrap_connect
+    return wrap(connect)
+
+
+def refuse_clear_text(driver: Driver, connect: Connect) -> Connect:
+    """Wrap one engine's ``connect``, for drivers that would send a password in clear without TLS and can be kept from
+    it."""
+    module = importlib.import_module(f"{__package__}.{driver.module}")
+    wrap: Callable[[Connect], Connect] = module.refuse_clear_text
     return wrap(connect)

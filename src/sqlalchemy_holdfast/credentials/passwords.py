@@ -1,0 +1,285 @@
+"""One engine's password: asked for at each connect, or kept for a while; asked for again when the server refuses it.
+
+A password changes in two places, in the server and in its source, and never in both at the same moment. In between,
+the server refuses what the source gives:
+
+* The server has the new password, and the source still gives the old one. The source is asked again, for a few
+  seconds, and the server is not: each refused attempt counts where an account is locked after some
+  (FAILED_LOGIN_ATTEMPTS).
+* The source gives the new password, and the server still has the old one. The last one that the server accepted is
+  tried.
+
+So one connect makes three attempts at the most, and never two in a row with one password. All of this is for a
+password that has changed. Before the server has accepted any, a refused one is wrong: the source is asked once more,
+and the error is raised at once.
+
+What threads tell each other changes in single steps of the interpreter's, as in :mod:`~sqlalchemy_holdfast.pool`: no
+lock is held while the application's code is called, or while the server is asked. A forked child keeps what its parent
+knows: it is valid there, too.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .._clock import monotonic_also_asleep
+from ..reporting import Reporter
+from ..server.faults import ACCESS_DENIED, error_number
+from ..settings import Settings
+from .asking import OneAsks, sleep
+from .command import from_command
+from .password import Password
+from .sources import from_file, from_function
+
+__all__ = ["Passwords", "from_settings"]
+
+GAP = 5.0
+"""Seconds for which the source is asked again when the server no longer accepts the password that it gives."""
+_ATTEMPTS = 3
+"""How often one connect asks the server: with the kept password, the new one, and once more when they have changed
+between the two."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5
+"""Seconds after which the source is asked again: growing from the one to the other."""
+_SHARE, _MARGIN = 0.1, 10.0
+"""How long before its end a password is no longer kept: so much of its life, and at the most so many seconds."""
+_MANY = 8
+"""Refused passwords that are remembered at the most."""
+
+Connect = Callable[..., Any]
+
+
+@dataclass(frozen=True, repr=False)
+class _Given:
+    """A password as its source gave it. It has no ``repr`` of its own, which would show the password."""
+
+    value: str
+    kept_until: float
+    """In the clock's seconds. What is not kept was given for one connect."""
+    valid_until: float
+
+
+class Passwords:
+    """The password of one engine's account.
+
+    :param setting: names the source: a setting.
+    :param ask: asks the source, or raises :class:`~sqlalchemy_holdfast.errors.PasswordUnavailable`.
+    :param ttl: for how many seconds a password is kept; ``None``: it is asked for at each connect.
+    :param clock: monotonic time that goes on while the machine sleeps.
+    """
+
+    def __init__(
+        self,
+        setting: str,
+        ask: Callable[[], Password],
+        ttl: float | None,
+        reporter: Reporter,
+        clock: Callable[[], float] = monotonic_also_asleep,
+    ) -> None:
+        self.setting = setting
+        self.reporter = reporter
+        self.clock = clock
+        self._source = ask
+        self._ttl = math.inf if ttl is None else ttl
+        self._asking: OneAsks[_Given] = OneAsks(self._ask, clock)
+        self._kept: _Given | None = None
+        self._accepted: _Given | None = None
+        """The last one that the server has let somebody in with."""
+        self._refused: dict[str, float] = {}
+        """Which ones the server has refused, and since when, since the last change. Replaced, never changed."""
+
+    def connecting(self, connect: Connect, patience: Callable[[], float] = lambda: GAP) -> Connect:
+        """Make a dialect's ``connect`` use the password.
+
+        A password that is among the arguments already is left alone: a ``do_connect`` listener of the application's
+        has decided.
+
+        :param patience: returns for how many seconds a connect may wait for a changed password.
+        """
+
+        def connect_with_password(*args: Any, **kwargs: Any) -> Any:
+            if kwargs.get("password") or kwargs.get("passwd"):
+                return connect(*args, **kwargs)
+            kwargs.pop("passwd", None)  # mysqlclient's older name, empty
+            return self._connect(functools.partial(connect, *args, **kwargs), patience())
+
+        return connect_with_password
+
+    def _connect(self, connect: Connect, patience: float) -> Any:
+        attempts, refused = _Attempts(self, patience), None
+        try:
+            while (given := attempts.next()) is not None:
+                try:
+                    connection = connect(password=given.value)
+                except Exception as error:
+                    if error_number(error) != ACCESS_DENIED:
+                        raise
+                    attempts.note_refusal(given)
+                    refused = error
+                else:
+                    self.note_success(given, after_refusal=refused is not None)
+                    return connection
+            assert refused is not None
+            raise refused
+        finally:
+            refused = None  # its traceback leads back here
+
+    # -- asking --------------------------------------------------------------------------------------------------
+
+    def current(self) -> _Given:
+        """Return the password that is kept, or ask for it.
+
+        :raises PasswordUnavailable: when the source gives none.
+        """
+        now, kept = self.clock(), self._kept
+        return kept if kept is not None and now < kept.kept_until else self._asking.answer(not_before=-math.inf)
+
+    def anew(self) -> _Given:
+        """Ask for the password, whatever is kept.
+
+        :raises PasswordUnavailable: when the source gives none.
+        """
+        return self._asking.answer(not_before=self.clock())
+
+    def _ask(self) -> _Given:
+        began = self.clock()
+        password = self._source()
+        life = math.inf if password.expires_in is None else password.expires_in
+        keep = min(self._ttl, life - min(_MARGIN, _SHARE * life) if life < math.inf else math.inf)
+        if keep == math.inf:
+            keep = 0.0  # nobody has said for how long it may be kept
+        given = _Given(password.value, began + keep, began + life)
+        self._kept = given
+        return given
+
+    # -- what the server says ------------------------------------------------------------------------------------
+
+    def note_success(self, given: _Given, *, after_refusal: bool) -> None:
+        """Note that the server let somebody in."""
+        before, self._accepted = self._accepted, given
+        if before is None or before.value != given.value:
+            self._refused = {}
+            if before is not None and after_refusal:
+                self.reporter.password_changed(self.setting)
+        elif given.value in self._refused:
+            self._refused = {value: since for value, since in self._refused.items() if value != given.value}
+
+    def note_refusal(self, given: _Given) -> bool:
+        """Note that the server did not.
+
+        :return: whether this is the first time since the password was last accepted, by whichever thread.
+        """
+        kept, accepted, refused = self._kept, self._accepted, self._refused
+        if kept is not None and kept.value == given.value:
+            self._kept = None
+        if given.value in refused:
+            return False
+        if accepted is not None and accepted.value == given.value:
+            refused = {}  # the server has changed: what it has refused before may be the new one
+        elif len(refused) >= _MANY:
+            refused = {}
+        self._refused = {**refused, given.value: self.clock()}
+        return True
+
+    def refused_since(self, given: _Given) -> float | None:
+        """Return when the server began to refuse a password; ``None`` for one that may be right."""
+        return self._refused.get(given.value)
+
+    def was_just_refused(self, given: _Given) -> bool:
+        """Say whether another attempt with this password is not worth it yet."""
+        since = self.refused_since(given)
+        return since is not None and self.clock() < since + GAP
+
+    def previous(self) -> _Given | None:
+        """Return the last password that the server accepted, if it has not refused it since, and it is valid."""
+        accepted = self._accepted
+        if accepted is None or accepted.value in self._refused or self.clock() >= accepted.valid_until:
+            return None
+        return accepted
+
+    @property
+    def has_worked(self) -> bool:
+        """The server has accepted a password of this source before."""
+        return self._accepted is not None
+
+
+class _Attempts:
+    """The attempts of one connect."""
+
+    def __init__(self, passwords: Passwords, patience: float) -> None:
+        self._passwords = passwords
+        self._patience = patience
+        self._made = 0
+        self._refused: _Given | None = None
+
+    def next(self) -> _Given | None:
+        """Return what to try next; ``None`` when there is nothing else to try.
+
+        :raises PasswordUnavailable: when the source gives none.
+        """
+        passwords = self._passwords
+        if self._made == 0:
+            given = passwords.current()
+            if passwords.was_just_refused(given):
+                given = self._before() or self._changed(given) or given
+        elif self._made < _ATTEMPTS and self._refused is not None:
+            given = passwords.anew()
+            if passwords.refused_since(given) is not None:
+                other = self._before() or self._changed(given)
+                if other is None:
+                    return None
+                given = other
+        else:
+            return None
+        self._made += 1
+        return given
+
+    def note_refusal(self, given: _Given) -> None:
+        """Note that the server refused it."""
+        self._passwords.note_refusal(given)
+        self._refused = given
+
+    def _before(self) -> _Given | None:
+        previous = self._passwords.previous()
+        if previous is not None:
+            self._passwords.reporter.previous_password_used(self._passwords.setting)
+        return previous
+
+    def _changed(self, refused: _Given) -> _Given | None:
+        """Ask the source again and again until it gives another password, and return that."""
+        passwords, pause = self._passwords, _FIRST_PAUSE
+        since, now = passwords.refused_since(refused), passwords.clock()
+        if not passwords.has_worked or since is None:
+            return None
+        until = min(now + self._patience, since + GAP)
+        if now < until:
+            passwords.reporter.password_not_changed(passwords.setting, until - now)
+        while now < until:
+            sleep(min(until - now, pause * random.uniform(0.5, 1.0)))
+            pause = min(2 * pause, _LONGEST_PAUSE)
+            given = passwords.anew()
+            if passwords.refused_since(given) is None:
+                return given
+            previous = passwords.previous()
+            if previous is not None:  # another thread was let in meanwhile
+                return previous
+            now = passwords.clock()
+        return None
+
+
+def from_settings(settings: Settings, reporter: Reporter) -> Passwords | None:
+    """Return what an engine's settings say of its password; ``None`` when they leave it to the URL."""
+    ask: Callable[[], Password]
+    if settings.password is not None:
+        name, ask = "holdfast_password", functools.partial(from_function, settings.password)
+    elif settings.password_file is not None:
+        name, ask = "holdfast_password_file", functools.partial(from_file, settings.password_file)
+    elif settings.password_command is not None:
+        name, ask = "holdfast_password_command", functools.partial(from_command, settings.password_command)
+    else:
+        return None
+    return Passwords(name, ask, settings.password_ttl, reporter)
