@@ -414,11 +414,6 @@ class Settings:
             raise SettingError(
                 f"{' and '.join(sources)} contradict each other: each says where the password comes from. Keep one."
             )
-        if not sources and given.get("holdfast_password_ttl") is not None:
-            raise SettingError(
-                "holdfast_password_ttl says for how long a password is kept, and nothing says where it comes from: "
-                f"add {', '.join(_SOURCES[:-1])} or {_SOURCES[-1]}."
-            )
         settings = cls(**{key[len(PREFIX) :]: value for key, value in given.items()})
         return settings if settings.defer_rollback else _replaced(settings, pipeline=False)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,14 @@ from sqlalchemy_holdfast import SETTINGS, Setting, SettingError, Settings
 from sqlalchemy_holdfast.lab import Server
 from tests.conftest import EngineFactory, read
 
-NOWHERE = "mysql+pymysql://app:app@127.0.0.1:1/test?plugin=holdfast"
+NOWHERE = "mysql+pymysql://app@127.0.0.1:1/test?plugin=holdfast"
 """Never connected to: a setting is refused before that."""
 
-NUMBERS = [setting for setting in SETTINGS if setting.unit not in ("", "path")]
+NUMBERS = [setting for setting in SETTINGS if setting.maximum]
 SWITCHES = [setting for setting in SETTINGS if not setting.unit]
-every = pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
+WRITTEN = [setting for setting in SETTINGS if setting.unit != "function"]
+"""Those that a URL can have."""
+every = pytest.mark.parametrize("setting", WRITTEN, ids=lambda setting: setting.name)
 every_number = pytest.mark.parametrize("setting", NUMBERS, ids=lambda setting: setting.name)
 
 
@@ -35,7 +38,7 @@ def settings_of(query: str = "", /, **options: Any) -> Settings:
 
 def another(setting: Setting) -> tuple[str, Any]:
     """A value that is not the default, as text and as what it means."""
-    if setting.unit == "path":
+    if setting.unit in ("path", "file", "command"):
         return "/tmp", "/tmp"
     if setting.unit:
         return f"{setting.minimum + 2:g}", setting.minimum + 2
@@ -283,6 +286,10 @@ def check(setting: Setting, value: object) -> None:
         assert isinstance(parsed, bool)
     elif parsed is None:
         assert setting.can_be_off
+    elif setting.unit == "function":
+        assert callable(parsed)
+    elif setting.unit == "command":
+        assert shlex.split(parsed)
     elif isinstance(parsed, str):
         assert parsed == setting.word or os.path.isabs(parsed)
     else:

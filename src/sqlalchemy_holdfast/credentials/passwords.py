@@ -91,6 +91,8 @@ class Passwords:
         """The last one that the server has let somebody in with."""
         self._refused: dict[str, float] = {}
         """Which ones the server has refused, and since when, since the last change. Replaced, never changed."""
+        self._unsaid: dict[tuple[str, str], None] = {}
+        """What is still to be said of a refused password: the event, and the password."""
 
     def connecting(self, connect: Connect, patience: Callable[[], float] = lambda: GAP) -> Connect:
         """Make a dialect's ``connect`` use the password.
@@ -168,21 +170,26 @@ class Passwords:
         elif given.value in self._refused:
             self._refused = {value: since for value, since in self._refused.items() if value != given.value}
 
-    def note_refusal(self, given: _Given) -> bool:
-        """Note that the server did not.
-
-        :return: whether this is the first time since the password was last accepted, by whichever thread.
-        """
+    def note_refusal(self, given: _Given) -> None:
+        """Note that the server did not."""
         kept, accepted, refused = self._kept, self._accepted, self._refused
         if kept is not None and kept.value == given.value:
             self._kept = None
         if given.value in refused:
-            return False
+            return
         if accepted is not None and accepted.value == given.value:
             refused = {}  # the server has changed: what it has refused before may be the new one
         elif len(refused) >= _MANY:
             refused = {}
+        self._unsaid = {(name, given.value): None for name in ("waits", "uses previous")}
         self._refused = {**refused, given.value: self.clock()}
+
+    def is_to_say(self, event: str, given: _Given) -> bool:
+        """Say whether nobody has said this of a refused password yet: of several threads, one does."""
+        try:
+            self._unsaid.pop((event, given.value))
+        except KeyError:
+            return False
         return True
 
     def refused_since(self, given: _Given) -> float | None:
@@ -225,11 +232,11 @@ class _Attempts:
         if self._made == 0:
             given = passwords.current()
             if passwords.was_just_refused(given):
-                given = self._before() or self._changed(given) or given
+                given = self._before(given) or self._changed(given) or given
         elif self._made < _ATTEMPTS and self._refused is not None:
             given = passwords.anew()
             if passwords.refused_since(given) is not None:
-                other = self._before() or self._changed(given)
+                other = self._before(given) or self._changed(given)
                 if other is None:
                     return None
                 given = other
@@ -243,10 +250,11 @@ class _Attempts:
         self._passwords.note_refusal(given)
         self._refused = given
 
-    def _before(self) -> _Given | None:
-        previous = self._passwords.previous()
-        if previous is not None:
-            self._passwords.reporter.previous_password_used(self._passwords.setting)
+    def _before(self, refused: _Given) -> _Given | None:
+        passwords = self._passwords
+        previous = passwords.previous()
+        if previous is not None and passwords.is_to_say("uses previous", refused):
+            passwords.reporter.previous_password_used(passwords.setting)
         return previous
 
     def _changed(self, refused: _Given) -> _Given | None:
@@ -256,7 +264,7 @@ class _Attempts:
         if not passwords.has_worked or since is None:
             return None
         until = min(now + self._patience, since + GAP)
-        if now < until:
+        if now < until and passwords.is_to_say("waits", refused):
             passwords.reporter.password_not_changed(passwords.setting, until - now)
         while now < until:
             sleep(min(until - now, pause * random.uniform(0.5, 1.0)))

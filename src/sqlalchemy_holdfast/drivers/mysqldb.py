@@ -87,8 +87,8 @@ def refuse_clear_text(connect: Callable[..., Any]) -> Callable[..., Any]:
         if token and not verifies and not arguments.get("unix_socket") and _is_libmariadb():
             raise MySQLdb.OperationalError(
                 CR.AUTH_PLUGIN_ERR,
-                "holdfast: a password of this length is a token, which a server asks for in clear text, and mysqlclient "
-                "would send it without TLS as well. It was not sent. Add ssl_mode=VERIFY_IDENTITY and "
+                "holdfast: a password of this length is a token, which a server asks for in clear text, and "
+                "mysqlclient would send it without TLS as well. It was not sent. Add ssl_mode=VERIFY_IDENTITY and "
                 "ssl_ca=<the server's CA file> to the URL",
             )
         return connect(*positional, **arguments)
