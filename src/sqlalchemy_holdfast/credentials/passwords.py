@@ -24,7 +24,7 @@ import functools
 import math
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .._clock import monotonic_also_asleep
@@ -55,12 +55,12 @@ Connect = Callable[..., Any]
 
 @dataclass(frozen=True, repr=False)
 class _Given:
-    """A password as its source gave it. It has no ``repr`` of its own, which would show the password."""
+    """A password as its source gave it. Two are equal when the password is the same. Its ``repr`` does not show it."""
 
     value: str
-    kept_until: float
+    kept_until: float = field(compare=False)
     """In the clock's seconds. What is not kept was given for one connect."""
-    valid_until: float
+    valid_until: float = field(compare=False)
 
 
 class Passwords:
@@ -89,9 +89,9 @@ class Passwords:
         self._kept: _Given | None = None
         self._accepted: _Given | None = None
         """The last one that the server has let somebody in with."""
-        self._refused: dict[str, float] = {}
+        self._refused: dict[_Given, float] = {}
         """Which ones the server has refused, and since when, since the last change. Replaced, never changed."""
-        self._unsaid: dict[tuple[str, str], None] = {}
+        self._unsaid: dict[tuple[str, _Given], None] = {}
         """What is still to be said of a refused password: the event, and the password."""
 
     def connecting(self, connect: Connect, patience: Callable[[], float] = lambda: GAP) -> Connect:
@@ -163,38 +163,38 @@ class Passwords:
     def note_success(self, given: _Given, *, after_refusal: bool) -> None:
         """Note that the server let somebody in."""
         before, self._accepted = self._accepted, given
-        if before is None or before.value != given.value:
+        if before != given:
             self._refused = {}
             if before is not None and after_refusal:
                 self.reporter.password_changed(self.setting)
-        elif given.value in self._refused:
-            self._refused = {value: since for value, since in self._refused.items() if value != given.value}
+        elif given in self._refused:
+            self._refused = {other: since for other, since in self._refused.items() if other != given}
 
     def note_refusal(self, given: _Given) -> None:
         """Note that the server did not."""
         kept, accepted, refused = self._kept, self._accepted, self._refused
-        if kept is not None and kept.value == given.value:
+        if kept == given:
             self._kept = None
-        if given.value in refused:
+        if given in refused:
             return
-        if accepted is not None and accepted.value == given.value:
+        if accepted == given:
             refused = {}  # the server has changed: what it has refused before may be the new one
         elif len(refused) >= _MANY:
             refused = {}
-        self._unsaid = {(name, given.value): None for name in ("waits", "uses previous")}
-        self._refused = {**refused, given.value: self.clock()}
+        self._unsaid = {(name, given): None for name in ("waits", "uses previous")}
+        self._refused = {**refused, given: self.clock()}
 
     def is_to_say(self, event: str, given: _Given) -> bool:
         """Say whether nobody has said this of a refused password yet: of several threads, one does."""
         try:
-            self._unsaid.pop((event, given.value))
+            self._unsaid.pop((event, given))
         except KeyError:
             return False
         return True
 
     def refused_since(self, given: _Given) -> float | None:
         """Return when the server began to refuse a password; ``None`` for one that may be right."""
-        return self._refused.get(given.value)
+        return self._refused.get(given)
 
     def was_just_refused(self, given: _Given) -> bool:
         """Say whether another attempt with this password is not worth it yet."""
@@ -204,7 +204,7 @@ class Passwords:
     def previous(self) -> _Given | None:
         """Return the last password that the server accepted, if it has not refused it since, and it is valid."""
         accepted = self._accepted
-        if accepted is None or accepted.value in self._refused or self.clock() >= accepted.valid_until:
+        if accepted is None or accepted in self._refused or self.clock() >= accepted.valid_until:
             return None
         return accepted
 
