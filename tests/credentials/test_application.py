@@ -1,4 +1,4 @@
-"""With what else an application does: its own listeners, Flask, an engine that is not held, gevent; and what is shown."""
+"""With what else an application does: its listeners, Flask, an engine that is not held, gevent; and what is shown."""
 
 from __future__ import annotations
 

@@ -9,9 +9,10 @@ the server refuses what the source gives:
 * The source gives the new password, and the server still has the old one. The last one that the server accepted is
   tried.
 
-So one connect makes three attempts at the most, and never two in a row with one password. All of this is for a
-password that has changed. Before the server has accepted any, a refused one is wrong: the source is asked once more,
-and the error is raised at once.
+So one connect makes few attempts, and each with another password than the one before, or with one that another thread
+was let in with meanwhile: the answers of a busy machine come out of order. All of this is for a password that has
+changed. Before the server has accepted any, a refused one is wrong: the source is asked once more, what is new is
+tried, and the error is raised at once.
 
 What threads tell each other changes in single steps of the interpreter's, as in :mod:`~sqlalchemy_holdfast.pool`: no
 lock is held while the application's code is called, or while the server is asked. A forked child keeps what its parent
@@ -40,9 +41,11 @@ __all__ = ["Passwords", "from_settings"]
 
 GAP = 5.0
 """Seconds for which the source is asked again when the server no longer accepts the password that it gives."""
-_ATTEMPTS = 3
-"""How often one connect asks the server: with the kept password, the new one, and once more when they have changed
-between the two."""
+_ATTEMPTS = 4
+"""How often one connect asks the server at the most: with the kept password, the new one, the one before, and the new
+one again when the server has changed in between."""
+_ATTEMPTS_BEFORE = 2
+"""The same before the server has accepted any password."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5
 """Seconds after which the source is asked again: growing from the one to the other."""
 _SHARE, _MARGIN = 0.1, 10.0
@@ -61,6 +64,15 @@ class _Given:
     kept_until: float = field(compare=False)
     """In the clock's seconds. What is not kept was given for one connect."""
     valid_until: float = field(compare=False)
+
+
+@dataclass(frozen=True, repr=False)
+class _Accepted:
+    """An attempt that the server has let in."""
+
+    given: _Given
+    began: float
+    answered: float
 
 
 class Passwords:
@@ -87,8 +99,8 @@ class Passwords:
         self._ttl = math.inf if ttl is None else ttl
         self._asking: OneAsks[_Given] = OneAsks(self._ask, clock)
         self._kept: _Given | None = None
-        self._accepted: _Given | None = None
-        """The last one that the server has let somebody in with."""
+        self._accepted: _Accepted | None = None
+        """The last attempt that the server has let in."""
         self._refused: dict[_Given, float] = {}
         """Which ones the server has refused, and since when, since the last change. Replaced, never changed."""
         self._unsaid: dict[tuple[str, _Given], None] = {}
@@ -115,15 +127,16 @@ class Passwords:
         attempts, refused = _Attempts(self, patience), None
         try:
             while (given := attempts.next()) is not None:
+                began = self.clock()
                 try:
                     connection = connect(password=given.value)
                 except Exception as error:
                     if error_number(error) != ACCESS_DENIED:
                         raise
-                    attempts.note_refusal(given)
+                    self.note_refusal(given, began)
                     refused = error
                 else:
-                    self.note_success(given, after_refusal=refused is not None)
+                    self.note_success(given, began, after_refusal=refused is not None)
                     return connection
             assert refused is not None
             raise refused
@@ -160,24 +173,35 @@ class Passwords:
 
     # -- what the server says ------------------------------------------------------------------------------------
 
-    def note_success(self, given: _Given, *, after_refusal: bool) -> None:
-        """Note that the server let somebody in."""
-        before, self._accepted = self._accepted, given
-        if before != given:
+    def note_success(self, given: _Given, began: float, *, after_refusal: bool) -> None:
+        """Note that the server let somebody in.
+
+        :param began: when the attempt began.
+        """
+        before = self._accepted
+        if before is not None and began < before.began:
+            return  # the answer is the older one
+        self._accepted = _Accepted(given, began, self.clock())
+        if before is None or before.given != given:
             self._refused = {}
             if before is not None and after_refusal:
                 self.reporter.password_changed(self.setting)
         elif given in self._refused:
             self._refused = {other: since for other, since in self._refused.items() if other != given}
 
-    def note_refusal(self, given: _Given) -> None:
-        """Note that the server did not."""
-        kept, accepted, refused = self._kept, self._accepted, self._refused
-        if kept == given:
+    def note_refusal(self, given: _Given, began: float) -> None:
+        """Note that the server did not.
+
+        :param began: when the attempt began.
+        """
+        accepted, refused = self._accepted, self._refused
+        if accepted is not None and accepted.given == given and accepted.answered > began:
+            return  # somebody was let in with it meanwhile: the server may have changed between the two
+        if self._kept == given:
             self._kept = None
         if given in refused:
             return
-        if accepted == given:
+        if accepted is not None and accepted.given == given:
             refused = {}  # the server has changed: what it has refused before may be the new one
         elif len(refused) >= _MANY:
             refused = {}
@@ -203,10 +227,10 @@ class Passwords:
 
     def previous(self) -> _Given | None:
         """Return the last password that the server accepted, if it has not refused it since, and it is valid."""
-        accepted = self._accepted
-        if accepted is None or accepted in self._refused or self.clock() >= accepted.valid_until:
+        given = self._accepted.given if self._accepted is not None else None
+        if given is None or given in self._refused or self.clock() >= given.valid_until:
             return None
-        return accepted
+        return given
 
     @property
     def has_worked(self) -> bool:
@@ -221,7 +245,6 @@ class _Attempts:
         self._passwords = passwords
         self._patience = patience
         self._made = 0
-        self._refused: _Given | None = None
 
     def next(self) -> _Given | None:
         """Return what to try next; ``None`` when there is nothing else to try.
@@ -233,7 +256,7 @@ class _Attempts:
             given = passwords.current()
             if passwords.was_just_refused(given):
                 given = self._before(given) or self._changed(given) or given
-        elif self._made < _ATTEMPTS and self._refused is not None:
+        elif self._made < (_ATTEMPTS if passwords.has_worked else _ATTEMPTS_BEFORE):
             given = passwords.anew()
             if passwords.refused_since(given) is not None:
                 other = self._before(given) or self._changed(given)
@@ -244,11 +267,6 @@ class _Attempts:
             return None
         self._made += 1
         return given
-
-    def note_refusal(self, given: _Given) -> None:
-        """Note that the server refused it."""
-        self._passwords.note_refusal(given)
-        self._refused = given
 
     def _before(self, refused: _Given) -> _Given | None:
         passwords = self._passwords
