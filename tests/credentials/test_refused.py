@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pymysql
@@ -60,6 +61,29 @@ def test_a_kept_password_that_the_server_refuses_is_asked_for_again(
     assert found.count("password_changed") == 1
 
 
+def test_a_refused_password_is_not_kept_while_the_source_fails(
+    logs_in: Make, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(passwords, "GAP", 0.0)
+    source = Source(account.password, life=3600)
+    engine = logs_in(holdfast_password=source)
+    read(engine)
+    engine.dispose()
+    source.password = account.change()
+
+    def sealed() -> None:
+        raise RuntimeError("sealed")
+
+    source.then = sealed
+    before = account.refused()
+    for _ in range(3):
+        with pytest.raises(holdfast.PasswordUnavailable):
+            read(engine)
+    assert account.refused() - before == 1, "the server is not asked with a password that it has refused"
+    source.then = lambda: None
+    assert read(engine, 7) == 7
+
+
 def test_a_wrong_password_is_tried_once(driver: str, logs_in: Make, account: Account) -> None:
     """Nothing was ever accepted, so nothing has changed: the error comes at once."""
     source = Source("wrong")
@@ -69,6 +93,14 @@ def test_a_wrong_password_is_tried_once(driver: str, logs_in: Make, account: Acc
         assert refused(engine) == 1045
         assert (source.asked, account.refused() - before) == (2 * number, number), "asked again, and not tried again"
     assert holdfast.status(engine).counters.unanswered == 0, "the server is not away"
+
+
+def test_the_error_says_where_the_password_came_from(logs_in: Make, account: Account, secret: Path) -> None:
+    secret.write_text("wrong")
+    with pytest.raises(DBAPIError) as caught:
+        read(logs_in(holdfast_password_file=secret))
+    assert "the password came from holdfast_password_file, which was asked once more" in str(caught.value)
+    assert "/passwords" in str(caught.value)
 
 
 def test_a_wrong_password_that_was_corrected_meanwhile_is_tried(logs_in: Make, account: Account) -> None:
@@ -204,6 +236,33 @@ def test_a_refusal_that_comes_after_somebody_was_let_in_is_tried_again(logs_in: 
     assert len(attempts) == 2
     assert read(engine, 8) == 8
     assert inner._refused == {}
+
+
+def test_a_login_that_takes_longer_than_the_password_lasts_goes_on(logs_in: Make, account: Account) -> None:
+    """As long as the server lets others in meanwhile, and not for ever."""
+    source = Source(account.password)
+    engine = logs_in(holdfast_password=source)
+    read(engine)
+    attempts: list[str] = []
+    inner: Any = inside(engine)._passwords
+
+    def connect(password: str) -> str:
+        attempts.append(password)
+        source.password = account.change()  # while this login is on its way
+        engine.dispose()
+        assert read(engine, 7) == 7
+        if len(attempts) < enough:
+            raise pymysql.err.OperationalError(1045, "Access denied")
+        return password
+
+    enough = 8
+    assert inner.connecting(connect)() == attempts[-1]
+    assert len(attempts) == 8
+    enough = 1000
+    attempts.clear()
+    with pytest.raises(pymysql.err.OperationalError):
+        inner.connecting(connect)()
+    assert len(attempts) == 10
 
 
 def test_the_slot_of_a_refused_connection_is_given_back(logs_in: Make, account: Account) -> None:

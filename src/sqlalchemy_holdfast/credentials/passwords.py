@@ -28,7 +28,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from sqlalchemy.engine import ExceptionContext
+
 from .._clock import monotonic_also_asleep
+from .._pages import page
 from ..reporting import Reporter
 from ..server.faults import ACCESS_DENIED, error_number
 from ..settings import Settings
@@ -42,10 +45,13 @@ __all__ = ["Passwords", "from_settings"]
 GAP = 5.0
 """Seconds for which the source is asked again when the server no longer accepts the password that it gives."""
 _ATTEMPTS = 4
-"""How often one connect asks the server at the most: with the kept password, the new one, the one before, and the new
-one again when the server has changed in between."""
+"""How often one connect may be refused: with the kept password, the new one, the one before, and the new one again when
+the server has changed in between. Not counted is a refusal while somebody else was let in: a server that locks accounts
+counts from zero then. That is for a login that takes longer than the password lasts."""
 _ATTEMPTS_BEFORE = 2
 """The same before the server has accepted any password."""
+_ATTEMPTS_IN_ALL = 10
+"""How often one connect may be refused, whatever happens to others."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5
 """Seconds after which the source is asked again: growing from the one to the other."""
 _SHARE, _MARGIN = 0.1, 10.0
@@ -134,6 +140,7 @@ class Passwords:
                     if error_number(error) != ACCESS_DENIED:
                         raise
                     self.note_refusal(given, began)
+                    attempts.note_refusal(counts=not self.has_let_in_since(began))
                     refused = error
                 else:
                     self.note_success(given, began, after_refusal=refused is not None)
@@ -142,6 +149,15 @@ class Passwords:
             raise refused
         finally:
             refused = None  # its traceback leads back here
+
+    def explain_refusal(self, context: ExceptionContext) -> None:
+        """Add to an error of a connect that the server has refused where the password came from."""
+        error, shown = context.original_exception, context.sqlalchemy_exception
+        if context.connection is None and shown is not None and error_number(error) == ACCESS_DENIED:
+            shown.add_detail(
+                f"holdfast: the password came from {self.setting}, which was asked once more. Is it this account's "
+                f"password on this server? {page('passwords')}".rstrip()
+            )
 
     # -- asking --------------------------------------------------------------------------------------------------
 
@@ -232,6 +248,10 @@ class Passwords:
             return None
         return given
 
+    def has_let_in_since(self, moment: float) -> bool:
+        """Say whether the server has let somebody in since then, whatever the password."""
+        return self._accepted is not None and self._accepted.answered > moment
+
     @property
     def has_worked(self) -> bool:
         """The server has accepted a password of this source before."""
@@ -244,7 +264,12 @@ class _Attempts:
     def __init__(self, passwords: Passwords, patience: float) -> None:
         self._passwords = passwords
         self._patience = patience
-        self._made = 0
+        self._refused = self._counted = 0
+
+    def note_refusal(self, *, counts: bool) -> None:
+        """Note that the server refused what it was asked with."""
+        self._refused += 1
+        self._counted += counts
 
     def next(self) -> _Given | None:
         """Return what to try next; ``None`` when there is nothing else to try.
@@ -252,11 +277,13 @@ class _Attempts:
         :raises PasswordUnavailable: when the source gives none.
         """
         passwords = self._passwords
-        if self._made == 0:
+        if self._refused == 0:
             given = passwords.current()
             if passwords.was_just_refused(given):
                 given = self._before(given) or self._changed(given) or given
-        elif self._made < (_ATTEMPTS if passwords.has_worked else _ATTEMPTS_BEFORE):
+        elif self._refused < _ATTEMPTS_IN_ALL and self._counted < (
+            _ATTEMPTS if passwords.has_worked else _ATTEMPTS_BEFORE
+        ):
             given = passwords.anew()
             if passwords.refused_since(given) is not None:
                 other = self._before(given) or self._changed(given)
@@ -265,7 +292,6 @@ class _Attempts:
                 given = other
         else:
             return None
-        self._made += 1
         return given
 
     def _before(self, refused: _Given) -> _Given | None:

@@ -108,6 +108,7 @@ class HeldEngine(EngineStatus):
         connect = own.connect
         if self._passwords is not None:  # also when holdfast steps aside
             own.connect = before["connect"] = self._passwords.connecting(connect, self._pool_timeout)
+            self.also_tell_of_errors(self._passwords.explain_refusal)
         if own_connect:
             self._limit.share(engine.url)
             connect = connect if driver is None else drivers.wrap_connect(driver, connect)
