@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ._version import __version__
 from .counters import Cause, Counters
+from .credentials import Password
 from .errors import (
     BudgetUnavailable,
     CheckoutTimeout,
@@ -14,6 +15,7 @@ from .errors import (
     DatabaseURLError,
     DriverNotInstalled,
     HoldfastError,
+    PasswordUnavailable,
     SettingError,
     TLSError,
     TooManyWaiting,
@@ -39,6 +41,8 @@ __all__ = [
     "EngineStatus",
     "HoldfastError",
     "Limits",
+    "Password",
+    "PasswordUnavailable",
     "Setting",
     "SettingError",
     "Settings",

@@ -7,10 +7,11 @@ may make an error of its own of it; so it is told by the place it was raised at.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from types import FrameType
 
-__all__ = ["NETWORK", "from_outside", "raised_inside"]
+__all__ = ["NETWORK", "from_outside", "raised_by_signal_handler", "raised_inside"]
 
 _OWN = __name__.partition(".")[0]
 NETWORK = {"socket", "ssl", "gevent", "eventlet"}
@@ -72,3 +73,18 @@ def raised_inside(error: BaseException, function: Callable[..., object]) -> bool
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next
     return traceback is not None and traceback.tb_frame.f_code is getattr(function, "__code__", None)
+
+
+def raised_by_signal_handler(error: BaseException) -> bool:
+    """Say whether an error came through a handler of the program's signals: a task's time limit, for example.
+
+    For telling it from what a function of the application's raises by itself, of whatever class the two are.
+    """
+    handlers = [signal.getsignal(number) for number in signal.valid_signals()]
+    codes = [getattr(getattr(handler, "__func__", handler), "__code__", None) for handler in handlers]
+    traceback = error.__traceback__
+    while traceback is not None:
+        if traceback.tb_frame.f_code in codes:
+            return True
+        traceback = traceback.tb_next
+    return False

@@ -8,6 +8,7 @@
     ├── DriverNotInstalled (also ModuleNotFoundError)           the URL names a driver that is not there
     ├── TLSError          (also sqlalchemy.exc.SQLAlchemyError) a connection is not what holdfast_tls asks for
     ├── BudgetUnavailable                                       no safe place for the file that processes share
+    ├── PasswordUnavailable (also sqlalchemy.exc.SQLAlchemyError)  the password's source gives none
     ├── CommitOutcomeUnknown (also sqlalchemy.exc.DBAPIError)   a transaction may or may not have been committed
     └── CheckoutTimeout   (also sqlalchemy.exc.TimeoutError)    no connection became free in time
         └── TooManyWaiting                                      too many threads were waiting for one already
@@ -29,6 +30,7 @@ __all__ = [
     "DatabaseURLError",
     "DriverNotInstalled",
     "HoldfastError",
+    "PasswordUnavailable",
     "SettingError",
     "TLSError",
     "TooManyWaiting",
@@ -83,6 +85,13 @@ class TLSError(HoldfastError, exc.SQLAlchemyError):
 
 class BudgetUnavailable(HoldfastError):
     """Raised when the processes of this user cannot share their connections. The message says why and what to do."""
+
+
+class PasswordUnavailable(HoldfastError, exc.SQLAlchemyError):
+    """Raised when a connection is to be opened and ``holdfast_password``, ``holdfast_password_file`` or
+    ``holdfast_password_command`` gives no password. The message names the setting, and says why and what to do."""
+
+    code = ""  # SQLAlchemy has no page on it
 
 
 class CommitOutcomeUnknown(HoldfastError, exc.DBAPIError):

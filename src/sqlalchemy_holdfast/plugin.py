@@ -12,11 +12,11 @@ from typing import Any
 import sqlalchemy
 from sqlalchemy.engine import URL, CreateEnginePlugin, Engine, make_url
 
-from . import drivers, reporting, urls
+from . import credentials, drivers, reporting, urls
 from .budget.slot_file import can_share
 from .errors import DriverNotInstalled, SettingError
 from .pool.engine import HeldEngine
-from .pool.status import EngineStatus, describe, find, remember
+from .pool.status import EngineStatus, describe, find, remember, reporter_of
 from .server import certificates
 from .server.tls import SYSTEM
 from .settings import PREFIX, Settings
@@ -50,6 +50,9 @@ class HoldfastPlugin(CreateEnginePlugin):
             _require_driver(url)
         if ours and self.settings.tls is not None:
             _refuse_contradictions(self.settings, {**url.query, **(kwargs.get("connect_args") or {})})
+        self.ours = ours
+        if ours:
+            _require_one_password(self.settings, url, kwargs)
         self.pre_ping = bool(kwargs.get("pool_pre_ping"))
 
     def update_url(self, url: URL) -> URL:
@@ -80,6 +83,10 @@ class HoldfastPlugin(CreateEnginePlugin):
             )
         if reason:
             remember(engine, EngineStatus(where, self.settings, reason=reason))
+            passwords = credentials.from_settings(self.settings, reporter_of(engine)) if self.ours else None
+            if passwords is not None:
+                own: Any = engine.dialect
+                own.connect = passwords.connecting(own.connect)
             if (key := f"{engine.dialect.name}+{getattr(engine.dialect, 'driver', '')} {reason}") not in _said:
                 _said.add(key)
                 reporting.not_held(where, reason, level)
@@ -177,6 +184,28 @@ def _without_ours(create_connect_args: Callable[[URL], Any]) -> Callable[[URL], 
         return create_connect_args(url.difference_update_query(ours))
 
     return make
+
+
+def _require_one_password(settings: Settings, url: URL, options: Mapping[str, Any]) -> None:
+    """Refuse a password that stands beside a setting that says where it comes from."""
+    name = next((name for name in ("password", "password_file", "password_command") if getattr(settings, name)), None)
+    if name is None:
+        return
+    key = PREFIX + name
+    arguments = options.get("connect_args") or {}
+    if url.password:
+        raise SettingError(f"{key} says where the password comes from, and the URL has one, too. Remove it there.")
+    found = next((word for word in ("password", "passwd") if url.query.get(word) or arguments.get(word)), None)
+    if found is not None:
+        raise SettingError(
+            f"{key} says where the password comes from, and the driver's argument {found} is given, too. Remove that."
+        )
+    found = next((word for word in ("creator", "pool") if options.get(word) is not None), None)
+    if found is not None:
+        raise SettingError(
+            f"{key} has no effect with {found}=: its connections are not made by SQLAlchemy, which could be given the "
+            f"password. Let {found} ask for it itself, and remove {key}."
+        )
 
 
 def _require_driver(url: URL) -> None:

@@ -394,6 +394,44 @@ class Reporter:
             seconds=seconds,
         )
 
+    def password_changed(self, source: str) -> None:
+        """The server refused a password that it had accepted before, and accepted another one.
+
+        :param source: the setting that says where the password comes from.
+        """
+        self._tell(
+            pool,
+            logging.INFO,
+            "%s: the server refused the password that it had accepted before, and accepted the new one of %s.",
+            source,
+            event="password_changed",
+        )
+
+    def password_not_changed(self, source: str, asks_for: float) -> None:
+        """The server refuses a password that it had accepted before, and its source still gives no other.
+
+        :param asks_for: seconds for which the source is asked again.
+        """
+        self._tell(
+            pool,
+            logging.WARNING,
+            "%s: the server refuses the password that %s gives. It is asked again for %.1f s, in case the new one is "
+            "on its way.",
+            source,
+            asks_for,
+            event="password_not_changed",
+        )
+
+    def previous_password_used(self, source: str) -> None:
+        """The server refuses the new password, and the one that it had accepted before is tried."""
+        self._tell(
+            pool,
+            logging.INFO,
+            "%s: the server does not accept the new password of %s yet; the one before is tried.",
+            source,
+            event="previous_password_used",
+        )
+
     def checkout_timed_out(self) -> None:
         """A checkout has waited for ``pool_timeout`` in vain."""
         self.counters.checkout_timeouts += 1

@@ -1,16 +1,18 @@
 """All settings: the name, unit, default and range of each, and what it changes.
 
 A setting is written in the URL as ``holdfast_<name>=<value>`` or given to ``create_engine`` as a keyword
-argument of the same name. None is needed.
+argument of the same name. None is needed. What the values of the settings for passwords are, no error shows.
 """
 
 from __future__ import annotations
 
 import difflib
+import inspect
 import math
 import os
-from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass, fields
+import shlex
+from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from .errors import SettingError
@@ -22,6 +24,15 @@ PREFIX = "holdfast_"
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
+_KINDS = {
+    "path": "the absolute path of a directory",
+    "file": "the absolute path of a file",
+    "command": "a command line",
+    "function": "a function, as a keyword argument of create_engine",
+}
+"""Units of what is no number."""
+_NEEDS_SHELL = frozenset({"|", "||", "&", "&&", ";", "<", ">", ">>", "2>", "2>&1"})
+_SOURCES = ("holdfast_password", "holdfast_password_file", "holdfast_password_command")
 
 
 @dataclass(frozen=True)
@@ -35,7 +46,7 @@ class Setting:
     consequence: str
     """What the setting changes, and when to touch it."""
     unit: str = ""
-    """Unit of a number; empty for a switch, ``path`` for a directory, ``file`` for a file."""
+    """Unit of a number; empty for a switch; ``path`` for a directory, ``file``, ``command``, ``function``."""
     minimum: float = 0.0
     """Smallest number accepted."""
     maximum: float = 0.0
@@ -63,10 +74,10 @@ class Setting:
             return f"{', '.join(self.choices[:-1])} or {self.choices[-1]}"
         if not self.unit:
             return f"true or false, or {self.word}" if self.word else "true or false"
-        if self.unit == "path":
-            return "the absolute path of a directory, or off"
-        if self.unit == "file":
+        if self.unit == "file" and self.word:
             return f"the path of a file, or {self.word}"
+        if self.unit in _KINDS:
+            return f"{_KINDS[self.unit]}, or off"
         span = f"a {'whole ' * self.whole}number of {self.unit} from {self.minimum:g} to {self.maximum:g}"
         choices = [self.word] * bool(self.word) + [span] + ["off"] * self.can_be_off
         return ", or ".join(filter(None, [", ".join(choices[:-1]), choices[-1]]))
@@ -97,10 +108,14 @@ class Setting:
             raise self._refused(value)
         if self.can_be_off and (value is None or value is False or word in _FALSE - {"0"}):
             return None
-        if self.unit == "path":
-            return self._path(value)
-        if self.unit == "file":
+        if self.unit == "function":
+            return self._function(value)
+        if self.unit == "command":
+            return self._command(value)
+        if self.unit == "file" and self.word:
             return self.word if word == self.word else value if value is None else self._file(value)
+        if self.unit in _KINDS:
+            return self._path(value)
         if self.word and word == self.word:
             return word
         if isinstance(value, bool) or not isinstance(value, (str, int, float)):
@@ -130,6 +145,36 @@ class Setting:
         if not isinstance(path, str) or not path or "\0" in path:
             raise self._refused(value)
         return os.path.abspath(path)  # a worker may go to another directory
+
+    def _function(self, value: object) -> Callable[[], Any]:
+        if not callable(value):
+            raise SettingError(
+                f"{self.key} takes {self.accepts}; what was given is none, and is not shown here. The function returns "
+                "the password. A password itself belongs into the URL, into a file (holdfast_password_file), or comes "
+                "from a command (holdfast_password_command)."
+            )
+        if inspect.iscoroutinefunction(value):
+            raise SettingError(f"{self.key} takes {self.accepts}: an ordinary one, not one that is defined as async.")
+        return value
+
+    def _command(self, value: object) -> str:
+        if isinstance(value, (list, tuple)) and all(isinstance(part, str) for part in value):
+            value = shlex.join(value)
+        try:
+            parts = shlex.split(value) if isinstance(value, str) else []
+        except ValueError:
+            parts = []
+        if not parts or not isinstance(value, str) or "\0" in value:
+            raise SettingError(
+                f"{self.key} takes {self.accepts} (or a list of its parts); what was given is none, or has a quotation "
+                "mark without the other one, and is not shown here."
+            )
+        if found := _NEEDS_SHELL.intersection(parts):
+            raise SettingError(
+                f"{self.key} has {min(found)} in it, which only a shell understands, and holdfast runs the command "
+                "without one. Give the shell as the command: sh -c 'first | second'."
+            )
+        return value
 
     def _refused(self, value: object) -> SettingError:
         default = self.none_means if self.default is None else f"{self.default}".lower()
@@ -300,6 +345,45 @@ SETTINGS: tuple[Setting, ...] = (
         maximum=86400,
         can_be_off=True,
     ),
+    Setting(
+        "password",
+        None,
+        "A function that returns the database password, for one that changes. It is a keyword argument of "
+        "create_engine, or stands in SQLALCHEMY_ENGINE_OPTIONS; in a URL there is no place for it. holdfast calls it "
+        "without arguments for each new connection. It returns a str, or a sqlalchemy_holdfast.Password with the time "
+        "for which the password is valid and kept. Several threads may call it. The URL then has no password.",
+        unit="function",
+        can_be_off=True,
+    ),
+    Setting(
+        "password_file",
+        None,
+        "The file that has the database password, as a secret that is mounted into a container. holdfast reads it for "
+        "each new connection, so it may be replaced at any time. A newline at its end does not count. The URL then has "
+        "no password.",
+        unit="file",
+        can_be_off=True,
+    ),
+    Setting(
+        "password_command",
+        None,
+        "The command that prints the database password on its standard output, and nothing else. holdfast runs it for "
+        "each new connection, without a shell, for 10 s at the most. What it says on its standard error is shown when "
+        "it fails. The URL then has no password.",
+        unit="command",
+        can_be_off=True,
+    ),
+    Setting(
+        "password_ttl",
+        None,
+        "For how long such a password is kept and used for further connections before it is asked for again. It is "
+        "asked for sooner when the server refuses it. When this is off, it is asked for at each new connection, unless "
+        "holdfast_password says for how long it is valid.",
+        unit="seconds",
+        minimum=1,
+        maximum=86400,
+        can_be_off=True,
+    ),
 )
 """The settings table, in the order the documentation shows it."""
 
@@ -326,6 +410,10 @@ class Settings:
     wait_for_server: float | None = 10.0
     max_waiting: int | None = None
     leak_warning: float | None = 300.0
+    password: Callable[[], Any] | None = field(default=None, repr=False)
+    password_file: str | None = None
+    password_command: str | None = field(default=None, repr=False)
+    password_ttl: float | None = None
 
     @classmethod
     def take(cls, query: Mapping[str, Any], options: MutableMapping[str, Any]) -> Settings:
@@ -346,9 +434,10 @@ class Settings:
                 continue  # as if it were not given, as in holdfast_tls=os.environ.get(...)
             value = setting.parse(value)
             if given.get(key, value) != value:
+                values = ("one value", "another") if key in _SOURCES else (_shown(given[key]), _shown(value))
                 raise SettingError(
-                    f"{key} is given twice: {_shown(given[key])} in the URL and {_shown(value)} as a keyword "
-                    "argument. Keep one of them."
+                    f"{key} is given twice: {values[0]} in the URL and {values[1]} as a keyword argument. Keep one of "
+                    "them."
                 )
             given[key] = value
         if given.get("holdfast_pipeline") is True and given.get("holdfast_defer_rollback") is False:
@@ -364,6 +453,11 @@ class Settings:
                     "processes. Remove one of the two."
                 )
         _refuse_tls_that_contradicts(given.get("holdfast_tls"), given.get("holdfast_tls_ca"))
+        sources = [key for key in _SOURCES if given.get(key) is not None]
+        if len(sources) > 1:
+            raise SettingError(
+                f"{' and '.join(sources)} contradict each other: each says where the password comes from. Keep one."
+            )
         settings = cls(**{key[len(PREFIX) :]: value for key, value in given.items()})
         return settings if settings.defer_rollback else _replaced(settings, pipeline=False)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,14 @@ from sqlalchemy_holdfast import SETTINGS, Setting, SettingError, Settings
 from sqlalchemy_holdfast.lab import Server
 from tests.conftest import EngineFactory, read
 
-NOWHERE = "mysql+pymysql://app:app@127.0.0.1:1/test?plugin=holdfast"
+NOWHERE = "mysql+pymysql://app@127.0.0.1:1/test?plugin=holdfast"
 """Never connected to: a setting is refused before that."""
 
-NUMBERS = [setting for setting in SETTINGS if setting.unit not in ("", "path", "file")]
+NUMBERS = [setting for setting in SETTINGS if setting.maximum]
 SWITCHES = [setting for setting in SETTINGS if not setting.unit and not setting.choices]
-ALONE = [setting for setting in SETTINGS if setting.name != "tls_ca"]
-"""Those that mean something by themselves."""
-every = pytest.mark.parametrize("setting", ALONE, ids=lambda setting: setting.name)
+WRITTEN = [setting for setting in SETTINGS if setting.unit != "function" and setting.name != "tls_ca"]
+"""Those that a URL can have, and that mean something by themselves."""
+every = pytest.mark.parametrize("setting", WRITTEN, ids=lambda setting: setting.name)
 every_number = pytest.mark.parametrize("setting", NUMBERS, ids=lambda setting: setting.name)
 
 
@@ -37,7 +38,7 @@ def settings_of(query: str = "", /, **options: Any) -> Settings:
 
 def another(setting: Setting) -> tuple[str, Any]:
     """A value that is not the default, as text and as what it means."""
-    if setting.unit == "path":
+    if setting.unit in ("path", "file", "command"):
         return "/tmp", "/tmp"
     if setting.choices:
         return (setting.choices[1],) * 2
@@ -175,7 +176,7 @@ def test_twice_is_allowed_when_both_say_the_same(setting: Setting) -> None:
     assert getattr(settings_of(f"{setting.key}={text}", **{setting.key: value}), setting.name) == value
 
 
-@pytest.mark.parametrize("setting", [s for s in ALONE if s.default is not None or s.can_be_off], ids=lambda s: s.name)
+@pytest.mark.parametrize("setting", [s for s in WRITTEN if s.default is not None or s.can_be_off], ids=lambda s: s.name)
 def test_twice_is_refused_when_they_differ(setting: Setting) -> None:
     text, _ = another(setting)
     with pytest.raises(SettingError, match=f"{setting.key} is given twice") as caught:
@@ -289,6 +290,10 @@ def check(setting: Setting, value: object) -> None:
         assert isinstance(parsed, bool)
     elif parsed is None:
         assert setting.can_be_off or setting.default is None
+    elif setting.unit == "function":
+        assert callable(parsed)
+    elif setting.unit == "command":
+        assert shlex.split(parsed)
     elif isinstance(parsed, str):
         assert parsed == setting.word or os.path.isabs(parsed)
     else:

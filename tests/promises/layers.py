@@ -19,7 +19,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("plugin",),
     ("transactions",),
     ("pool", "urls"),
-    ("drivers", "budget"),
+    ("drivers", "budget", "credentials"),
     ("fork",),
     ("reporting",),
     ("server", "settings", "counters"),

@@ -32,6 +32,8 @@ PUBLIC = [
     "EngineStatus",
     "HoldfastError",
     "Limits",
+    "Password",
+    "PasswordUnavailable",
     "Setting",
     "SettingError",
     "Settings",
@@ -178,6 +180,7 @@ def test_the_errors_are_what_their_docstring_says() -> None:
         holdfast.DatabaseURLError: (holdfast.HoldfastError, exc.ArgumentError),
         holdfast.DriverNotInstalled: (holdfast.HoldfastError, ModuleNotFoundError, ImportError),
         holdfast.CommitOutcomeUnknown: (holdfast.HoldfastError, exc.DBAPIError),
+        holdfast.PasswordUnavailable: (holdfast.HoldfastError, exc.SQLAlchemyError),
     }
     drawing = importlib.import_module("sqlalchemy_holdfast.errors").__doc__ or ""
     for error, bases in tree.items():

@@ -21,6 +21,7 @@ from .registry import (
     held_connection,
     hold_connection,
     is_installed,
+    refuse_clear_text,
     state_of,
     wrap_connect,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "held_connection",
     "hold_connection",
     "is_installed",
+    "refuse_clear_text",
     "set_socket_options",
     "state_of",
     "unwrap",

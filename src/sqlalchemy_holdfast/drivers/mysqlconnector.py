@@ -30,7 +30,7 @@ from .encryption import check_encryption
 from .mysqlconnector_tls import c_encryption, translated
 from .state import ConnectionState
 
-__all__ = ["CMySQLConnection", "MySQLConnection", "prepare", "prepare_c", "wrap_connect"]
+__all__ = ["CMySQLConnection", "MySQLConnection", "prepare", "prepare_c", "refuse_clear_text", "wrap_connect"]
 
 
 _AUTOCOMMIT, _NO_BACKSLASH_ESCAPES = 0x0002, 0x0200
@@ -84,6 +84,11 @@ def wrap_connect(connect: Callable[..., Any], policy: Policy) -> Callable[..., A
         return connect(*positional, **arguments)
 
     return note
+
+
+def refuse_clear_text(connect: Callable[..., Any]) -> Callable[..., Any]:
+    """Nothing to do: the driver itself refuses to send a password in clear without TLS."""
+    return connect
 
 
 class _Connector(HeldConnection):

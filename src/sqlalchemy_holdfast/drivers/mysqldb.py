@@ -16,6 +16,7 @@ from typing import Any
 
 import MySQLdb
 from MySQLdb import connections
+from MySQLdb.constants import CR
 
 from ..counters import Cause
 from ..server.faults import OUT_OF_SYNC, is_the_clients, is_the_servers
@@ -27,11 +28,13 @@ from .encryption import check_encryption
 from .state import ConnectionState
 from .subclass import unwrap
 
-__all__ = ["MySQLdbConnection", "prepare", "wrap_connect"]
+__all__ = ["MySQLdbConnection", "prepare", "refuse_clear_text", "wrap_connect"]
 
 
 _send_query = connections.Connection.send_query
 _read_query_result = connections.Connection.read_query_result
+_LONGEST_PASSWORD = 256
+"""Characters that a password may have at the most where it is not sent in clear (caching_sha2_password)."""
 _more_results = getattr(connections.Connection, "more_results", None)  # since mysqlclient 2.3
 
 
@@ -77,6 +80,29 @@ def wrap_connect(connect: Callable[..., Any], policy: Policy) -> Callable[..., A
         return connection
 
     return note
+
+
+def refuse_clear_text(connect: Callable[..., Any]) -> Callable[..., Any]:
+    """Make one engine's ``connect`` keep a token where libmariadb might send it in clear without TLS.
+
+    libmariadb sends the password as it is when a server asks for that, and cannot be told not to. Without TLS it goes
+    on with ``ssl``, and with an ``ssl_mode`` of REQUIRED, in clear; it refuses that with VERIFY_CA and VERIFY_IDENTITY
+    (libmariadb 3.3). libmysqlclient sends nothing in clear unless its environment or an option file says so.
+    """
+
+    def connect_in_secret(*positional: Any, **arguments: Any) -> Any:
+        token = len(arguments.get("password") or "") > _LONGEST_PASSWORD
+        verifies = str(arguments.get("ssl_mode")).upper() in ("VERIFY_CA", "VERIFY_IDENTITY")
+        if token and not verifies and not arguments.get("unix_socket") and _is_libmariadb():
+            raise MySQLdb.OperationalError(
+                CR.AUTH_PLUGIN_ERR,
+                "holdfast: a password of this length is a token, which a server asks for in clear text, and "
+                "mysqlclient would send it without TLS as well. It was not sent. Add ssl_mode=VERIFY_IDENTITY and "
+                "ssl_ca=<the server's CA file> to the URL",
+            )
+        return connect(*positional, **arguments)
+
+    return connect_in_secret
 
 
 class MySQLdbConnection(HeldConnection):

@@ -21,10 +21,11 @@ from ..server.tls import Encryption, Policy
 from . import python_tls
 from .connection import HeldConnection, alone, names
 from .encryption import check_encryption
+from .pymysql_clear_text import refuse_clear_text
 from .pymysql_tls import SharedTLS
 from .state import ConnectionState
 
-__all__ = ["PyMySQLConnection", "prepare", "wrap_connect"]
+__all__ = ["PyMySQLConnection", "prepare", "refuse_clear_text", "wrap_connect"]
 
 
 def prepare(connection: Any, state: ConnectionState) -> None:

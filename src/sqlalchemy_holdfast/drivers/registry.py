@@ -32,6 +32,7 @@ __all__ = [
     "held_connection",
     "hold_connection",
     "is_installed",
+    "refuse_clear_text",
     "state_of",
     "wrap_connect",
 ]
@@ -187,3 +188,11 @@ def wrap_connect(driver: Driver, connect: Connect, policy: Policy) -> Connect:
     module = importlib.import_module(f"{__package__}.{driver.module}")
     wrap: Callable[[Connect, Policy], Connect] = module.wrap_connect
     return wrap(connect, policy)
+
+
+def refuse_clear_text(driver: Driver, connect: Connect) -> Connect:
+    """Wrap one engine's ``connect``, for drivers that would send a password in clear without TLS and can be kept from
+    it."""
+    module = importlib.import_module(f"{__package__}.{driver.module}")
+    wrap: Callable[[Connect], Connect] = module.refuse_clear_text
+    return wrap(connect)

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy.engine import Engine, ExceptionContext
 from sqlalchemy.pool import AssertionPool, NullPool, QueuePool
 
-from .. import drivers, fork
+from .. import credentials, drivers, fork
 from .._clock import monotonic_also_asleep
 from ..budget import Snapshot
 from ..counters import Cause
@@ -62,6 +62,7 @@ class HeldEngine(EngineStatus):
             clock=clock,
         )
         self._connector.holders = self._listeners.leaks.holders
+        self._passwords = credentials.from_settings(self.settings, self._reporter)
         self._leaving: dict[int, ConnectionState] = {}
         """In a child: connections that are being left to the parent."""
         self._stranger_said = False
@@ -112,11 +113,18 @@ class HeldEngine(EngineStatus):
         if self.settings.replay:
             first_statement.wrap(own, self._replacer)
         self._engine.set(engine)
+        # All of it below any do_connect listener of the application's, which decides.
+        connect = own.connect
+        if self._passwords is not None:  # also when holdfast steps aside
+            own.connect = before["connect"] = self._passwords.connecting(connect, self._pool_timeout)
+            self.also_tell_of_errors(self._passwords.explain_refusal)
         if own_connect:
             self._limit.share(engine.url)
-            # Below any do_connect listener of the application's, which sees and decides everything.
-            policy = self._encryption.policy
-            connect = own.connect if driver is None else drivers.wrap_connect(driver, own.connect, policy)
+            connect = connect if driver is None else drivers.wrap_connect(driver, connect, self._encryption.policy)
+            if self._passwords is not None:
+                if driver is not None:
+                    connect = drivers.refuse_clear_text(driver, connect)
+                connect = self._passwords.connecting(connect, self._pool_timeout)
             own.connect = self._connector.retrying_connect(connect, self._pool_timeout)
         # On the dialect: whatever this object has of it would keep the engine alive for ever.
         own.holdfast_put_back = _putting_back(own, before)

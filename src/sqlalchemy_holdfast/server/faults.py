@@ -23,6 +23,7 @@ from .error_table import RULES, Effect, ErrorRule, Refusal
 from .reasons import Reason
 
 __all__ = [
+    "ACCESS_DENIED",
     "CANNOT_CONVERT",
     "LOCK_WAIT_TIMEOUT",
     "NOT_OWNER",
@@ -43,6 +44,8 @@ OUT_OF_SYNC = 2014
 """CR_COMMANDS_OUT_OF_SYNC"""
 UNKNOWN_ERROR = 2000
 """CR_UNKNOWN_ERROR: neither SQLAlchemy nor holdfast takes it for a lost connection."""
+ACCESS_DENIED = 1045
+"""ER_ACCESS_DENIED_ERROR: the server refused the account or its password."""
 NO_SUCH_THREAD = 1094
 """ER_NO_SUCH_THREAD: what KILL says of a session that is over."""
 NOT_OWNER = 1095

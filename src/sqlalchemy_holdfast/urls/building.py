@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from urllib.parse import quote
 from sqlalchemy.engine import make_url
 
 from .. import drivers
-from ..errors import DatabaseURLError
+from ..errors import DatabaseURLError, SettingError
 from ..settings import PREFIX, Settings
 from . import providers
 from .checking import driver_names, examine, near_driver
@@ -122,10 +123,17 @@ def _written(settings: Mapping[str, Any]) -> dict[str, str]:
             hint = f"; it is called {near}" if near else f"; a setting's name starts with {PREFIX}"
             raise TypeError(f"sqlalchemy_holdfast.url() has no argument {name!r}{hint}")
     Settings.take({}, dict(settings))
+    function = next((name for name, value in settings.items() if callable(value)), None)
+    if function is not None:
+        raise SettingError(
+            f"{function} is a function, and a URL is text: give it to create_engine as a keyword argument."
+        )
     return {name: _word(value) for name, value in settings.items()}
 
 
 def _word(value: object) -> str:
+    if isinstance(value, (list, tuple)):  # a command's parts
+        return shlex.join(value)
     return {None: "off", True: "true", False: "off"}[value] if value is None or isinstance(value, bool) else str(value)
 
 
