@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 import sqlalchemy_holdfast as holdfast
 from sqlalchemy_holdfast import Password
+from sqlalchemy_holdfast._pages import page
 from sqlalchemy_holdfast.credentials import passwords
 from sqlalchemy_holdfast.lab import Server
 from tests.conftest import EngineFactory, inside, read
@@ -100,7 +101,7 @@ def test_the_error_says_where_the_password_came_from(logs_in: Make, account: Acc
     with pytest.raises(DBAPIError) as caught:
         read(logs_in(holdfast_password_file=secret))
     assert "the password came from holdfast_password_file, which was asked once more" in str(caught.value)
-    assert "/passwords" in str(caught.value)
+    assert page("passwords") in str(caught.value)
 
 
 def test_a_wrong_password_that_was_corrected_meanwhile_is_tried(logs_in: Make, account: Account) -> None:

@@ -17,6 +17,7 @@ from sqlalchemy import Engine
 
 import sqlalchemy_holdfast as holdfast
 from sqlalchemy_holdfast import Password, PasswordUnavailable
+from sqlalchemy_holdfast._pages import page
 from sqlalchemy_holdfast.credentials import command, sources
 from tests.conftest import read
 from tests.credentials.conftest import Account, Make
@@ -77,7 +78,7 @@ def said(engine: Engine, account: Account, setting: str, *words: str) -> Passwor
     text = str(caught.value)
     assert text.startswith(f"There is no password to connect with. {setting}: ")
     assert [word for word in words if word not in text] == []
-    assert "errors/password-unavailable" in text
+    assert page("errors/password-unavailable") in text
     assert not account.shows("".join(traceback.format_exception(caught.value)))
     counters = holdfast.status(engine).counters
     assert (counters.unanswered, counters.refused, counters.connects) == (0, 0, 0)
