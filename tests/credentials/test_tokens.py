@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import URL, Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from sqlalchemy_holdfast import Password
+from sqlalchemy_holdfast import HoldfastError, Password
 from sqlalchemy_holdfast.lab import Server
 from tests.conftest import EngineFactory, read
 
@@ -78,6 +78,20 @@ def test_a_token_of_1800_characters_logs_in_over_tls(cloud: Server, driver: str,
         engine.dispose()
     assert version_of_tls(engine).startswith("TLS")
     assert len(asked) == 1
+
+
+def test_a_token_with_holdfasts_own_words_for_tls(
+    cloud: Server, thief: Server, driver: str, held: EngineFactory
+) -> None:
+    """What holdfast_tls asks of the driver counts as well, and the token is not sent before it is known."""
+    tls: dict[str, Any] = {"holdfast_tls": "verify-identity", "holdfast_tls_ca": cloud.tls_ca}
+    engine = held(url(cloud, driver, None), holdfast_password=lambda: TOKEN, **tls)
+    assert version_of_tls(engine).startswith("TLS")
+    before = thief.status("Access_denied_errors")
+    with pytest.raises((DBAPIError, HoldfastError)) as caught:
+        read(held(url(thief, driver, None), holdfast_password=lambda: TOKEN, **tls))
+    assert "TLS" in str(caught.value) or "SSL" in str(caught.value)
+    assert thief.status("Access_denied_errors") == before
 
 
 def test_a_token_that_has_run_out_is_asked_for_again(cloud: Server, driver: str, held: EngineFactory) -> None:

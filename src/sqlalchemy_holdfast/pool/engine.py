@@ -120,10 +120,11 @@ class HeldEngine(EngineStatus):
             self.also_tell_of_errors(self._passwords.explain_refusal)
         if own_connect:
             self._limit.share(engine.url)
-            connect = connect if driver is None else drivers.wrap_connect(driver, connect, self._encryption.policy)
-            if self._passwords is not None:
-                if driver is not None:
+            if driver is not None:
+                if self._passwords is not None:  # innermost: it sees what holdfast_tls has asked the driver for
                     connect = drivers.refuse_clear_text(driver, connect)
+                connect = drivers.wrap_connect(driver, connect, self._encryption.policy)
+            if self._passwords is not None:
                 connect = self._passwords.connecting(connect, self._pool_timeout)
             own.connect = self._connector.retrying_connect(connect, self._pool_timeout)
         # On the dialect: whatever this object has of it would keep the engine alive for ever.
