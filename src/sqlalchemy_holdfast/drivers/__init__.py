@@ -24,6 +24,8 @@ from .registry import (
     state_of,
     wrap_connect,
 )
+from .resetting import end_of_connecting, reset
+from .resetting import watch as watch_session
 from .sockets import borrowed, can_look, set_socket_options
 from .state import ConnectionState
 from .subclass import unwrap
@@ -43,14 +45,17 @@ __all__ = [
     "can_look",
     "check_encryption",
     "conflicting",
+    "end_of_connecting",
     "errors_of",
     "from_outside",
     "greeting",
     "held_connection",
     "hold_connection",
     "is_installed",
+    "reset",
     "set_socket_options",
     "state_of",
     "unwrap",
+    "watch_session",
     "wrap_connect",
 ]
