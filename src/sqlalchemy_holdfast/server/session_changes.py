@@ -18,36 +18,20 @@ from .statements import FUNCTIONS, KEYWORDS, may_commit
 
 __all__ = ["changes_session", "is_plainly_clean", "may_be_said_again", "may_change_database", "may_follow_reset", "use"]
 
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 _LONGEST = 100_000
 """Longer statements (characters) are not looked through."""
-_CLEAN = frozenset(
-    [
-        "SELECT",
-        "INSERT",
-        "UPDATE",
-        "DELETE",
-        "REPLACE",
-        "WITH",
-        "VALUES",
-        "SHOW",
-        "EXPLAIN",
-        "DESCRIBE",
-        "DESC",
-        "COMMIT",
-        "ROLLBACK",
-        "SAVEPOINT",
-        "RELEASE",
-        "BEGIN",
-        "START",
-    ]
+_CLEAN = _words(
+    "SELECT INSERT UPDATE DELETE REPLACE WITH VALUES SHOW EXPLAIN DESCRIBE DESC COMMIT ROLLBACK SAVEPOINT RELEASE BEGIN "
+    "START"
 )
 """First words of statements that leave nothing, if nothing in them does."""
 _CALLABLE = (
-    KEYWORDS
-    | FUNCTIONS
-    | frozenset(
-        ["DEFAULT", "FOUND_ROWS", "JSON_INSERT", "JSON_REMOVE", "JSON_REPLACE", "JSON_SET", "ROW_COUNT", "SLEEP"]
-    )
+    KEYWORDS | FUNCTIONS | _words("DEFAULT FOUND_ROWS JSON_INSERT JSON_REMOVE JSON_REPLACE JSON_SET ROW_COUNT SLEEP")
 )
 """What may stand before a parenthesis. Each of the functions is the server's own, whatever else has that name."""
 _SPACED = KEYWORDS | {"DEFAULT"}
@@ -127,9 +111,7 @@ def _calls_something(text: str) -> bool:
     return False
 
 
-_IN_THE_SAME_DATABASE = _CLEAN | frozenset(
-    ["SET", "CALL", "DO", "CREATE", "LOCK", "UNLOCK", "PREPARE", "DEALLOCATE", "HANDLER"]
-)
+_IN_THE_SAME_DATABASE = _CLEAN | _words("SET CALL DO CREATE LOCK UNLOCK PREPARE DEALLOCATE HANDLER")
 
 
 # -- what sets a session up ------------------------------------------------------------------------------------
