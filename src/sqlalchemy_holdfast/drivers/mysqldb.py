@@ -175,10 +175,11 @@ class MySQLdbConnection(HeldConnection):
         return 0
 
     def _holdfast_remembered(self) -> Any:
-        return self._holdfast_charset(), self.encoding  # type: ignore[attr-defined]
+        return self.encoding  # type: ignore[attr-defined]
 
     def _holdfast_remember(self, remembered: Any) -> bool:
-        return bool(self._holdfast_remembered() == remembered)  # the library's own cannot be put back without waiting
+        self.encoding = remembered
+        return True
 
     def _holdfast_autocommits(self) -> bool:
         return bool(self.get_autocommit())  # type: ignore[attr-defined]

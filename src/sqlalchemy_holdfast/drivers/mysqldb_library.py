@@ -37,7 +37,10 @@ def can_reset() -> bool:
 
 
 def reset(connection: Any) -> int:
-    """Reset the session of an open connection, and wait for the reply. Not 0 is an error, which the connection tells."""
+    """Reset the session of an open connection, and wait for the reply.
+
+    :return: not 0 for an error, which the connection tells.
+    """
     return int(_reset(_pointer(connection._get_native_connection(), _CAPSULE)))
 
 

@@ -6,9 +6,9 @@ waiting. The replies are read in order before anything else is read, as that to 
 may follow such a ROLLBACK may follow this. Where that cannot be done (libmysqlclient, mysqlclient over TLS,
 mysql-connector's C extension, a middlebox, ``holdfast_pipeline=false``) each reply, or the first, is waited for.
 
-When one of these is refused, the connection is not used again, and a statement that was sent behind them fails with the
-server's error. It may have run, in a transaction that is never committed: ``SET autocommit=0`` is sent once more than it
-was while connecting, so that a KILL QUERY that hits one of them does not have it committed.
+When one of these is refused, the connection is not used again, and a statement that was sent behind them fails with
+the server's error. It may have run, in a transaction that is never committed: ``SET autocommit=0`` is sent once more
+than it was while connecting, so that a KILL QUERY that hits one of them does not have it committed.
 """
 
 from __future__ import annotations
@@ -40,22 +40,25 @@ def end_of_connecting(connection: HeldConnection, state: ConnectionState, sessio
     session.isolation_level = state.isolation_level
     session.autocommits = connection._holdfast_autocommits()
     session.backslash_escapes = connection._holdfast_backslash_escapes()
+    session.charset = connection._holdfast_charset()
     session.driver = connection._holdfast_remembered()
 
 
-def reset(connection: HeldConnection, state: ConnectionState, session: Session, more: Sequence[bytes]) -> None:
+def reset(connection: HeldConnection, state: ConnectionState, session: Session, more: Sequence[bytes]) -> bool:
     """Reset a connection's session.
 
     Nothing may be in flight on it but what was sent without waiting before.
 
     :param more: statements to send behind those of the driver's.
+    :return: false where the client library has not noticed that its character set was put back.
     :raises: the driver's error when it could not be sent, or when a reply that was waited for is one.
     """
     statements = [*session.of_driver, *more, *session.statements]
     # What the driver makes of a value, and holdfast of a statement, depends on these before the replies are read.
-    same = (connection._holdfast_autocommits(), connection._holdfast_backslash_escapes()) == (
-        session.autocommits,
-        session.backslash_escapes,
+    same = (
+        connection._holdfast_autocommits() == session.autocommits
+        and connection._holdfast_backslash_escapes() == session.backslash_escapes
+        and connection._holdfast_charset() == session.charset
     )
     outermost = connection._holdfast_enter()
     try:
@@ -77,6 +80,7 @@ def reset(connection: HeldConnection, state: ConnectionState, session: Session, 
     session.resetting = bool(state.pending)
     session.changed = session.database_changed = session.level_changed = False
     state.isolation_level = session.isolation_level
+    return same or connection._holdfast_charset() == session.charset
 
 
 def _send(connection: HeldConnection, state: ConnectionState, statements: Sequence[bytes]) -> None:

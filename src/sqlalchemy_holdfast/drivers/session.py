@@ -1,8 +1,8 @@
 """What is known of one connection's session: how it was set up while connecting, and whether it was changed since.
 
 Only where ``holdfast_reset`` is on. The statements that set a session up are noted when they are sent (by SQLAlchemy's
-dialect and the application's ``connect`` listeners); those that the driver has sent before, it tells. After a reset they
-are sent again. Where that cannot be done the connection is to be closed instead (:attr:`Session.cannot`).
+dialect and the application's ``connect`` listeners); those that the driver has sent before, it tells. After a reset
+they are sent again. Where that cannot be done the connection is to be closed instead (:attr:`Session.cannot`).
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ class Session:
         "backslash_escapes",
         "cannot",
         "changed",
+        "charset",
         "connecting",
         "database_changed",
         "driver",
@@ -65,13 +66,15 @@ class Session:
         """Whether the server commits each statement, by how the session was set up."""
         self.backslash_escapes: bool | None = None
         """Whether a backslash in a string is an escape, by how the session was set up."""
+        self.charset = ""
+        """The character set of the driver's, or of its library."""
         self.driver: Any = None
         """What the driver's object remembers of the session."""
 
     @property
     def is_changed(self) -> bool:
         """Whether the next user must not have the session as it is."""
-        return self.changed or self.level_changed or bool(self.cannot)
+        return self.changed or self.level_changed
 
     def sees(self, statement: Any, connection: HeldConnection) -> None:
         """Note what is about to be sent.
@@ -82,6 +85,7 @@ class Session:
             return
         if statement is None:
             self.cannot = self.cannot or "a command was sent that is no statement"
+            self.changed = not self.connecting
         elif self.connecting or not self.changed:
             if is_plainly_clean(statement):
                 return

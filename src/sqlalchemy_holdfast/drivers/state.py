@@ -249,6 +249,7 @@ class ConnectionState:
         self.unusable_because = None
         if self.session is not None:
             self.session.cannot = "the driver has connected again by itself"
+            self.session.changed = True
 
     def keep_record(self, record: CommitRecord | None) -> None:
         """Tell a record from now on of what may commit, in the place of the one before."""

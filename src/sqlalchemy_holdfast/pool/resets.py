@@ -1,9 +1,9 @@
 """``holdfast_reset=changed``: a session that a checkout has changed is put back before anybody else uses it.
 
-What a session is put back to is how it was when its connection was made: set up by the driver, by SQLAlchemy and by the
-application's ``connect`` listeners. On an engine's first connection holdfast tries whether a reset leads there, and reads
-the session's variables before and after it. Where it does not, or where it is not known how connections are made, a
-changed connection is closed.
+What a session is put back to is how it was when its connection was made: set up by the driver, by SQLAlchemy and by
+the application's ``connect`` listeners. On an engine's first connection holdfast tries whether a reset leads there, and
+reads the session's variables before and after it. Where it does not, or where it is not known how connections are made,
+a changed connection is closed.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Resets:
         if self._tried or self.closing:
             return None
         try:
-            self._try(dbapi_connection, state)
+            return self._try(dbapi_connection, state)
         except drivers.errors_of(held) as error:
             if drivers.from_outside(error) is not None:
                 raise
@@ -80,7 +80,6 @@ class Resets:
                 self._close_instead(f"the server refuses it ({faults.said(error)})")
             state.unusable_because = state.unusable_because or Cause.CLOSED
             return state.unusable_because
-        return None
 
     def put_back(self, dbapi_connection: Any, state: ConnectionState) -> Cause | None:
         """Put a session back that its last user has changed. Nothing is waited for where the driver can do without.
@@ -101,7 +100,8 @@ class Resets:
         ):
             return Cause.NOT_RESETTABLE
         try:
-            drivers.reset(held, state, session, self._more or ())
+            if not drivers.reset(held, state, session, self._more or ()):
+                return Cause.NOT_RESETTABLE
         except drivers.errors_of(held) as error:
             if drivers.from_outside(error) is not None:
                 raise
@@ -132,7 +132,7 @@ class Resets:
         self._has_database = bool(database)
         self._more = tuple(statement.encode() for statement in more)
 
-    def _try(self, dbapi_connection: Any, state: ConnectionState) -> None:
+    def _try(self, dbapi_connection: Any, state: ConnectionState) -> Cause | None:
         session, held, sent = state.session, drivers.held_connection(dbapi_connection), state.sent
         assert session is not None
         before = _variables(dbapi_connection)
@@ -141,13 +141,12 @@ class Resets:
         dbapi_connection.rollback()
         state.sent = sent
         self._tried = True
-        names = before.keys() | after.keys()
-        differ = sorted(
-            name for name in names if before.get(name) != after.get(name) and not _OF_THE_MOMENT.match(name)
-        )
-        if differ:
-            more = f" and {len(differ) - _AT_MOST} more" * (len(differ) > _AT_MOST)
-            self._close_instead(f"after one, {', '.join(differ[:_AT_MOST])}{more} would not be as on a new connection")
+        differ = sorted(name for name, value in before.items() if after.get(name) != value and _is_lasting(name))
+        if not differ:
+            return None
+        more = f" and {len(differ) - _AT_MOST} more" * (len(differ) > _AT_MOST)
+        self._close_instead(f"after one, {', '.join(differ[:_AT_MOST])}{more} would not be as on a new connection")
+        return Cause.NOT_RESETTABLE
 
     def _close_instead(self, why: str) -> None:
         self.closing = why
@@ -169,6 +168,10 @@ def _rows(dbapi_connection: Any, question: str) -> Any:
 
 def _variables(dbapi_connection: Any) -> dict[str, str]:
     return {_text(name): _text(value) for name, value in _rows(dbapi_connection, "SHOW SESSION VARIABLES")}
+
+
+def _is_lasting(variable: str) -> bool:
+    return _OF_THE_MOMENT.fullmatch(variable) is None
 
 
 def _roles(name: Any) -> str:

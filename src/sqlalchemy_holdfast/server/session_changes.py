@@ -26,8 +26,8 @@ def _words(text: str) -> frozenset[str]:
 _LONGEST = 100_000
 """Longer statements (characters) are not looked through."""
 _CLEAN = _words(
-    "SELECT INSERT UPDATE DELETE REPLACE WITH VALUES SHOW EXPLAIN DESCRIBE DESC COMMIT ROLLBACK SAVEPOINT RELEASE BEGIN "
-    "START"
+    "SELECT INSERT UPDATE DELETE REPLACE WITH VALUES SHOW EXPLAIN DESCRIBE DESC COMMIT ROLLBACK SAVEPOINT RELEASE "
+    "BEGIN START"
 )
 """First words of statements that leave nothing, if nothing in them does."""
 _CALLABLE = (
