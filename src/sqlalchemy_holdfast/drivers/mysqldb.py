@@ -156,7 +156,7 @@ class MySQLdbConnection(HeldConnection):
             said.append(f"SET SESSION sql_mode='{arguments['sql_mode']}'")
         if arguments.get("autocommit", False) is not None:
             said.append(f"SET autocommit={int(bool(arguments.get('autocommit')))}")
-        return [statement.encode(self.encoding) for statement in said]  # type: ignore[attr-defined]
+        return [statement.encode(self.encoding) for statement in said]
 
     def _holdfast_send_reset(self) -> int:
         state = self._holdfast
@@ -175,7 +175,7 @@ class MySQLdbConnection(HeldConnection):
         return 0
 
     def _holdfast_remembered(self) -> Any:
-        return self.encoding  # type: ignore[attr-defined]
+        return self.encoding
 
     def _holdfast_remember(self, remembered: Any) -> bool:
         self.encoding = remembered
