@@ -16,7 +16,16 @@ import re
 from .lexer import SPACE, Statement, as_text, readings, word
 from .statements import FUNCTIONS, KEYWORDS, may_commit
 
-__all__ = ["changes_session", "is_plainly_clean", "may_be_said_again", "may_change_database", "may_follow_reset", "use"]
+__all__ = [
+    "MORE_FUNCTIONS",
+    "MORE_KEYWORDS",
+    "changes_session",
+    "is_plainly_clean",
+    "may_be_said_again",
+    "may_change_database",
+    "may_follow_reset",
+    "use",
+]
 
 
 def _words(text: str) -> frozenset[str]:
@@ -30,12 +39,13 @@ _CLEAN = _words(
     "BEGIN START"
 )
 """First words of statements that leave nothing, if nothing in them does."""
-_CALLABLE = (
-    KEYWORDS | FUNCTIONS | _words("DEFAULT FOUND_ROWS JSON_INSERT JSON_REMOVE JSON_REPLACE JSON_SET ROW_COUNT SLEEP")
-)
+MORE_FUNCTIONS = _words("FOUND_ROWS JSON_INSERT JSON_REMOVE JSON_REPLACE JSON_SET ROW_COUNT")
+"""Functions that change nothing, as those of :data:`~.statements.FUNCTIONS`. They tell what the session did before."""
+MORE_KEYWORDS = _words("DEFAULT")
+_SPACED = KEYWORDS | MORE_KEYWORDS
+"""What may stand before a parenthesis with a space in between: no function has such a name."""
+_CALLABLE = _SPACED | FUNCTIONS | MORE_FUNCTIONS
 """What may stand before a parenthesis. Each of the functions is the server's own, whatever else has that name."""
-_SPACED = KEYWORDS | {"DEFAULT"}
-"""The same, with a space in between: no other function has such a name."""
 
 _LOOK_CLOSER = re.compile(r"[@;#\x00-\x08\x0e-\x1f]|/\*|--").search
 """What may be a part of a value, or not, or hide something: the quoted parts are taken out first."""
