@@ -167,7 +167,7 @@ SETTINGS: tuple[Setting, ...] = (
         "What happens to a session that a checkout has changed: a user variable, a temporary table, sql_mode, a named "
         "lock, USE, and so on. With off, the next user of the connection finds it changed, as with stock SQLAlchemy. "
         "With changed, holdfast puts the session back first, without one more wait for the server. A checkout that "
-        "changes nothing costs nothing. See [what a request leaves behind](reset.md).",
+        "changes nothing costs nothing.",
         choices=("off", "changed"),
     ),
     Setting(

@@ -7,14 +7,19 @@ they are sent again. Where that cannot be done the connection is to be closed in
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from ..server.session_changes import changes_session, is_plainly_clean, may_be_said_again, may_change_database
 
-if TYPE_CHECKING:
-    from .connection import HeldConnection
-
 __all__ = ["Session"]
+
+
+class _Reader(Protocol):
+    """A held connection, as far as it knows how to read a statement."""
+
+    def _holdfast_readable(self, statement: Any) -> Any: ...
+
+    def _holdfast_backslash_escapes(self) -> bool | None: ...
 
 
 class Session:
@@ -76,7 +81,7 @@ class Session:
         """Whether the next user must not have the session as it is."""
         return self.changed or self.level_changed
 
-    def sees(self, statement: Any, connection: HeldConnection) -> None:
+    def sees(self, statement: Any, connection: _Reader) -> None:
         """Note what is about to be sent.
 
         :param statement: a statement's text, or ``None`` for another command, which may do anything.
