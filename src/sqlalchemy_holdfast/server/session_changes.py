@@ -3,10 +3,10 @@
 Asked for each statement where ``holdfast_reset`` is on. A wrong yes costs a reset that nobody waits for; a wrong no
 shows one unit of work what another one left. So what is not understood counts as a change.
 
-Plain SELECT, INSERT, UPDATE, DELETE and REPLACE are known to leave nothing: no user variable in them, and no function
-but the server's own that change nothing (:data:`~.statements.FUNCTIONS`). What views, triggers and the functions that
-these call do cannot be seen in a text. What every statement leaves (``LAST_INSERT_ID()`` after an INSERT,
-``ROW_COUNT()``, ``FOUND_ROWS()``, warnings) is not counted as a change.
+Plain SELECT, INSERT, UPDATE, DELETE and REPLACE are known to leave nothing: they set no user variable, and call no
+function but the server's own that change nothing (:data:`~.statements.FUNCTIONS`). What views, triggers and the
+functions that these call do cannot be seen in a text. What every statement leaves (``LAST_INSERT_ID()`` after an
+INSERT, ``ROW_COUNT()``, ``FOUND_ROWS()``, warnings) is not counted as a change.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ _CALLABLE = _SPACED | FUNCTIONS | MORE_FUNCTIONS
 
 _LOOK_CLOSER = re.compile(r"[@;#\x00-\x08\x0e-\x1f]|/\*|--").search
 """What may be a part of a value, or not, or hide something: the quoted parts are taken out first."""
-_EFFECT = re.compile(r"[;@\x00-\x08\x0e-\x1f]|:=").search
+_EFFECT = re.compile(rf"[;\x00-\x08\x0e-\x1f]|:[{SPACE}]*=|INTO[{SPACE}]*@").search
+"""What changes something, outside of quotes. A variable that is only read is no change."""
 _SEQUENCE = re.compile(rf"VALUE[{SPACE}]+FOR").search
 _NAME = r"\w$`.\"?\x7f-\U0010ffff"
 """What may belong to a name, quoted or not."""
@@ -60,7 +61,6 @@ _COLUMNS = re.compile(
 ).match
 """The name of a table, which stands before its columns' names."""
 _OWN_LAST_ID = re.compile(rf"[{SPACE}]*\)").match
-_SYSTEM_VARIABLE = re.compile(r"@@(?:(?:GLOBAL|SESSION|LOCAL)\.)?[A-Z]\w*(?![\w$.])", re.ASCII)
 
 
 def changes_session(statement: Statement, *, backslash_escapes: bool | None = None) -> bool:
@@ -101,7 +101,7 @@ def _in_capitals(statement: Statement) -> str:
 
 
 def _has_effect(plain: str) -> bool:
-    plain = _SYSTEM_VARIABLE.sub("?", _in_capitals(plain.rstrip(SPACE + ";")))
+    plain = _in_capitals(plain.rstrip(SPACE + ";"))
     return _EFFECT(plain) is not None or _calls_something(plain)
 
 
