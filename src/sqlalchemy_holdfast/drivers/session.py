@@ -9,7 +9,13 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from ..server.session_changes import changes_session, is_plainly_clean, may_be_said_again, may_change_database
+from ..server.session_changes import (
+    changes_session,
+    is_plainly_clean,
+    may_be_said_again,
+    may_change_database,
+    may_fire_trigger,
+)
 
 __all__ = ["Session"]
 
@@ -44,11 +50,14 @@ class Session:
         "paused",
         "resetting",
         "statements",
+        "triggers",
     )
 
     def __init__(self, names: list[bytes] | None) -> None:
         self.connecting = True
         """The connection is being set up: what changes its session now belongs to it."""
+        self.triggers = False
+        """There are triggers, which may change it whenever something is written."""
         self.changed = False
         """Something that was sent since then may have changed the session."""
         self.database_changed = False
@@ -92,6 +101,8 @@ class Session:
             self.cannot = self.cannot or "a command was sent that is no statement"
             self.changed = not self.connecting
         elif self.connecting or not self.changed:
+            if self.triggers and not self.connecting and may_fire_trigger(statement):
+                self.changed = True
             if is_plainly_clean(statement):
                 return
             readable, escapes = connection._holdfast_readable(statement), connection._holdfast_backslash_escapes()

@@ -30,6 +30,7 @@ _NOT_KNOWN = (
     "it is not known how its connections are made, because they come from a creator, a pool= or a module= of the "
     "application's, a do_connect listener, or a connect listener that runs before holdfast's"
 )
+_TRIGGERS = "SELECT COUNT(*) FROM information_schema.triggers WHERE trigger_schema = DATABASE()"
 _AT_MOST = 5
 
 
@@ -43,6 +44,7 @@ class Resets:
         self._more: tuple[bytes, ...] | None = None
         """The statements for what a reset does not change; ``None`` before the first connection."""
         self._has_database = False
+        self._triggers = False
         self._tried = False
 
     def connected(self, dbapi_connection: Any, state: ConnectionState, *, known: bool) -> None:
@@ -53,8 +55,9 @@ class Resets:
         """
         held = drivers.held_connection(dbapi_connection)
         if self._more is None and known and not self.closing:
-            self._ask(dbapi_connection, state)
+            self._ask(dbapi_connection)
         session = drivers.watch_session(held, state, known=known)
+        session.triggers = self._triggers
         if session.cannot and not self.closing:
             self._close_instead(session.cannot if known else _NOT_KNOWN)
 
@@ -119,18 +122,29 @@ class Resets:
                 self._reporter.discarded_on_return(cause, holders.place())
                 record.invalidate()
 
-    def _ask(self, dbapi_connection: Any, state: ConnectionState) -> None:
-        errors = drivers.errors_of(dbapi_connection)
-        role: tuple[Any, ...] = ()
-        try:
-            database, *role = _row(dbapi_connection, "SELECT DATABASE(), CURRENT_ROLE()")
-        except errors as error:
-            if drivers.from_outside(error) is not None or not faults.is_the_servers(faults.error_number(error)):
-                raise
-            (database,) = _row(dbapi_connection, "SELECT DATABASE()")  # a server without roles
-        more = [f"SET ROLE {_roles(name)}" for name in role] + ([use(_text(database))] if database else [])
+    def _ask(self, dbapi_connection: Any) -> None:
+        """Ask for what a reset does not change, and for what the text of a statement does not tell."""
+        row = self._answer(dbapi_connection, "SELECT DATABASE(), CURRENT_ROLE()")
+        if row is None:  # a server without roles
+            row = self._answer(dbapi_connection, "SELECT DATABASE()")
+        if row is None:
+            self._close_instead("the server does not say which database is selected")
+            return
+        database, *roles = row
+        more = [f"SET ROLE {_roles(name)}" for name in roles] + ([use(_text(database))] if database else [])
+        triggers = self._answer(dbapi_connection, _TRIGGERS)
+        self._triggers = triggers is None or int(triggers[0]) > 0
         self._has_database = bool(database)
         self._more = tuple(statement.encode() for statement in more)
+
+    def _answer(self, dbapi_connection: Any, question: str) -> Any:
+        """Return the row that the server answers with, or ``None`` where it refuses."""
+        try:
+            return _rows(dbapi_connection, question)[0]
+        except drivers.errors_of(dbapi_connection) as error:
+            if drivers.from_outside(error) is not None or not faults.is_the_servers(faults.error_number(error)):
+                raise
+            return None
 
     def _try(self, dbapi_connection: Any, state: ConnectionState) -> Cause | None:
         session, held, sent = state.session, drivers.held_connection(dbapi_connection), state.sent
@@ -151,10 +165,6 @@ class Resets:
     def _close_instead(self, why: str) -> None:
         self.closing = why
         self._reporter.closes_instead_of_reset(why)
-
-
-def _row(dbapi_connection: Any, question: str) -> Any:
-    return _rows(dbapi_connection, question)[0]
 
 
 def _rows(dbapi_connection: Any, question: str) -> Any:

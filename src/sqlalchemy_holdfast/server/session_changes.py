@@ -5,8 +5,13 @@ shows one unit of work what another one left. So what is not understood counts a
 
 Plain SELECT, INSERT, UPDATE, DELETE and REPLACE are known to leave nothing: they set no user variable, and call no
 function but the server's own that change nothing (:data:`~.statements.FUNCTIONS`). What views, triggers and the
-functions that these call do cannot be seen in a text. What every statement leaves (``LAST_INSERT_ID()`` after an
+functions that these call do cannot be seen in a text; where there are triggers, each write counts as a change
+(:func:`may_fire_trigger`). What every statement leaves (``LAST_INSERT_ID()`` after an
 INSERT, ``ROW_COUNT()``, ``FOUND_ROWS()``, warnings) is not counted as a change.
+
+Rejected: to have the server tell (``session_track_state_change``). It does not tell of GET_LOCK, LOCK TABLES and
+HANDLER, nor of anything that a SELECT does (MariaDB 10.11, MySQL 9.7), so the text has to be judged all the same; and
+drivers do not show what it tells.
 """
 
 from __future__ import annotations
@@ -23,6 +28,7 @@ __all__ = [
     "is_plainly_clean",
     "may_be_said_again",
     "may_change_database",
+    "may_fire_trigger",
     "may_follow_reset",
     "use",
 ]
@@ -98,6 +104,14 @@ def _in_capitals(statement: Statement) -> str:
             return statement.upper()
         statement = statement.encode("utf-8", "surrogatepass")
     return as_text(statement if isinstance(statement, memoryview) else statement.upper())
+
+
+_NO_WRITES = _words("SELECT VALUES SHOW EXPLAIN DESCRIBE DESC COMMIT ROLLBACK SAVEPOINT RELEASE BEGIN START")
+
+
+def may_fire_trigger(statement: Statement) -> bool:
+    """Say whether a statement may write to a table, and so run its triggers."""
+    return word(_in_capitals(statement), behind_parentheses=True)[0] not in _NO_WRITES
 
 
 def _has_effect(plain: str) -> bool:

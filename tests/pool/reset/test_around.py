@@ -161,6 +161,34 @@ def test_a_connection_that_was_checked_out_at_the_fork_is_reset_in_the_child(
     assert tenant(engine) is None
 
 
+# -- what is not in the text -----------------------------------------------------------------------------------
+
+
+def test_what_a_trigger_changes_is_put_back(server: Server, driver: str, held: EngineFactory) -> None:
+    has_triggers(server, driver, held)
+
+
+@pytest.mark.mysql
+def test_what_a_trigger_changes_is_put_back_on_mysql(mysql_server: Server, driver: str, held: EngineFactory) -> None:
+    mysql_server.execute("SET GLOBAL log_bin_trust_function_creators = 1")
+    has_triggers(mysql_server, driver, held)
+
+
+def has_triggers(server: Server, driver: str, held: EngineFactory) -> None:
+    server.execute("DROP DATABASE IF EXISTS triggered")
+    server.execute("CREATE DATABASE triggered")
+    server.execute("GRANT ALL ON triggered.* TO app")
+    server.execute("CREATE TABLE triggered.one (id INT)")
+    server.execute("CREATE TRIGGER sets BEFORE INSERT ON one FOR EACH ROW SET @tenant = 'mine'", database="triggered")
+    engine = held(server.url(driver, database="triggered"), **ONE)
+    for _ in range(2):
+        with engine.begin() as connection:
+            connection.execute(text("INSERT INTO one VALUES (1)"))
+            assert connection.execute(text("SELECT @tenant")).scalar() == "mine"
+        assert tenant(engine) is None
+    assert holdfast.status(engine).counters.resets == 2
+
+
 # -- other ways to return a connection ------------------------------------------------------------------------
 
 
@@ -268,3 +296,28 @@ def test_a_prepared_statement_of_the_drivers_is_forgotten(server: Server, held: 
     read(engine)
     assert holdfast.status(engine).counters.resets == 1
     assert int(server.status("Prepared_stmt_count")) == before
+
+
+def test_where_the_first_connection_refuses_a_reset_others_are_closed(
+    server: Server, driver: str, held: EngineFactory, log: Callable[[], list[str]]
+) -> None:
+    server.execute("CREATE ROLE IF NOT EXISTS fleeting")
+    server.execute("GRANT fleeting TO app")
+    engine = held(server.url(driver), **ONE)
+    said: list[str] = []
+
+    @event.listens_for(engine, "connect")
+    def set_up(dbapi_connection: Any, record: Any) -> None:
+        if not said:
+            said.append("SET ROLE fleeting")
+            cursor = dbapi_connection.cursor()
+            cursor.execute(said[0])
+            cursor.close()
+            server.execute("REVOKE fleeting FROM app")
+
+    first = connection_id(engine)
+    assert connection_id(engine) == first
+    change(engine)
+    assert tenant(engine) is None
+    assert connection_id(engine) != first
+    assert sum("cannot reset them: the server refuses it" in line for line in log()) == 1
