@@ -26,6 +26,10 @@ class Cause(Words):
     """After a long idle time, it did not answer a probe in time."""
     ROLLBACK_REFUSED = "refused a ROLLBACK"
     """The server answered a ROLLBACK with an error, as it does inside an XA transaction."""
+    RESET_REFUSED = "refused a reset"
+    """The server answered with an error when the session was to be put back (``holdfast_reset``)."""
+    NOT_RESETTABLE = "changed, and not to be reset"
+    """The application changed its session in a way that a reset does not undo (``holdfast_reset``)."""
     EVICTED = "evicted"
     """It works, but its server is read-only or not ready."""
     LOST_IN_USE = "lost in use"
@@ -53,6 +57,8 @@ class Counters:
     """ROLLBACKs that were sent without waiting for the reply."""
     rollbacks_skipped: int = 0
     """ROLLBACKs that were not sent, because nothing had been sent since the last COMMIT or ROLLBACK."""
+    resets: int = 0
+    """Sessions that were put back to how they were set up, because a checkout had changed them (``holdfast_reset``)."""
     statements_pipelined: int = 0
     """Statements that were sent while a ROLLBACK's reply was still on its way."""
     statements_repeated: int = 0

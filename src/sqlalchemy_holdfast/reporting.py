@@ -222,6 +222,34 @@ class Reporter:
             cause=cause,
         )
 
+    def session_reset(self) -> None:
+        """A session that a checkout had changed was put back."""
+        self.counters.resets += 1
+        self._note("session_reset")
+
+    def closes_instead_of_reset(self, why: str) -> None:
+        """Sessions that a checkout has changed cannot be reset, so their connections are closed."""
+        self._tell_later(
+            logging.WARNING,
+            "%s: holdfast_reset=changed closes connections whose session was changed, and cannot reset them: %s. The "
+            "next checkout connects anew. %s",
+            why,
+            page("reset"),
+            event="closes_instead_of_reset",
+            why=why,
+        )
+
+    def reset_is_off(self, pool_class: str) -> None:
+        """Sessions are not reset, because several users may have one at the same time."""
+        self._tell_later(
+            logging.WARNING,
+            "%s: holdfast_reset=changed has no effect: a %s gives one connection to several users at a time. Use "
+            "SQLAlchemy's QueuePool, which is the default. %s",
+            pool_class,
+            page("reset"),
+            event="reset_is_off",
+        )
+
     def rolled_back_what_was_left(self, when: str, place: str) -> None:
         """A connection was still in a transaction when SQLAlchemy thought that it was in none."""
         self._tell(

@@ -207,6 +207,15 @@ SETTINGS: tuple[Setting, ...] = (
         word="auto",
     ),
     Setting(
+        "reset",
+        "off",
+        "What happens to a session that a checkout has changed: a user variable, a temporary table, sql_mode, a named "
+        "lock, USE, and so on. With off, the next user of the connection finds it changed, as with stock SQLAlchemy. "
+        "With changed, holdfast puts the session back first, without one more wait for the server. A checkout that "
+        "changes nothing costs nothing.",
+        choices=("off", "changed"),
+    ),
+    Setting(
         "replay",
         True,
         "Whether the first statement of a checkout may run on a new connection when its own is lost. If nothing was "
@@ -397,6 +406,7 @@ class Settings:
     enabled: bool = True
     defer_rollback: bool = True
     pipeline: bool | str = "auto"
+    reset: str = "off"
     replay: bool = True
     probe_after_idle: float | None = 30.0
     probe_timeout: float = 5.0

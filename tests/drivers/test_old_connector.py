@@ -66,6 +66,15 @@ assert connection_id() != own
 counters = holdfast.status(engine).counters
 assert counters.replaced == {"closed by the server": 1}, counters
 assert not pure or counters.rollbacks_deferred >= 20, counters
+engine = create_engine(url, pool_size=1, max_overflow=0, holdfast_reset="changed")
+own = connection_id()
+for attempt in range(5):
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT @a, @@autocommit, DATABASE()")).one() == (None, 0, "test")
+        connection.execute(text("SET @a = 1, autocommit = 1"))
+        connection.execute(text("USE information_schema"))
+assert connection_id() == own
+assert holdfast.status(engine).counters.resets == 5
 print("held")
 """
 

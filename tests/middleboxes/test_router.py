@@ -85,3 +85,16 @@ def test_a_middlebox_that_comes_later_is_noticed_by_its_greeting(
         for number in range(30):
             assert read(engine, number) == number
         assert "MySQL Router" in holdfast.status(engine).middlebox
+
+
+def test_a_session_is_reset_through_it(mysql_behind: Server, driver: str, held: EngineFactory) -> None:
+    with router(mysql_behind) as port:
+        engine = engine_on(port, mysql_behind, driver, held, holdfast_reset="changed")
+        for number in range(3):
+            with engine.connect() as connection:
+                assert connection.exec_driver_sql("SELECT @a, @@autocommit").one() == (None, 0)
+                connection.exec_driver_sql("SET @a = 1, autocommit = 1")
+            assert read(engine, number) == number
+        counters = holdfast.status(engine).counters
+        assert counters.resets == 3
+        assert counters.replaced == {}

@@ -32,7 +32,7 @@ POOL: tuple[tuple[str, ...], ...] = (
     ("listeners", "first_statement", "dialect"),
     ("replacing",),
     ("queue_pool",),
-    ("waiting", "leaks"),
+    ("waiting", "leaks", "resets"),
     ("connection_limit", "liveness", "encryption", "holders", "set_up", "status"),
     ("__init__",),
 )

@@ -36,7 +36,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, joinedload, mapped_column, relationship
 
 from sqlalchemy_holdfast.lab import Server
-from sqlalchemy_holdfast.server import statements
+from sqlalchemy_holdfast.server import session_changes, statements
 from sqlalchemy_holdfast.server.statements import only_reads
 from tests.conftest import DRIVERS
 
@@ -400,7 +400,7 @@ def calls_its_own_functions_by_the_names_on_the_lists(server: Server) -> None:
         pymysql.connect(host=server.host, port=server.port, user="app", password="app", database="test")
     ) as connection:
         cursor = connection.cursor()
-        for name in sorted(statements._FUNCTIONS):
+        for name in sorted(statements.FUNCTIONS | session_changes.MORE_FUNCTIONS):
             for arguments in ("", "a INT", "a INT, b INT", "a INT, b INT, c INT"):
                 cursor.execute(f"DROP FUNCTION IF EXISTS `{name}`")
                 cursor.execute(f"CREATE FUNCTION `{name}` ({arguments}) {OURS}")
@@ -413,7 +413,7 @@ def calls_its_own_functions_by_the_names_on_the_lists(server: Server) -> None:
                     continue  # the server's own takes other arguments
                 assert cursor.fetchall() != (("our own",),), f"{name}() may be a function of the site's own"
             cursor.execute(f"DROP FUNCTION IF EXISTS `{name}`")
-        for name in sorted(statements._KEYWORDS):
+        for name in sorted(statements.KEYWORDS | session_changes.MORE_KEYWORDS):
             with pytest.raises(pymysql.err.ProgrammingError, match="syntax"):
                 cursor.execute(f"CREATE FUNCTION {name} () {OURS}")
 

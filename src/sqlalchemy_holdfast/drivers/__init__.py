@@ -25,6 +25,8 @@ from .registry import (
     state_of,
     wrap_connect,
 )
+from .resetting import end_of_connecting, reset
+from .resetting import watch as watch_session
 from .sockets import borrowed, can_look, set_socket_options
 from .state import ConnectionState
 from .subclass import unwrap
@@ -44,6 +46,7 @@ __all__ = [
     "can_look",
     "check_encryption",
     "conflicting",
+    "end_of_connecting",
     "errors_of",
     "from_outside",
     "greeting",
@@ -51,8 +54,10 @@ __all__ = [
     "hold_connection",
     "is_installed",
     "refuse_clear_text",
+    "reset",
     "set_socket_options",
     "state_of",
     "unwrap",
+    "watch_session",
     "wrap_connect",
 ]

@@ -31,7 +31,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from os import getpid
 from time import monotonic
 from typing import Any
@@ -42,6 +42,7 @@ from .._outside import from_outside
 from ..counters import Cause
 from ..server.faults import UNKNOWN_ERROR, error_number, is_the_servers, judge
 from ..server.middleboxes import Greeting
+from ..server.session_changes import may_follow_reset
 from ..server.statements import is_plain_read, may_commit, may_follow_rollback, only_reads
 from ..server.tls import Encryption
 from .sockets import GONE
@@ -152,6 +153,41 @@ class HeldConnection:
         """Read the reply to it; raise the driver's error when it is one."""
         raise NotImplementedError
 
+    def _holdfast_connect_statements(self) -> list[bytes] | None:
+        """Return statements that set the session up as the driver has while connecting, the character set first.
+
+        :return: ``None`` where that is not known, or where the driver has no way to reset a session.
+        """
+        return None
+
+    def _holdfast_send_reset(self) -> int:
+        """Send COM_RESET_CONNECTION; a ROLLBACK's reply may be pending.
+
+        :return: how many replies are to be read more than before.
+        """
+        raise NotImplementedError
+
+    def _holdfast_reset_and_wait(self, statements: Sequence[bytes]) -> None:
+        """Reset the session, and send statements that set it up. Nothing is pending.
+
+        :raises: the driver's error.
+        """
+        for _ in range(self._holdfast_send_reset()):
+            self._holdfast_read_ok()
+        for statement in statements:
+            self._holdfast_send(statement)
+            self._holdfast_read_ok()
+
+    def _holdfast_remembered(self) -> Any:
+        """Return what the driver's object remembers of the session that a reset puts back."""
+
+    def _holdfast_remember(self, remembered: Any) -> bool:
+        """Make the driver's object remember that again.
+
+        :return: false where it cannot be made to.
+        """
+        return True
+
     def _holdfast_has_unread_result(self) -> bool:
         """Say whether the driver itself knows of rows or result sets not read yet."""
         return False
@@ -246,13 +282,17 @@ class HeldConnection:
             self._holdfast_has_only_read()
 
     def _holdfast_judge(self, statement: Any) -> None:
-        """Say what a command may commit, to whoever has to know, before it is sent.
+        """Say what a command may commit, and what it may leave behind, to whoever has to know, before it is sent.
 
         :param statement: its text, or ``None`` for another command, which may do anything.
         :raises: the driver's OperationalError (2006) when it might commit what belongs to a parent's transaction.
         """
         state = self._holdfast
+        if state.session is not None:
+            state.session.sees(statement, self)
         record = state.record
+        if record is None and not state.parents_part:
+            return
         size = len(statement) if statement is not None else 0
         if record is not None and size > record.largest:
             record.largest = size
@@ -276,8 +316,13 @@ class HeldConnection:
     def _holdfast_may_pipeline(self, statement: Any) -> bool:
         """Say whether a statement may be sent behind the ROLLBACK whose reply is pending."""
         state = self._holdfast
-        if not state.pipeline or state.unusable_because is not None or not may_follow_rollback(statement):
+        if not state.pipeline or state.unusable_because is not None:
             return False
+        if not may_follow_rollback(statement):
+            # The server has rolled back, or does so with the reset. What is set goes with the connection if it refuses.
+            return state.pending > 1 and may_follow_reset(
+                self._holdfast_readable(statement), backslash_escapes=self._holdfast_backslash_escapes()
+            )
         # In AUTOCOMMIT it would stay, also when the ROLLBACK has failed and the statement is told to have failed.
         return not self._holdfast_autocommits() or only_reads(
             self._holdfast_readable(statement), backslash_escapes=self._holdfast_backslash_escapes()
@@ -304,28 +349,43 @@ class HeldConnection:
         return state.reads_only
 
     def _holdfast_read_rollback_reply(self, *, statement_behind: bool = False) -> None:
-        """Read the reply to the ROLLBACK that was sent, waiting for it if it has not arrived.
+        """Read the reply to the ROLLBACK that was sent, and those to a reset, waiting for what has not arrived.
 
         :param statement_behind: a statement was sent after it, whose reply is still to be read.
         :raises: the driver's error, and only that; the connection then has a fault. What a signal's handler raises
             passes through.
         """
         state = self._holdfast
-        state.pending = False
+        replies, state.pending = state.pending, 0
         state.in_flight = True
         try:
             self._holdfast_read_ok()
+            for _ in range(1, replies):
+                self._holdfast_read_ok()
         except (self._holdfast_errors, OSError, AttributeError, ValueError) as error:
             self._holdfast_raise_outside(error)
             if isinstance(error, self._holdfast_errors):
-                state.unusable_because = Cause.ROLLBACK_REFUSED if is_the_servers(error_number(error)) else Cause.CLOSED
+                state.unusable_because = (
+                    self._holdfast_refused() if is_the_servers(error_number(error)) else Cause.CLOSED
+                )
                 raise
             state.unusable_because = Cause.CLOSED  # a driver reading from what it has closed itself
             raise self._holdfast_error(2013, "Lost connection to MySQL server during ROLLBACK") from error
+        self._holdfast_rolled_back(statement_behind=statement_behind)
+
+    def _holdfast_rolled_back(self, *, statement_behind: bool = False) -> None:
+        """Note that all that was sent is answered, and undone."""
+        state = self._holdfast
         state.in_flight = statement_behind
         state.nothing_to_roll_back = not statement_behind
         state.reads_only = True
         state.reads = []
+        if state.session is not None:
+            state.session.resetting = False
+
+    def _holdfast_refused(self) -> Cause:
+        session = self._holdfast.session
+        return Cause.RESET_REFUSED if session is not None and session.resetting else Cause.ROLLBACK_REFUSED
 
     def _holdfast_raise_outside(self, error: BaseException) -> None:
         """Raise what a program's own code has raised, if an error that is about to be dealt with was made of that."""
@@ -445,7 +505,7 @@ class HeldConnection:
                 return Cause.CLOSED
         if state.events(wait_seconds):
             return self._holdfast_check()
-        state.pending = False  # nobody is to wait for that reply again, least of all close()
+        state.pending = 0  # nobody is to wait for that reply again, least of all close()
         state.unusable_because = Cause.SILENT
         return state.unusable_because
 
@@ -559,7 +619,7 @@ class HeldConnection:
         try:
             state.in_flight = True  # until it has gone out whole
             self._holdfast_send(b"ROLLBACK")
-            state.pending = True
+            state.pending = 1
             state.in_flight = False
         finally:
             if outermost:
@@ -621,7 +681,7 @@ class HeldConnection:
                         self._holdfast_read_rollback_reply()
                 except self._holdfast_errors:
                     pass
-            state.pending = False
+            state.pending = 0
             state.sent += 1  # closed by this side: nothing is put in its place in the same checkout
             state.unusable_because = state.unusable_because or Cause.CLOSED
             state.driver_class.close(self)

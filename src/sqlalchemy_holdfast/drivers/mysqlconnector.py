@@ -11,7 +11,7 @@ and no ping per cursor; its socket is found among the process's own where that i
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from os import getpid
 from typing import Any
 
@@ -22,6 +22,7 @@ from mysql.connector.constants import ClientFlag, ServerCmd
 from ..counters import Cause
 from ..server.faults import OUT_OF_SYNC, is_the_servers
 from ..server.middleboxes import Greeting
+from ..server.session_changes import may_be_said_again, use
 from ..server.statements import may_commit
 from ..server.tls import Encryption, Policy
 from . import python_tls, sockets, tls_words
@@ -116,6 +117,32 @@ class _Connector(HeldConnection):
     def _holdfast_time_limit(self, error: BaseException) -> bool:
         return _is_timeout(error) or HeldConnection._holdfast_time_limit(self, error)
 
+    def _holdfast_connect_statements(self) -> list[bytes] | None:
+        this: Any = self
+        names = this._character_set.get_info(this._charset_id)
+        said = [f"SET NAMES '{names[0]}' COLLATE '{names[1]}'", _set_autocommit(this._autocommit)]
+        if this._time_zone:
+            said.append(f"SET @@session.time_zone = '{this._time_zone}'")
+        if this._sql_mode:
+            mode = this._sql_mode
+            said.append(f"SET @@session.sql_mode = '{mode if isinstance(mode, str) else ','.join(mode)}'")
+        if getattr(this, "_init_command", None):
+            said.append(this._init_command)
+            if not may_be_said_again(said[-1]):
+                return None
+        return [statement.encode() for statement in said]
+
+    def _holdfast_remembered(self) -> Any:
+        this: Any = self
+        return this._charset_id, this._autocommit, this._time_zone, this._sql_mode
+
+    def _holdfast_remember(self, remembered: Any) -> bool:
+        this: Any = self
+        if this._charset_id != remembered[0]:
+            return False
+        _, this._autocommit, this._time_zone, this._sql_mode = remembered
+        return True
+
     disconnect = HeldConnection.close  # the driver's is its own close() under a second name
 
     def cursor(self, *args: Any, **kwargs: Any) -> Any:
@@ -186,6 +213,10 @@ class _Connector(HeldConnection):
                 state.users.pop(0, None)
 
 
+def _set_autocommit(value: object) -> str:
+    return f"SET @@session.autocommit = {'ON' if value else 'OFF'}"
+
+
 def _is_timeout(error: BaseException) -> bool:
     """Say whether the driver's own time limit was up: errno 3024, made up."""
     return isinstance(error, _TIMED_OUT)
@@ -228,6 +259,10 @@ class MySQLConnection(_Connector):
         # COM_QUERY with query attributes starts with their number (0) and the number of sets (1).
         packet = b"\x00\x01" + statement if attributes else statement
         self._holdfast.driver_class._send_cmd(self, ServerCmd.QUERY, packet, expect_response=False)
+
+    def _holdfast_send_reset(self) -> int:
+        self._holdfast.driver_class._send_cmd(self, ServerCmd.RESET_CONNECTION, expect_response=False)
+        return 1
 
     def _holdfast_read_ok(self) -> None:
         self._handle_ok(self._holdfast_receive())  # type: ignore[attr-defined]
@@ -323,6 +358,8 @@ class MySQLConnection(_Connector):
                 return self._holdfast_exchange(self._holdfast_receive, kwargs.get("read_timeout"))
             finally:
                 state.replying = state.whole
+        if command == ServerCmd.INIT_DB and state.session is not None:
+            state.session.sees(use(argument), self)
         self._holdfast_begin_command(command, statement)
         state.replying = expected
         try:
@@ -341,15 +378,18 @@ class MySQLConnection(_Connector):
             commits = may_commit(self._holdfast_readable(statement), backslash_escapes=escapes)
             state.prepared_may_commit = state.prepared_may_commit or commits
             self._holdfast_before_command(harmless=True)
+            if state.session is not None:
+                state.session.sees("PREPARE", self)
             state.nothing_to_roll_back = state.reads_only = False
         else:
-            judged = state.judged
-            if command == ServerCmd.STMT_EXECUTE and not state.prepared_may_commit:
-                state.judged = False  # it was, when it was prepared
+            judged, session = state.judged, state.session
+            if command == ServerCmd.STMT_EXECUTE:
+                state.session = None  # it was seen when it was prepared
+                state.judged = judged and state.prepared_may_commit  # and judged
             try:
                 self._holdfast_before_command(statement, harmless=command in _HARMLESS)
             finally:
-                state.judged = judged
+                state.judged, state.session = judged, session
 
     def rollback(self) -> None:
         # The driver reads what is left of a result before it rolls back; further result sets it would trip over.
@@ -422,6 +462,16 @@ class CMySQLConnection(_Connector):
     def _holdfast_flags(self) -> int:
         return int(self._server_status)  # type: ignore[attr-defined]
 
+    def _holdfast_reset_and_wait(self, statements: Sequence[bytes]) -> None:
+        self._holdfast.in_flight = False  # the driver's own methods say so themselves
+        self._holdfast_exchange(self._holdfast_reset_by_driver, statements)
+
+    def _holdfast_reset_by_driver(self, statements: Sequence[bytes]) -> None:
+        this: Any = self
+        this._cmysql.reset_connection()
+        for statement in statements:
+            self._holdfast.driver_class.cmd_query(self, statement)
+
     def _holdfast_not_sent(self, error: BaseException) -> bool:
         return getattr(error, "errno", None) == OUT_OF_SYNC
 
@@ -436,7 +486,7 @@ class CMySQLConnection(_Connector):
 
     @autocommit.setter
     def autocommit(self, value: bool) -> None:
-        self._holdfast_before_command()
+        self._holdfast_before_command(_set_autocommit(value))
         self._holdfast.driver_class.autocommit.fset(self, value)
 
     @property
@@ -446,7 +496,22 @@ class CMySQLConnection(_Connector):
     @database.setter
     def database(self, value: str) -> None:
         self._holdfast_before_command(harmless=True)
+        if self._holdfast.session is not None:
+            self._holdfast.session.sees(use(value), self)
         self._holdfast.driver_class.database.fset(self, value)
+
+
+def _sees(name: str, said: Callable[..., str]) -> Callable[..., Any]:
+    """Make a method that sends a command without a statement that commits nothing, and changes the session."""
+
+    def method(self: CMySQLConnection, *args: Any, **kwargs: Any) -> Any:
+        self._holdfast_before_command(harmless=True)
+        if self._holdfast.session is not None:
+            self._holdfast.session.sees(said(*args) if args else None, self)
+        return self._holdfast_exchange(getattr(self._holdfast.driver_class, name), self, *args, **kwargs)
+
+    method.__name__ = method.__qualname__ = name
+    return method
 
 
 def _begins(name: str, *, text: bool = False, harmless: bool = False) -> Callable[..., Any]:
@@ -466,7 +531,11 @@ def _as_text(statement: Any) -> Any:
 # The C extension has no single place through which commands go.
 for _name in ("_execute_query", "cmd_query", "info_query"):
     setattr(CMySQLConnection, _name, _begins(_name, text=True))
-for _name in ("cmd_init_db", "cmd_statistics", "cmd_stmt_close", "cmd_stmt_reset", "set_character_set_name"):
+CMySQLConnection.cmd_init_db = _sees("cmd_init_db", use)  # type: ignore[attr-defined]
+CMySQLConnection.set_character_set_name = _sees(  # type: ignore[attr-defined]
+    "set_character_set_name", "SET NAMES {}".format
+)
+for _name in ("cmd_statistics", "cmd_stmt_close", "cmd_stmt_reset"):
     setattr(CMySQLConnection, _name, _begins(_name, harmless=True))
 for _name in (
     "cmd_change_user",

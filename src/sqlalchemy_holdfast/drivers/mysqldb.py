@@ -19,23 +19,32 @@ from MySQLdb import connections
 from MySQLdb.constants import CR
 
 from ..counters import Cause
-from ..server.faults import OUT_OF_SYNC, is_the_clients, is_the_servers
+from ..server.faults import OUT_OF_SYNC, UNKNOWN_ERROR, is_the_clients, is_the_servers
 from ..server.middleboxes import Greeting
+from ..server.session_changes import may_be_said_again, use
 from ..server.tls import Encryption, Policy
+from . import mysqldb_library as c_library
 from . import mysqldb_tls, tls_words
 from .connection import HeldConnection, alone
 from .encryption import check_encryption
+from .sockets import borrowed
 from .state import ConnectionState
 from .subclass import unwrap
 
 __all__ = ["MySQLdbConnection", "prepare", "refuse_clear_text", "wrap_connect"]
 
 
+_SET_UP = ("autocommit", "collation", "compress", "init_command", "read_default_file", "read_default_group", "sql_mode")
+"""Arguments that say how a session is set up, and that the driver does not keep."""
 _send_query = connections.Connection.send_query
 _read_query_result = connections.Connection.read_query_result
 _LONGEST_PASSWORD = 256
 """Characters that a password may have at the most where it is not sent in clear (caching_sha2_password)."""
 _more_results = getattr(connections.Connection, "more_results", None)  # since mysqlclient 2.3
+
+
+_RESET_CONNECTION = b"\x01\x00\x00\x00\x1f"
+"""A packet with COM_RESET_CONNECTION, whole: its length, its number, the command."""
 
 
 @functools.cache
@@ -59,8 +68,8 @@ def prepare(connection: Any, state: ConnectionState) -> None:
 
 
 def wrap_connect(connect: Callable[..., Any], policy: Policy) -> Callable[..., Any]:
-    """Ask for TLS as ``holdfast_tls`` says, and note what the C library does not tell: how long it waits for a reply.
-    A reply that took longer is a lost connection to it.
+    """Ask for TLS as ``holdfast_tls`` says, and note what the C library does not tell: how it has set the session up,
+    and how long it waits for a reply. A reply that took longer is a lost connection to it.
 
     How long connecting may take is left as it is: a server that is slow to greet is not cut off sooner than it would
     be without holdfast.
@@ -74,6 +83,8 @@ def wrap_connect(connect: Callable[..., Any], policy: Policy) -> Callable[..., A
         connection = connect(*positional, **arguments)
         if policy.mode is not None and isinstance(own := unwrap(connection), connections.Connection):
             setattr(own, mysqldb_tls.ASKED, policy.mode)
+        if isinstance(connection, connections.Connection):
+            connection.holdfast_arguments = {name: arguments[name] for name in _SET_UP if name in arguments}
         limits = [arguments[name] for name in ("read_timeout", "write_timeout") if arguments.get(name)]
         if limits and isinstance(connection, connections.Connection):
             connection.holdfast_time_limit = min(limits)
@@ -155,6 +166,47 @@ class MySQLdbConnection(HeldConnection):
     def _holdfast_read_ok(self) -> None:
         _read_query_result(self)
 
+    def _holdfast_connect_statements(self) -> list[bytes] | None:
+        arguments = getattr(self, "holdfast_arguments", None)
+        if arguments is None or not c_library.can_reset():
+            return None
+        if arguments.get("read_default_file") or arguments.get("read_default_group"):
+            return None  # only the library knows what these say
+        collation = arguments.get("collation")
+        said = [f"SET NAMES {self._holdfast_charset()}" + (f" COLLATE {collation}" if collation else "")]
+        if arguments.get("init_command"):
+            said.append(arguments["init_command"])
+            if not may_be_said_again(said[-1]):
+                return None
+        if arguments.get("sql_mode"):
+            said.append(f"SET SESSION sql_mode='{arguments['sql_mode']}'")
+        if arguments.get("autocommit", False) is not None:
+            said.append(f"SET autocommit={int(bool(arguments.get('autocommit')))}")
+        return [statement.encode(self.encoding) for statement in said]
+
+    def _holdfast_send_reset(self) -> int:
+        state = self._holdfast
+        arguments = getattr(self, "holdfast_arguments", {"compress": True})
+        if state.pipeline and state.fd is not None and not arguments.get("compress") and c_library.is_plain(self):
+            # The library has no call that sends this without waiting. What it reads next are replies, in order.
+            with borrowed(state.fd) as sock:
+                if sock.send(_RESET_CONNECTION) != len(_RESET_CONNECTION):
+                    raise self._holdfast_error(2006, "MySQL server has gone away")
+            return 1
+        while state.pending:
+            self._holdfast_read_rollback_reply()
+        state.in_flight = True
+        if c_library.reset(self):
+            raise self._holdfast_error(self.errno() or UNKNOWN_ERROR, self.error())  # type: ignore[attr-defined]
+        return 0
+
+    def _holdfast_remembered(self) -> Any:
+        return self.encoding
+
+    def _holdfast_remember(self, remembered: Any) -> bool:
+        self.encoding = remembered
+        return True
+
     def _holdfast_autocommits(self) -> bool:
         return bool(self.get_autocommit())  # type: ignore[attr-defined]
 
@@ -231,7 +283,7 @@ class MySQLdbConnection(HeldConnection):
     @alone
     def autocommit(self, on: Any) -> None:
         if bool(on) != self.get_autocommit():  # type: ignore[attr-defined]
-            self._holdfast_before_command()
+            self._holdfast_before_command(f"SET autocommit={int(bool(on))}")
         self._holdfast.driver_class.autocommit(self, on)
 
     @alone
@@ -276,16 +328,22 @@ class MySQLdbConnection(HeldConnection):
     @alone
     def select_db(self, database: str) -> None:
         self._holdfast_before_command(harmless=True)
+        if self._holdfast.session is not None:
+            self._holdfast.session.sees(use(database), self)
         self._holdfast.driver_class.select_db(self, database)
 
     @alone
     def set_character_set(self, charset: str, *args: Any) -> None:
         self._holdfast_before_command(harmless=True)
+        if self._holdfast.session is not None:
+            self._holdfast.session.sees(f"SET NAMES {charset}", self)
         self._holdfast.driver_class.set_character_set(self, charset, *args)
 
     @alone
     def set_server_option(self, option: int) -> int:
         self._holdfast_before_command(harmless=True)
+        if self._holdfast.session is not None:
+            self._holdfast.session.sees(None, self)
         return int(self._holdfast.driver_class.set_server_option(self, option))
 
     @alone

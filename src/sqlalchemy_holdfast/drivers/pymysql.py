@@ -17,6 +17,7 @@ from pymysql.constants import COMMAND, CR, SERVER_STATUS
 
 from ..counters import Cause
 from ..server.middleboxes import Greeting
+from ..server.session_changes import may_be_said_again, use
 from ..server.tls import Encryption, Policy
 from . import python_tls
 from .connection import HeldConnection, alone, names
@@ -36,6 +37,8 @@ def prepare(connection: Any, state: ConnectionState) -> None:
 
 _HARMLESS = frozenset({COMMAND.COM_INIT_DB, COMMAND.COM_PING, COMMAND.COM_PROCESS_KILL, COMMAND.COM_STATISTICS})
 """Commands without a statement that commit nothing."""
+_COM_RESET_CONNECTION = 0x1F
+"""The driver does not know it."""
 
 
 class _InheritedResult(connections.MySQLResult):
@@ -88,6 +91,30 @@ class PyMySQLConnection(HeldConnection):
         self._next_seq_id = 1  # each reply starts counting after its own command
         self._holdfast.driver_class._read_ok_packet(self)
 
+    def _holdfast_connect_statements(self) -> list[bytes] | None:
+        this: Any = self
+        said = [f"SET NAMES {this.charset}" + (f" COLLATE {this.collation}" if this.collation else "")]
+        if this.sql_mode is not None:
+            said.append(f"SET sql_mode={this.escape(this.sql_mode)}")
+        if this.init_command is not None:
+            said.append(this.init_command)
+            if not may_be_said_again(said[-1]):
+                return None
+        if this.autocommit_mode is not None:
+            said.append(f"SET AUTOCOMMIT = {int(this.autocommit_mode)}")
+        return [statement.encode(this.encoding) for statement in said]
+
+    def _holdfast_send_reset(self) -> int:
+        self._holdfast.driver_class._execute_command(self, _COM_RESET_CONNECTION, b"")
+        return 1
+
+    def _holdfast_remembered(self) -> Any:
+        return {name: vars(self)[name] for name in ("autocommit_mode", "charset", "collation", "encoding")}
+
+    def _holdfast_remember(self, remembered: Any) -> bool:
+        vars(self).update(remembered)
+        return True
+
     def _holdfast_finish_unread(self) -> None:
         # As the driver does before each command; here, before it is said that COMMIT is being sent.
         result = self._result  # type: ignore[attr-defined]
@@ -129,6 +156,8 @@ class PyMySQLConnection(HeldConnection):
             self._next_seq_id = 1
             self._holdfast_pipelined(statement)
             return
+        if command == COMMAND.COM_INIT_DB and state.session is not None:
+            state.session.sees(use(sql), self)
         self._holdfast_before_command(statement, harmless=command in _HARMLESS)
         state.in_flight = True
         try:

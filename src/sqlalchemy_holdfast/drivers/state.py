@@ -17,6 +17,7 @@ from .._outside import from_outside
 from ..counters import Cause, Counters
 from ..server.tls import Encryption, Policy
 from .commit_record import CommitRecord
+from .session import Session
 from .sockets import GONE, WATCHED, borrowed, is_unix_socket, poll_among_greenlets, unpatched_poll
 
 __all__ = ["ConnectionState", "Owner"]
@@ -80,6 +81,7 @@ class ConnectionState:
         "replaces_inherited",
         "replying",
         "sent",
+        "session",
         "set_up",
         "slot",
         "statement",
@@ -115,8 +117,9 @@ class ConnectionState:
         """Whether ROLLBACK may be sent without waiting for its reply."""
         self.pipeline = pipeline
         """Whether a statement may be sent behind an unanswered ROLLBACK."""
-        self.pending = False
-        """A ROLLBACK was sent and its reply has not been read."""
+        self.pending = 0
+        """So many statements were sent without waiting, and their replies have not been read: a ROLLBACK, and what a
+        reset consists of."""
         self.nothing_to_roll_back = False
         """Nothing was sent since the last acknowledged COMMIT or ROLLBACK."""
         self.reads_only = False
@@ -174,7 +177,9 @@ class ConnectionState:
         self.record: CommitRecord | None = None
         """What its user wants to know of its commits."""
         self.judged = False
-        """Each command is judged before it is sent, because of one of these two."""
+        """Each command is judged before it is sent, because of one of these two or the next one."""
+        self.session: Session | None = None
+        """How the session was set up, and whether it was changed, where it is to be put back."""
         self.prepared_may_commit = False
         """A statement was prepared that may commit when it is executed."""
         self.status: int | None = None
@@ -239,18 +244,27 @@ class ConnectionState:
         if self.pid != getpid():
             self.notice_fork()
             self.pid = getpid()
-        self.pending = self.nothing_to_roll_back = self.in_flight = self.replying = self.whole = False
+        self.nothing_to_roll_back = self.in_flight = self.replying = self.whole = False
+        self.pending = 0
         self.unusable_because = None
+        if self.session is not None:
+            self.session.cannot = "the driver has connected again by itself"
+            self.session.changed = True
 
     def keep_record(self, record: CommitRecord | None) -> None:
         """Tell a record from now on of what may commit, in the place of the one before."""
         self.record = record
-        self.judged = record is not None or self.parents_part
+        self.judged = record is not None or self.parents_part or self.session is not None
 
     def belong_to_parents(self, part: bool) -> None:
         """Say whether what is done here is a part of a parent's transaction, which must not be committed alone."""
         self.parents_part = part
-        self.judged = part or self.record is not None
+        self.judged = part or self.record is not None or self.session is not None
+
+    def watch_session(self, session: Session) -> None:
+        """Note from now on what changes the session, so that it can be reset."""
+        self.session = session
+        self.judged = True
 
     def events(self, wait_seconds: float = 0.0) -> int:
         """Return what ``poll()`` reports of the socket: 0 when there is nothing to read and nobody hung up."""

@@ -58,8 +58,17 @@ def _noting(set_isolation_level: Any, replacer: Replacer) -> Any:
         if state is not None and state.pid != os.getpid():
             dbapi_connection = replacer.replace_inherited(drivers.held_connection(dbapi_connection)) or dbapi_connection
             state = drivers.state_of(dbapi_connection)
-        with _leaving_clean(state):
-            set_isolation_level(dbapi_connection, level)
+        session = state.session if state is not None else None
+        if session is not None and session.connecting:
+            session = None
+        try:
+            if session is not None:
+                session.paused = session.level_changed = True
+            with _leaving_clean(state):
+                set_isolation_level(dbapi_connection, level)
+        finally:
+            if session is not None:
+                session.paused = False
         if state is not None:
             state.isolation_level = level
 
@@ -78,6 +87,8 @@ def _giving_up(reset_isolation_level: Any, replacer: Replacer) -> Any:
         try:
             with _leaving_clean(state):
                 reset_isolation_level(dbapi_connection)
+            if state is not None and state.session is not None:
+                state.session.level_changed = False
         except BaseException as error:
             if state is None or not state.one_user_at_a_time:
                 raise

@@ -105,7 +105,7 @@ class HeldEngine(EngineStatus):
         :param charset_once: whether a SET NAMES that repeats the driver's own may be left out while connecting.
         """
         exclusive = isinstance(engine.pool, _EXCLUSIVE_POOLS)
-        self._listeners.listen(engine, exclusive=exclusive, charset_once=charset_once)
+        self._listeners.listen(engine, exclusive=exclusive, made_by_driver=own_connect, charset_once=charset_once)
         remember(engine, self)
         own: Any = engine.dialect
         before = dict(vars(own))

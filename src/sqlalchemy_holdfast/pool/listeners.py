@@ -11,11 +11,12 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine, ExceptionContext
 from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.pool import NullPool
 from sqlalchemy.pool.base import ResetStyle
 
 from .. import drivers, fork
@@ -31,6 +32,7 @@ from .connection_limit import ConnectionLimit
 from .encryption import EncryptionCheck
 from .leaks import Leaks
 from .replacing import Replaced, Replacer
+from .resets import Resets
 from .waiting import Connector
 
 __all__ = ["Listeners"]
@@ -78,15 +80,19 @@ class Listeners:
         self._exclusive = False
         self._resets = False
         self._replays = False
+        self._made_by_driver = False
+        self.reset: Resets | None = None
+        """What puts changed sessions back, where that is wanted and possible."""
         self._also_told: tuple[Callable[[ExceptionContext], object], ...] = ()
 
-    def listen(self, engine: Engine, *, exclusive: bool, charset_once: bool) -> None:
+    def listen(self, engine: Engine, *, exclusive: bool, made_by_driver: bool, charset_once: bool) -> None:
         """Begin to listen to an engine.
 
         :param exclusive: whether its pool gives a connection to one user at a time.
+        :param made_by_driver: whether its connections are made by the dialect, not by a ``creator``.
         :param charset_once: whether a SET NAMES that repeats the driver's own may be left out while connecting.
         """
-        self._charset_once, self._exclusive = charset_once, exclusive
+        self._charset_once, self._exclusive, self._made_by_driver = charset_once, exclusive, made_by_driver
         # First in the row: the dialect's own listeners and everybody else's then work with the held connection.
         event.listen(engine, "connect", self._on_connect, insert=True)
         event.listen(engine, "checkout", self._on_checkout, insert=True)
@@ -98,6 +104,11 @@ class Listeners:
             event.listen(engine, "begin", _note_begin)
             event.listen(engine, "begin_twophase", _note_begin)
         self._replays = exclusive and self._settings.replay
+        if self._settings.reset == "changed" and not exclusive:
+            self._reporter.reset_is_off(type(engine.pool).__name__)
+        elif self._settings.reset == "changed" and not isinstance(engine.pool, NullPool):
+            self.reset = Resets(self._reporter)
+            event.listen(engine, "checkin", self.reset.returned)
 
     def also_tell_of_errors(self, listener: Callable[[ExceptionContext], object]) -> None:
         """Call something at each error, after what is done here. Harmless when it is called already.
@@ -134,7 +145,10 @@ class Listeners:
                 state.pool_entry = weakref.ref(record)
                 self._connector.assign_slot(state, drivers.unwrap(dbapi_connection))
                 self._limit.learn(dbapi_connection, state)
-                state.charset_is_set = self._charset_once and self._is_first()
+                first = (self._charset_once or self.reset is not None) and self._is_first()
+                if self.reset is not None:
+                    self.reset.connected(dbapi_connection, state, known=first and self._made_by_driver)
+                state.charset_is_set = self._charset_once and first
 
     def _hold(self, dbapi_connection: Any) -> ConnectionState | None:
         settings, exclusive = self._settings, self._exclusive
@@ -182,6 +196,8 @@ class Listeners:
         state.sent = 0 if self._replays and ended else 1
         now = self._clock()
         if state.never_returned:
+            if self.reset is not None and (refused := self.reset.is_set_up(dbapi_connection, state)) is not None:
+                self._replace(state, refused, 0.0)
             state.set_up = set_up.note(drivers.held_connection(dbapi_connection), record.info)
             self._reporter.counters.checkouts += 1
             self.leaks.begin(state, now)
@@ -191,17 +207,25 @@ class Listeners:
         if cause is None:
             if not ended and self._resets and state.one_user_at_a_time:
                 self._end_what_was_left(dbapi_connection, "after it was returned")
+            if state.session is not None and state.session.is_changed and self.reset is not None:
+                cause = self.reset.put_back(dbapi_connection, state)  # a listener to the pool's events has changed it
+                if cause is not None:
+                    self._replace(state, cause, now - state.idle_since)
             self._reporter.counters.checkouts += 1
             self.leaks.begin(state, now)
             return
         if cause is Cause.INHERITED:
             raise DisconnectionError(f"holdfast: {cause}")
-        kept = self._connector.reserve_slot_for_replacement(state)
-        self._reporter.replaced_before_use(cause, now - state.idle_since)
         if cause is Cause.CLOSED:
             self._limit.found_closed(now - state.idle_since)
         if cause is Cause.SILENT:
             self._replacer.suspect_others(silent=True)
+        self._replace(state, cause, now - state.idle_since)
+
+    def _replace(self, state: ConnectionState, cause: Cause, idle: float) -> NoReturn:
+        """Have the pool replace a connection that it is about to hand out."""
+        kept = self._connector.reserve_slot_for_replacement(state)
+        self._reporter.replaced_before_use(cause, idle)
         raise Replaced(f"holdfast: {cause}", kept)
 
     # -- reset ---------------------------------------------------------------------------------------------------

@@ -97,6 +97,8 @@ class Replacer:
         own = connection._holdfast
         own.checkout = state.checkout
         own.replaces_inherited = True
+        if own.session is not None:
+            drivers.end_of_connecting(connection, own, own.session)
         if state.isolation_level is not None and own.isolation_level != state.isolation_level:
             engine.dialect.set_isolation_level(checkout.dbapi_connection, state.isolation_level)
         own.belong_to_parents(begun)

@@ -102,7 +102,7 @@ class EngineStatus:
         return (
             f"<holdfast: {self.where} is held; {c.checkouts} checkouts, {c.connects} connects, replaced: {replaced}; "
             f"rollbacks: {c.rollbacks_deferred} deferred, {c.rollbacks_skipped} skipped; {c.probes} probes; "
-            f"{c.waits} waits"
+            f"{c.waits} waits{f'; {c.resets} resets' if self.settings.reset != 'off' else ''}"
             f"{f'; no statement is sent ahead of an answer: {between}' if between else ''}>"
         )
 

@@ -15,6 +15,8 @@ question                      who asks, when                                    
                                                                                  wrong no doubles what came before
 ============================  =================================================  =======================================
 
+What a statement changes in its session is decided in :mod:`~.session_changes`.
+
 Each takes text or bytes, with values in it or placeholders. Views, and what stored functions and triggers do, cannot be
 seen in a text. :func:`shortened` writes a statement without its values, for logs and errors.
 """
@@ -25,7 +27,7 @@ import re
 
 from .lexer import SPACE, Statement, as_text, readings, unquoted, word
 
-__all__ = ["is_plain_read", "may_commit", "may_follow_rollback", "only_reads", "shortened"]
+__all__ = ["FUNCTIONS", "KEYWORDS", "is_plain_read", "may_commit", "may_follow_rollback", "only_reads", "shortened"]
 
 
 def _words(text: str) -> frozenset[str]:
@@ -152,13 +154,13 @@ _EFFECTS = _words("CURRVAL DELETE FOR INSERT INTO LOCK NEXTVAL PROCEDURE UPDATE"
 """Words of locking reads, SELECT ... INTO, sequences, PROCEDURE ANALYSE, and of what WITH may begin."""
 _SHOWN = _words("COLUMNS CREATE DATABASES FIELDS FULL GLOBAL INDEX INDEXES KEYS SCHEMAS TABLE TABLES")
 """The words behind SHOW of what tells nothing of the session."""
-_KEYWORDS = _words(
+KEYWORDS = _words(
     "ALL AND AS BETWEEN BY CASE CHAR DECIMAL DISTINCT DIV ELSE EXISTS FROM HAVING IN INDEX INTERVAL JOIN KEY LIKE "
     "MATCH MOD NOT NUMERIC ON OR OVER REGEXP RLIKE SELECT STRAIGHT_JOIN THEN UNION USING VALUES WHEN WHERE XOR"
 )
 """Words that may stand before a parenthesis and are reserved by MySQL 8.0 and MariaDB 10.5: no function has such a
 name."""
-_FUNCTIONS = _words(
+FUNCTIONS = _words(
     """
     AVG BIT_AND BIT_OR BIT_XOR COUNT GROUP_CONCAT JSON_ARRAYAGG JSON_OBJECTAGG MAX MIN STD STDDEV STDDEV_POP
     STDDEV_SAMP SUM VAR_POP VAR_SAMP VARIANCE
@@ -241,7 +243,7 @@ def _is_harmless(before: str) -> bool:
     if called is None:
         return True
     qualified, name, space = called.groups()
-    return not qualified and (name in _KEYWORDS or (name in _FUNCTIONS and not space))
+    return not qualified and (name in KEYWORDS or (name in FUNCTIONS and not space))
 
 
 _NEVER = _words(
