@@ -44,7 +44,8 @@ def answer_unavailable(app: Flask) -> None:
             response.headers.setdefault("Retry-After", str(seconds))
         return response
 
-    app.handle_exception = handle  # type: ignore[method-assign]
+    handler: Any = handle
+    app.handle_exception = handler  # type: ignore[method-assign]
 
 
 def _page(app: Flask, context: tuple[Any, ...], error: Exception, seconds: int) -> Any:

@@ -70,6 +70,7 @@ class Listeners:
         self._settings = settings
         self._reporter = reporter
         self._connector = connector
+        self._probing = connector.probing
         self._limit = limit
         self._replacer = replacer
         self._encryption = encryption
@@ -188,7 +189,8 @@ class Listeners:
             self.leaks.begin(state, now)
             self._reporter.tell_what_waits()
             return
-        cause = liveness.check_before_use(dbapi_connection, state, self._settings, now, self._replacer.suspicion)
+        suspicion = self._replacer.suspicion
+        cause = liveness.check_before_use(dbapi_connection, state, self._settings, now, suspicion, self._probing)
         if cause is None:
             if not ended and self._resets and state.one_user_at_a_time:
                 self._end_what_was_left(dbapi_connection, "after it was returned")

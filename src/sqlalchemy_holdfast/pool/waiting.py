@@ -268,6 +268,16 @@ class Connector:
         """Note that a connection was returned, and is sound: the server is there."""
         self.outages.last_heard = self.clock()
 
+    def probing(self, probe: Callable[[float], T], timeout: float) -> T:
+        """Have a connection of the pool probed, when no more threads than may are asking the server for something.
+
+        :raises ServerAway: when they are, and get no answer.
+        """
+        wait = Wait(self, DEFAULT_TIMEOUT)
+        return (
+            probe(timeout) if wait.asker.limit is None else self.accompany(wait, lambda wait: wait.ask(probe, timeout))
+        )
+
     def pausing(self, pause: Callable[[], bool]) -> bool:
         """Pause before a whole unit of work is begun again, as one of the threads that wait for the server.
 
@@ -398,12 +408,9 @@ class Wait:
         One thread of a process asks at a time, so that they are served in order. The last try of a thread, when its
         time is over, does not depend on that.
         """
-        connector, now = self.connector, self.connector.clock()
+        now = self.connector.clock()
         self._tried_last = now >= self.deadline
-        self._stands_back = self.asker.limit is not None and connector.outages.stands_back(
-            self.asker, connector.others(self), now, last=self._tried_last
-        )
-        if self._stands_back:
+        if self.stands_back(now):
             return False
         if self.slot is None and not self._may_ask_the_server(now):
             return False
@@ -411,6 +418,14 @@ class Wait:
             self.asking_since = now
         self.granted = True
         return True
+
+    def stands_back(self, now: float) -> bool:
+        """Say whether as many threads as may are in the middle of asking the server for something."""
+        connector = self.connector
+        self._stands_back = self.asker.limit is not None and connector.outages.stands_back(
+            self.asker, connector.others(self), now, last=self._tried_last
+        )
+        return self._stands_back
 
     def _may_ask_the_server(self, now: float) -> bool:
         fork.after_fork()
@@ -523,6 +538,16 @@ class Wait:
         if other is not None and other is not self and other._line is not None:
             return min(left, _BEHIND)
         return min(left, self._polling.pause())
+
+    def ask(self, probe: Callable[[float], T], timeout: float) -> T:
+        """Probe a connection, and be seen to wait for that."""
+        while self.stands_back(self.connector.clock()):
+            self.connector.sleep(self.pause())
+        self.asker.since = self.connector.clock()
+        try:
+            return probe(timeout)
+        finally:
+            self.asker.since = None
 
     def close_what_was_opened(self) -> None:
         """Close the connection that this thread was opening when an exception came from outside.
