@@ -63,11 +63,16 @@ def row(web: str, how: str, before: bool, driver: str, seconds: float) -> str:
         pages, rest = during.of("/number"), during.of("/static", "/health")
         after = visits.between(times[1], times[1] + 99).of("/number")
         retry = {visit.retry_after for visit in pages.all if visit.status == 503}
-        return (
-            f"| {web} | {how} {seconds:g} s, {driver} | {'all wait' if before else 'default'} | {calm.longest * 1000:.0f} "
-            f"| {rest.longest * 1000:.0f} | {slow(rest)} of {len(rest.all)} | {words(pages)} | {pages.longest:.1f} "
-            f"| {', '.join(sorted(filter(None, retry)))} | {words(after)} |"
+        cells = (
+            *(web, f"{how} {seconds:g} s, {driver}", "all wait" if before else "default", ms(calm), ms(rest)),
+            *(f"{slow(rest)} of {len(rest.all)}", words(pages), f"{pages.longest:.1f}"),
+            *(", ".join(sorted(filter(None, retry))), words(after)),
         )
+        return f"| {' | '.join(cells)} |"
+
+
+def ms(visits: Visits) -> str:
+    return f"{visits.longest * 1000:.0f}"
 
 
 def slow(visits: Visits) -> int:
@@ -80,11 +85,13 @@ def words(visits: Visits) -> str:
 
 def main(arguments: list[str]) -> None:
     driver = "pymysql"
-    print(
-        "| web server | the database is | threads | static, health calm: longest ms | the same while away: longest ms "
-        "| of these 100 ms or more | database pages asked for while away | longest s | Retry-After | pages afterwards |"
+    head = (
+        *("web server", "the database is", "threads", "static, health calm: longest ms"),
+        *("the same while away: longest ms", "of these 100 ms or more", "database pages asked for while away"),
+        *("longest s", "Retry-After", "pages afterwards"),
     )
-    print("|---|---|---|---|---|---|---|---|---|---|")
+    print("|", " | ".join(head), "|")
+    print("|---" * len(head) + "|")
     for web in WEB:
         for how in HOW:
             for before in (True, False):
