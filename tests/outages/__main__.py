@@ -61,7 +61,7 @@ def row(web: str, how: str, before: bool, driver: str, seconds: float) -> str:
             visits = come(site, RATES, lambda: take_away(how, server, proxy, seconds, times))
         during = visits.between(*times)
         pages, rest = during.of("/number"), during.of("/static", "/health")
-        after = visits.between(times[1], times[1] + 99).of("/number")
+        after = Visits([visit for visit in visits.all if visit.began > times[1]]).of("/number")
         retry = {visit.retry_after for visit in pages.all if visit.status == 503}
         cells = (
             *(web, f"{how} {seconds:g} s, {driver}", "all wait" if before else "default", ms(calm), ms(rest)),

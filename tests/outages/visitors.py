@@ -40,8 +40,8 @@ class Visits:
         return Visits([visit for visit in self.all if visit.path.startswith(starts)])
 
     def between(self, begin: float, end: float) -> Visits:
-        """Those that began in a time."""
-        return Visits([visit for visit in self.all if begin <= visit.began < end])
+        """Those that were there at a time."""
+        return Visits([visit for visit in self.all if visit.began < end and visit.began + visit.seconds >= begin])
 
     @property
     def statuses(self) -> Counter[int]:

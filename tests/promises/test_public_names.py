@@ -32,6 +32,7 @@ PUBLIC = [
     "EngineStatus",
     "HoldfastError",
     "Limits",
+    "ServerAway",
     "Setting",
     "SettingError",
     "Settings",
@@ -177,6 +178,7 @@ def test_the_errors_are_what_their_docstring_says() -> None:
         holdfast.SettingError: (holdfast.HoldfastError, exc.ArgumentError),
         holdfast.DatabaseURLError: (holdfast.HoldfastError, exc.ArgumentError),
         holdfast.DriverNotInstalled: (holdfast.HoldfastError, ModuleNotFoundError, ImportError),
+        holdfast.ServerAway: (holdfast.HoldfastError, exc.OperationalError),
         holdfast.CommitOutcomeUnknown: (holdfast.HoldfastError, exc.DBAPIError),
     }
     drawing = importlib.import_module("sqlalchemy_holdfast.errors").__doc__ or ""

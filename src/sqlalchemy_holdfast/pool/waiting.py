@@ -274,9 +274,9 @@ class Connector:
         :raises ServerAway: when they are, and get no answer.
         """
         wait = Wait(self, DEFAULT_TIMEOUT)
-        return (
-            probe(timeout) if wait.asker.limit is None else self.accompany(wait, lambda wait: wait.ask(probe, timeout))
-        )
+        if wait.asker.limit is None:
+            return probe(timeout)
+        return self.accompany(wait, lambda wait: wait.ask(probe, timeout))
 
     def pausing(self, pause: Callable[[], bool]) -> bool:
         """Pause before a whole unit of work is begun again, as one of the threads that wait for the server.
