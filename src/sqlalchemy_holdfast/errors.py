@@ -104,7 +104,7 @@ class TLSError(HoldfastError, exc.SQLAlchemyError):
 
 
 class ServerAway(HoldfastError, exc.OperationalError):
-    """Raised at once while nothing answers at the server's address, when ``holdfast_max_waiting_for_server`` threads of
+    """Raised when nothing answers at the server's address, and ``holdfast_max_waiting_for_server`` threads of
     this process wait for it already.
 
     It is a :class:`sqlalchemy.exc.OperationalError`, as the error is that a thread which has waited in vain gets

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from sqlalchemy_holdfast.lab import Prefork
 from sqlalchemy_holdfast.lab.site._web import Kind
 from sqlalchemy_holdfast.pool import web_threads
 from tests.outages.visitors import visit
+from tests.outages.web import serving
 
 APP = """
 from sqlalchemy_holdfast.pool.web_threads import web_threads
@@ -48,6 +50,14 @@ def test_a_thread_of_a_web_server_is_told_from_one_that_imports_the_application(
         assert visit(site.start().url, "/").text == f"None {threads}", "it is imported before the fork"
     finally:
         site.kill()
+
+
+@pytest.mark.slow
+def test_waitress_has_as_many_as_it_was_given(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(APP)
+    command = [sys.executable, "-m", "waitress", "--threads=5", "app:application"]
+    with serving(command, tmp_path) as url:
+        assert visit(url, "/").text == "None 5"
 
 
 def test_fastapi_has_as_many_as_anyios_limiter_allows(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,8 +8,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import IO
 
 from sqlalchemy_holdfast.lab import Prefork
 from sqlalchemy_holdfast.lab._ports import free_port
@@ -35,31 +36,39 @@ def uwsgi(database: str, *, processes: int, threads: int, **environment: str) ->
         site.kill()
 
 
-@contextmanager
-def uvicorn(database: str, **environment: str) -> Iterator[str]:
+def uvicorn(database: str, **environment: str) -> AbstractContextManager[str]:
     """Serve the FastAPI site, and give its address."""
+    command = [sys.executable, "-m", "uvicorn", "fastapi_site:app", "--no-access-log"]
+    return serving(command, SITES, DATABASE=database, **environment)
+
+
+@contextmanager
+def serving(command: list[str], directory: Path, **environment: str) -> Iterator[str]:
+    """Run a web server that is one process, and give its address."""
     port = free_port("127.0.0.1")
-    command = [sys.executable, "-m", "uvicorn", "fastapi_site:app", f"--port={port}", "--no-access-log"]
     url = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
-            command,
-            cwd=SITES,
-            env={**os.environ, "DATABASE": database, **environment},
+            [*command[:3], f"--port={port}", *command[3:]],
+            cwd=directory,
+            env={**os.environ, **environment},
             stdout=log,
             stderr=subprocess.STDOUT,
         )
         try:
             deadline = time.monotonic() + 60
             while visit(url, "/health").status != 200:
-                log.seek(0)
-                assert process.poll() is None, log.read().decode()
-                assert time.monotonic() < deadline, log.read().decode()
+                assert process.poll() is None, _text(log)
+                assert time.monotonic() < deadline, _text(log)
                 time.sleep(0.05)
             yield url
         finally:
             process.kill()
             process.wait()
             if "SHOW_LOG" in os.environ:
-                log.seek(0)
-                print(log.read().decode())
+                print(_text(log))
+
+
+def _text(log: IO[bytes]) -> str:
+    log.seek(0)
+    return log.read().decode()
