@@ -24,23 +24,22 @@ WEB: dict[str, tuple[Web, int]] = {
 
 
 def visits_while_away(web: Web, **environment: str) -> Visits:
-    """Kill the server, start it again, and return the visits that came in between."""
+    """Kill the server, start it again, and return the visits of the time in which it was away."""
     with Server() as server:
         url = server.url("pymysql").render_as_string(hide_password=False)
         times = [0.0, 0.0]
 
         def act() -> None:
             time.sleep(0.5)
-            server.kill()
             times[0] = time.monotonic()
+            server.kill()
             time.sleep(AWAY)
             times[1] = time.monotonic()
             server.start()
             time.sleep(0.5)
 
         with web(url, **environment) as site:
-            visits = come(site, RATES, act)
-        return Visits([visit for visit in visits.all if times[0] <= visit.began < times[1]])
+            return come(site, RATES, act).between(*times)
 
 
 @pytest.mark.slow
@@ -50,13 +49,12 @@ def test_what_needs_no_database_is_answered_and_a_few_pages_wait_for_it(name: st
     web, may_wait = WEB[name]
     visits = visits_while_away(web)
     others, pages = visits.of("/static", "/health"), visits.of("/number")
-    assert set(others.statuses) == {200}
+    assert set(others.statuses) == {200}, str(others)
     assert others.longest < AWAY / 2, "it did not wait for the database, as busy as this machine may be"
-    waited = [page for page in pages.all if page.status == 200]
+    waited = [page for page in pages.all if page.status == 200 and page.seconds > AWAY / 2]
     assert 1 <= len(waited) <= may_wait, str(pages)
-    assert max(page.seconds for page in waited) > AWAY / 2, "some waited, and got their page"
     turned_away = [page for page in pages.all if page.status == 503]
-    assert len(turned_away) == len(pages.all) - len(waited), str(pages)
+    assert len(turned_away) > len(pages.all) / 4, str(pages)
     assert all(int(page.retry_after or 0) >= 1 for page in turned_away)
 
 
