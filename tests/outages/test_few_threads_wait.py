@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -141,10 +142,31 @@ def test_in_a_script_every_thread_waits(
     engine = held(url, holdfast_wait_for_server=FAR, pool_timeout=FAR, holdfast_max_waiting_for_server=setting)
     proxy.refuse()
     waiting = [threads.submit(read, engine, number) for number in range(10)]
-    eventually(lambda: on_their_way(engine) == 10)
+    connecting: Any = inside(engine)._connector
+    eventually(lambda: sum(1 for _ in connecting._waits) == 10)
+    assert not any(future.done() for future in waiting)
     proxy.restore()
     assert [future.result() for future in waiting] == list(range(10))
     assert holdfast.status(engine).counters.turned_away == 0
+
+
+def test_one_of_those_that_wait_asks_the_server_for_all_of_them(
+    server: Server, proxy: Proxy, held: EngineFactory, threads: ThreadPoolExecutor
+) -> None:
+    url = server.url("pymysql", host=proxy.host, port=proxy.port)
+    engine = held(url, holdfast_wait_for_server=FAR, pool_timeout=FAR, holdfast_max_waiting_for_server=6)
+    asked: Counter[int] = Counter()
+    event.listen(engine, "do_connect", lambda *arguments: asked.update([threading.get_ident()]))
+    assert read(engine) == 1
+    engine.dispose()
+    proxy.refuse()
+    waiting = [threads.submit(read, engine, number) for number in range(6)]
+    eventually(lambda: on_their_way(engine) == 6)
+    asked.clear()
+    eventually(lambda: asked.total() >= 16)
+    assert max(asked.values()) > 8, f"each of six would have asked as often as the others: {asked}"
+    proxy.restore()
+    assert [future.result() for future in waiting] == list(range(6))
 
 
 def test_a_burst_of_first_connections_fails_nobody(

@@ -44,7 +44,7 @@ _ALONE = 3.0
 class Asker:
     """A thread on its way to a connection, for as long as it is."""
 
-    __slots__ = ("limit", "number", "patience", "since", "thread")
+    __slots__ = ("limit", "number", "patience", "refused", "since", "thread")
 
     def __init__(self, number: int, limit: int | None, patience: float) -> None:
         self.number = number
@@ -56,6 +56,8 @@ class Asker:
         self.thread = threading.get_ident()
         self.since: float | None = None
         """When the attempt to connect began in the middle of which this thread is."""
+        self.refused = False
+        """It has asked, and nothing has answered."""
 
 
 class _Outage:
@@ -109,6 +111,7 @@ class Outages:
     def not_answered(self, asker: Asker, error: BaseException) -> None:
         """Note that nothing has answered, and that it is tried again; say so in the log, once in an outage."""
         self._reporter.unanswered()
+        asker.refused = True
         now = self._clock()
         self._last_unanswered, self._last_answer = now, str(error)
         outage = self._outages.setdefault(None, _Outage(now))
@@ -140,18 +143,31 @@ class Outages:
     # -- who may wait ------------------------------------------------------------------------------------------
 
     def stands_back(self, own: Asker, others: Iterable[Asker], now: float, *, last: bool) -> bool:
-        """Say whether a thread may not begin to connect now, because as many as may are in the middle of it.
+        """Say whether a thread may not begin to connect now: as many as may are in the middle of it, or another one
+        asks for all that wait.
 
         :param others: all that are on their way to a connection, in any order.
         :param last: it is the thread's last try, as its time is over.
         """
         if own.limit is None:
             return False
+        others = list(others)
         asking = [other for other in others if other.since is not None]
         if any(other.thread == own.thread for other in asking):
             return False  # in the middle of an attempt this thread needs another connection: a listener, a handler
+        if not last and self._another_asks(own, others, now):
+            return True
         threads = {other.thread for other in asking if other.limit is not None}
         return len(threads) >= own.limit and not (last and self._away_since(asking, now) is None)
+
+    def _another_asks(self, own: Asker, others: Iterable[Asker], now: float) -> bool:
+        """Say whether the first of those that wait asks the server for all of them. Thirty threads that each ask four
+        times a second would leave little of the interpreter for anything else."""
+        outage = self._outages.get(None)
+        if outage is None or not own.refused or now - self._last_unanswered >= _FRESH:
+            return False
+        before = any(other.refused and other.limit is not None and other.number < own.number for other in others)
+        return before and now < outage.since + own.patience
 
     def turns_away(self, own: Asker, others: Iterable[Asker], error: BaseException | None) -> ServerAway | None:
         """Return the error for a thread that is not to wait, or ``None`` when it may.

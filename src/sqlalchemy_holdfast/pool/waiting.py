@@ -524,7 +524,7 @@ class Wait:
             )
             if away is not None:
                 raise away from self.refused
-        if self._stands_back:  # for some milliseconds: it does not count as waiting
+        if self._stands_back and not self.waits:  # for some milliseconds: it does not count as waiting
             if self.pool is not None:
                 connector.in_pool.add(self)
             return min(left, self._polling.pause())
