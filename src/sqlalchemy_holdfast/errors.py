@@ -107,7 +107,7 @@ class ServerAway(HoldfastError, exc.OperationalError):
     """Raised when nothing answers at the server's address, and ``holdfast_max_waiting_for_server`` threads of
     this process wait for it already.
 
-    It is a :class:`sqlalchemy.exc.OperationalError`, as the error is that a thread which has waited in vain gets
+    It is an ``sqlalchemy.exc.OperationalError``, as the error is that a thread which has waited in vain gets
     (2002, 2003). Its ``orig`` is that error of the driver's, when this thread has asked the server itself; else a
     :class:`ConnectionError`.
     """
