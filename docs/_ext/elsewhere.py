@@ -35,7 +35,7 @@ PAGES = {
     "sqlalchemy.create_engine": f"{_SQLALCHEMY}core/engines.html#sqlalchemy.create_engine",
     **{
         f"sqlalchemy.exc.{name}": f"{_SQLALCHEMY}core/exceptions.html#sqlalchemy.exc.{name}"
-        for name in ("ArgumentError", "DBAPIError", "InvalidRequestError", "SQLAlchemyError")
+        for name in ("ArgumentError", "DBAPIError", "InvalidRequestError", "OperationalError", "SQLAlchemyError")
     },
     **dict.fromkeys(
         ("sqlalchemy.engine.Connection", "sqlalchemy.engine.base.Connection"),

@@ -81,6 +81,9 @@ class Counters:
     """Checkouts that got no connection within ``pool_timeout``."""
     rejected: int = 0
     """Checkouts that failed at once because of ``holdfast_max_waiting``."""
+    turned_away: int = 0
+    """Checkouts that failed at once because the server was away and ``holdfast_max_waiting_for_server`` threads waited
+    for it already."""
     leaks: int = 0
     """Connections that were out of the pool for longer than ``holdfast_leak_warning``."""
     garbage_collected: int = 0

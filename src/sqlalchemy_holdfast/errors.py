@@ -10,6 +10,7 @@
     ├── BudgetUnavailable                                       no safe place for the file that processes share
     ├── PasswordUnavailable (also sqlalchemy.exc.SQLAlchemyError)  the password's source gives none
     ├── CommitOutcomeUnknown (also sqlalchemy.exc.DBAPIError)   a transaction may or may not have been committed
+    ├── ServerAway        (also sqlalchemy.exc.OperationalError) the server is away, and others wait for it already
     └── CheckoutTimeout   (also sqlalchemy.exc.TimeoutError)    no connection became free in time
         └── TooManyWaiting                                      too many threads were waiting for one already
 
@@ -19,6 +20,8 @@ application gets the driver's and SQLAlchemy's own exceptions, type unchanged.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import exc
@@ -31,10 +34,27 @@ __all__ = [
     "DriverNotInstalled",
     "HoldfastError",
     "PasswordUnavailable",
+    "ServerAway",
     "SettingError",
     "TLSError",
     "TooManyWaiting",
 ]
+
+
+_PAUSE = "holdfast_pause"
+
+
+def note_connecting(error: BaseException, pause: Callable[[Callable[[], bool]], bool]) -> None:
+    """Note on an error that it was raised while connecting.
+
+    :param pause: pauses before another try, or returns false when this thread is not to wait.
+    """
+    setattr(error, _PAUSE, pause)
+
+
+def raised_connecting(error: BaseException) -> Callable[[Callable[[], bool]], bool] | None:
+    """Return what :func:`note_connecting` noted, or ``None`` for any other error."""
+    return getattr(error, _PAUSE, None)
 
 
 class HoldfastError(Exception):
@@ -68,6 +88,8 @@ class CheckoutTimeout(HoldfastError, exc.TimeoutError):
     account_full: bool = False
     """Whether all connections that the server allows the account were taken, and no setting of the pool was the reason.
     If so, another try may succeed when somebody returns a connection."""
+    retry_after: int = 5
+    """After how many seconds another try is worth it, for ``Retry-After``."""
 
 
 class TooManyWaiting(CheckoutTimeout):
@@ -81,6 +103,32 @@ class TLSError(HoldfastError, exc.SQLAlchemyError):
     It is not a ``DBAPIError``: the driver has found nothing wrong. What the driver itself refuses, such as a
     certificate, is the driver's own error.
     """
+
+
+class ServerAway(HoldfastError, exc.OperationalError):
+    """Raised when nothing answers at the server's address, and ``holdfast_max_waiting_for_server`` threads of
+    this process wait for it already.
+
+    It is an ``sqlalchemy.exc.OperationalError``, as the error is that a thread which has waited in vain gets
+    (2002, 2003). Its ``orig`` is that error of the driver's, when this thread has asked the server itself; else a
+    :class:`ConnectionError`.
+    """
+
+    code = ""  # SQLAlchemy's page on errors of drivers is no help here
+    retry_after: int
+    """After how many seconds another try is worth it, for ``Retry-After``: as long as the server has been away until
+    now, but 1 at least and 30 at most."""
+    away_for: float
+    """For how many seconds the server has been away, as far as this process knows."""
+
+    def __init__(self, message: str, orig: BaseException, away_for: float = 0.0) -> None:
+        exc.StatementError.__init__(self, message, None, None, orig)
+        self.connection_invalidated = False
+        self.away_for = away_for
+        self.retry_after = max(1, min(30, math.ceil(away_for)))
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.args[0], self.orig, self.away_for), {"detail": self.detail}
 
 
 class BudgetUnavailable(HoldfastError):

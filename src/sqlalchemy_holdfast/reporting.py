@@ -5,8 +5,8 @@ every statement or checkout (``checkouts``, ``rollbacks_deferred``, ``rollbacks_
 ``probes``, ``connects``) are plain integers of :class:`~sqlalchemy_holdfast.Counters` and are incremented where they
 happen: a call for each would cost more than the work itself.
 
-The loggers are ``holdfast`` and its children ``holdfast.pool``, ``holdfast.budget``, ``holdfast.transactions`` and
-``holdfast.flask``.
+The loggers are ``holdfast`` and its children ``holdfast.pool``, ``holdfast.budget``, ``holdfast.transactions``,
+``holdfast.flask`` and ``holdfast.web``.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ __all__ = [
     "not_held",
     "pre_ping",
     "request_repeated",
+    "request_turned_away",
 ]
 
 root = logging.getLogger("holdfast")
@@ -40,6 +41,7 @@ pool = logging.getLogger("holdfast.pool")
 budget = logging.getLogger("holdfast.budget")
 transactions = logging.getLogger("holdfast.transactions")
 flask = logging.getLogger("holdfast.flask")
+web = logging.getLogger("holdfast.web")
 
 
 @dataclass(frozen=True)
@@ -470,6 +472,11 @@ class Reporter:
         self.counters.rejected += 1
         self._note("rejected")
 
+    def turned_away(self) -> None:
+        """A checkout failed at once, because enough threads wait for a server that is away."""
+        self.counters.turned_away += 1
+        self._note("turned_away")
+
     def closed_for_sharing(self) -> None:
         """A connection was closed because somebody else needs its slot."""
         self.counters.closed_for_sharing += 1
@@ -640,3 +647,20 @@ def configuration(what: str) -> None:
 def request_repeated(method: str, path: str, reason: str) -> None:
     """A safe request whose connection was lost is answered by running it once more."""
     flask.info("%s %s is run once more: %s.", method, path, reason)
+
+
+def request_turned_away(method: str, path: str, retry_after: int, why: str, *, first: bool) -> None:
+    """A request that cannot get a connection is answered with 503.
+
+    :param why: the error, in words.
+    :param first: no other one was told of for a while. Later ones are of interest to nobody but who looks for them.
+    """
+    web.log(
+        logging.WARNING if first else logging.DEBUG,
+        "%s %s is answered with 503 and Retry-After: %d%s. %s",
+        method,
+        path,
+        retry_after,
+        ", as others may be during the next minute (each is logged at the level DEBUG)" * first,
+        why,
+    )

@@ -333,6 +333,21 @@ SETTINGS: tuple[Setting, ...] = (
         can_be_off=True,
     ),
     Setting(
+        "max_waiting_for_server",
+        "auto",
+        "How many threads of a process may wait for a server that does not answer. One more fails at once with "
+        "ServerAway, so that the others can answer what needs no database. With auto, holdfast leaves a quarter of the "
+        "web server's threads free, at least one, where it knows their number: under uWSGI, gunicorn, waitress, "
+        "Starlette and FastAPI. A process with a single thread waits, for 3 s at most. Everywhere else, as in scripts "
+        "and in Celery, every thread may wait. When this is off, every thread may wait everywhere.",
+        unit="threads",
+        minimum=1,
+        maximum=100000,
+        can_be_off=True,
+        whole=True,
+        word="auto",
+    ),
+    Setting(
         "max_waiting",
         None,
         "How many threads of a process may wait for a connection at the same time. One more fails at once instead of "
@@ -418,6 +433,7 @@ class Settings:
     tls: str | None = None
     tls_ca: str | None = None
     wait_for_server: float | None = 10.0
+    max_waiting_for_server: int | str | None = "auto"
     max_waiting: int | None = None
     leak_warning: float | None = 300.0
     password: Callable[[], Any] | None = field(default=None, repr=False)

@@ -10,7 +10,10 @@ ON_TOP: dict[str, set[str]] = {
     "cli": {"lab", "experiments"},
     "experiments": {"lab"},
     "lab": set(),
-    "flask": set(),
+    "flask": {"unavailable"},
+    "asgi": {"unavailable"},
+    "wsgi": {"unavailable"},
+    "unavailable": set(),
 }
 """What stands on top of the core, and which of the others on top each may import. The core imports none of them."""
 
@@ -33,7 +36,8 @@ POOL: tuple[tuple[str, ...], ...] = (
     ("replacing",),
     ("queue_pool",),
     ("waiting", "leaks", "resets"),
-    ("connection_limit", "liveness", "encryption", "holders", "set_up", "status"),
+    ("connection_limit", "liveness", "encryption", "holders", "outage", "set_up", "status"),
+    ("web_threads",),
     ("__init__",),
 )
 """The same inside of the package ``pool``, which has the most modules."""

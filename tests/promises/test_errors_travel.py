@@ -19,6 +19,7 @@ from tests.conftest import EngineFactory
         holdfast.SettingError("what"),
         holdfast.DatabaseURLError("what"),
         holdfast.DriverNotInstalled("what", name="MySQLdb"),
+        holdfast.ServerAway("what", ConnectionError("no answer"), 7.5),
     ],
     ids=lambda error: type(error).__name__,
 )
@@ -26,6 +27,7 @@ def test_an_error_of_holdfasts_can_be_pickled(error: holdfast.HoldfastError) -> 
     copy = pickle.loads(pickle.dumps(error))
     assert type(copy) is type(error)
     assert str(copy) == str(error) == "what"
+    assert getattr(copy, "retry_after", None) == getattr(error, "retry_after", None)
     assert getattr(copy, "name", None) == getattr(error, "name", None)
 
 

@@ -34,6 +34,7 @@ PUBLIC = [
     "Limits",
     "Password",
     "PasswordUnavailable",
+    "ServerAway",
     "Setting",
     "SettingError",
     "Settings",
@@ -179,6 +180,7 @@ def test_the_errors_are_what_their_docstring_says() -> None:
         holdfast.SettingError: (holdfast.HoldfastError, exc.ArgumentError),
         holdfast.DatabaseURLError: (holdfast.HoldfastError, exc.ArgumentError),
         holdfast.DriverNotInstalled: (holdfast.HoldfastError, ModuleNotFoundError, ImportError),
+        holdfast.ServerAway: (holdfast.HoldfastError, exc.OperationalError),
         holdfast.CommitOutcomeUnknown: (holdfast.HoldfastError, exc.DBAPIError),
         holdfast.PasswordUnavailable: (holdfast.HoldfastError, exc.SQLAlchemyError),
     }

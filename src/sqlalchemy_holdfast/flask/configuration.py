@@ -10,7 +10,7 @@ from flask import Flask
 
 from .. import reporting
 
-__all__ = ["OLD", "RETRY", "as_read", "warn_of_late_settings", "warn_of_old_spellings"]
+__all__ = ["OLD", "RETRY", "UNAVAILABLE", "as_read", "warn_of_late_settings", "warn_of_old_spellings"]
 
 OLD = {
     "SQLALCHEMY_POOL_SIZE": "pool_size",
@@ -23,10 +23,14 @@ OLD = {
 RETRY = "HOLDFAST_RETRY_SAFE_REQUESTS"
 """The setting that turns :mod:`.safe_requests` on."""
 
+UNAVAILABLE = "HOLDFAST_503"
+"""The setting that turns :mod:`.no_database` off, when it is false."""
+
 _READ_ONCE = (
     *("SQLALCHEMY_DATABASE_URI", "SQLALCHEMY_BINDS", "SQLALCHEMY_ENGINE_OPTIONS", "SQLALCHEMY_ECHO"),
     *OLD,
     RETRY,
+    UNAVAILABLE,
 )
 """Settings that are read when the engines are made, and never again."""
 

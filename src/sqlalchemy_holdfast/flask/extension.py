@@ -17,7 +17,8 @@ from ..settings import PREFIX
 from ..transactions import Attempt, run
 from ..transactions.lazy import refuse_lazy_function
 from ..transactions.running import ATTEMPTS, DEADLINE
-from .configuration import OLD, RETRY, as_read, warn_of_late_settings, warn_of_old_spellings
+from .configuration import OLD, RETRY, UNAVAILABLE, as_read, warn_of_late_settings, warn_of_old_spellings
+from .no_database import answer_unavailable
 from .own_session import OwnSession, ScopedSession, current_scope
 from .safe_requests import OnceMore, keep_records_of
 
@@ -58,6 +59,8 @@ class SQLAlchemy(FlaskSQLAlchemy):
         app.wsgi_app = OwnSession(self, app, app.wsgi_app, lambda: self._begin(app))  # type: ignore[method-assign]
         if app.config.get(RETRY):
             app.wsgi_app = OnceMore(self, app, app.wsgi_app)  # type: ignore[method-assign]
+        if app.config.get(UNAVAILABLE, True):
+            answer_unavailable(app)
 
     def run(
         self,

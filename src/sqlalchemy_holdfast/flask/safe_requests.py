@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from .. import reporting
 from ..drivers import CommitRecord, from_outside, state_of
-from ..errors import CommitOutcomeUnknown
+from ..errors import CommitOutcomeUnknown, ServerAway
 from ..server.faults import judge
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class OnceMore:
         error = environ.get(_ERROR)
         if start.released or not isinstance(error, DBAPIError) or error.orig is None:
             return False
-        if isinstance(error, CommitOutcomeUnknown) or from_outside(error.orig) is not None:
+        if isinstance(error, (CommitOutcomeUnknown, ServerAway)) or from_outside(error.orig) is not None:
             return False
         records: list[CommitRecord] = environ.get(_RECORDS, [])
         if environ.get(_COMMITTING) or any(record.may_have_committed for record in records):

@@ -23,6 +23,7 @@ from .. import drivers, fork
 from .._registry import Registry
 from ..counters import Cause
 from ..drivers import ConnectionState
+from ..errors import note_connecting
 from ..reporting import Reporter
 from ..server import faults, hints
 from ..server.error_table import Effect
@@ -71,6 +72,7 @@ class Listeners:
         self._settings = settings
         self._reporter = reporter
         self._connector = connector
+        self._probing = connector.probing
         self._limit = limit
         self._replacer = replacer
         self._encryption = encryption
@@ -203,7 +205,8 @@ class Listeners:
             self.leaks.begin(state, now)
             self._reporter.tell_what_waits()
             return
-        cause = liveness.check_before_use(dbapi_connection, state, self._settings, now, self._replacer.suspicion)
+        suspicion = self._replacer.suspicion
+        cause = liveness.check_before_use(dbapi_connection, state, self._settings, now, suspicion, self._probing)
         if cause is None:
             if not ended and self._resets and state.one_user_at_a_time:
                 self._end_what_was_left(dbapi_connection, "after it was returned")
@@ -243,9 +246,11 @@ class Listeners:
         if state.users:
             _let_nobody_use(state)
         if state.pending and state.unusable_because is None and not state.in_flight and not state.evicted:
+            self._connector.heard()
             return  # looked at when the ROLLBACK was sent, and again before use
         cause = liveness.check_on_return(dbapi_connection, state)
         if cause is None:
+            self._connector.heard()
             if (
                 (reset_state.transaction_was_reset or state.begun)
                 and not state.nothing_to_roll_back
@@ -281,6 +286,8 @@ class Listeners:
         connected = context.connection is not None
         if not connected:
             hints.explain_connect_error(context, self._reporter.where)
+            if context.sqlalchemy_exception is not None:
+                note_connecting(context.sqlalchemy_exception, self._connector.pausing)
         state, is_held = _state_of(context)
         if connected and not is_held:
             return  # a stranger among the engine's connections: nothing looks at the others before their next use

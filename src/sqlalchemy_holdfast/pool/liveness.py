@@ -9,6 +9,7 @@ that was dropped in silence, by a firewall or a host that lost its power. For th
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from ..counters import Cause
@@ -46,8 +47,17 @@ class Suspicion:
         return self if now - self.read_only_since < _READ_ONLY_AGAIN_SECONDS else replace(self, read_only_since=now)
 
 
+Probe = Callable[[float], Cause | None]
+"""A held connection's round trip, with its time limit in seconds."""
+
+
 def check_before_use(
-    connection: HeldConnection, state: ConnectionState, settings: Settings, now: float, suspicion: Suspicion
+    connection: HeldConnection,
+    state: ConnectionState,
+    settings: Settings,
+    now: float,
+    suspicion: Suspicion,
+    probing: Callable[[Probe, float], Cause | None],
 ) -> Cause | None:
     """Say why a connection from the pool must not be handed out, or ``None``.
 
@@ -55,6 +65,7 @@ def check_before_use(
     :param now: monotonic time in seconds.
     :param suspicion: the last loss in the same pool. A connection that was returned before it gets one bounded round
         trip; it is not thrown away. One that leads to a server that has become read-only is.
+    :param probing: makes a round trip, given the connection's own method and its time limit in seconds.
     :return: one of :class:`sqlalchemy_holdfast.counters.Cause`.
     """
     cause: Cause | None = connection._holdfast_check()
@@ -64,9 +75,11 @@ def check_before_use(
         return cause
     limit, timeout = settings.probe_after_idle, settings.probe_timeout
     if state.idle_since <= suspicion.since:
-        cause = connection._holdfast_probe(min(timeout, _OTHERS_PROBE_SECONDS) if suspicion.silent else timeout)
+        cause = probing(
+            connection._holdfast_probe, min(timeout, _OTHERS_PROBE_SECONDS) if suspicion.silent else timeout
+        )
     elif limit is not None and now - state.idle_since >= limit:
-        cause = connection._holdfast_probe(timeout)
+        cause = probing(connection._holdfast_probe, timeout)
     return cause
 
 

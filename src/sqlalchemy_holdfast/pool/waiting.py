@@ -6,7 +6,8 @@ A checkout that finds no idle connection needs a new one. It may have to wait:
 * for the server, when that is full or is being restarted;
 * for a connection of its own process to be returned.
 
-Whichever comes first will do. ``pool_timeout`` limits all of it, ``holdfast_wait_for_server`` the wait for a server.
+Whichever comes first will do. ``pool_timeout`` limits all of it, ``holdfast_wait_for_server`` the wait for a server
+that is away (:mod:`~.outage`).
 
 There is no lock here. An exception from outside may come at any line, and a signal's handler may use the engine in the
 middle of a checkout of its own thread. A lock would stay taken, or its own thread would wait for it. What threads tell
@@ -33,10 +34,11 @@ from ..drivers import ConnectionState, from_outside, state_of, unwrap
 from ..errors import CheckoutTimeout, TooManyWaiting
 from ..reporting import Reporter
 from ..server.error_table import Refusal
-from ..server.faults import judge, said
+from ..server.faults import judge
 from ..settings import Settings
 from .connection_limit import ConnectionLimit
 from .holders import thread_name
+from .outage import Asker, Outages
 
 __all__ = ["Backoff", "Connector", "Kept", "Wait", "seconds"]
 
@@ -45,10 +47,8 @@ T = TypeVar("T")
 DEFAULT_TIMEOUT = 30.0
 """Seconds that a checkout may wait where the pool has no ``pool_timeout``; SQLAlchemy's own default."""
 
-_ANOTHER_OUTAGE = 60.0
-"""Seconds after the last attempt that nothing answered, from which on a further one begins a new outage."""
 _WORTH_SAYING = 0.1
-"""Seconds without an answer after which the log says so: a connect that was cut off by itself is not an outage."""
+"""Seconds without an answer after which an error says so: before that, it is an ordinary attempt to connect."""
 _BEHIND = 0.03
 """Seconds after which a thread looks whether it is the one to stand in line now."""
 _ONLY_RETURNS = 0.5
@@ -101,15 +101,6 @@ class Backoff:
         return span * random.uniform(0.5, 1.0)
 
 
-class _Outage:
-    """A time in which nothing answers at the server's address."""
-
-    def __init__(self, since: float) -> None:
-        self.since = since
-        self.unsaid = [True]
-        """Empty once somebody has taken it upon itself to say so in the log."""
-
-
 def _nobody() -> Any:
     return None
 
@@ -144,7 +135,7 @@ class Connector:
         self.sleep = _sleep
         self.aside = False
         """The engine's connections are not held after all."""
-        self._last_unanswered = 0.0
+        self.outages = Outages(settings, reporter, clock)
         self._last_answer: tuple[float, Refusal | None, str] = -math.inf, None, ""
         """When connecting failed last, what that means, and what was said."""
         self.holders: Callable[[], str] = str
@@ -153,8 +144,7 @@ class Connector:
 
     def start_anew(self) -> None:
         """Forget, in a forked child, what was the parent's."""
-        self._outages: dict[None, _Outage] = {}
-        """At most one."""
+        self.outages.start_anew()
         self._waits: Registry[Wait] = Registry()
         """The threads that are on their way to a connection."""
         self.in_pool: Registry[Wait] = Registry()
@@ -208,14 +198,15 @@ class Connector:
 
     def _open(self, wait: Wait, connect: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         wait.granted = False  # not for whoever else may connect meanwhile, as in a signal's handler
+        wait.asker.since = self.clock()
         try:
             connection = connect(*args, **kwargs)
         except BaseException:
             wait.granted = True
             raise
-        outage = self._outages.pop(None, None) if self._outages else None
-        if outage is not None and not outage.unsaid:
-            self.reporter.server_back(self.clock() - outage.since)
+        finally:
+            wait.asker.since = None
+        self.outages.connected()
         return connection
 
     def _give(self, wait: Wait, connection: Any) -> Any:
@@ -273,6 +264,34 @@ class Connector:
         if kept is not None:
             kept.give_back()
 
+    def heard(self) -> None:
+        """Note that a connection was returned, and is sound: the server is there."""
+        self.outages.last_heard = self.clock()
+
+    def probing(self, probe: Callable[[float], T], timeout: float) -> T:
+        """Have a connection of the pool probed, when no more threads than may are asking the server for something.
+
+        :raises ServerAway: when they are, and get no answer.
+        """
+        wait = Wait(self, DEFAULT_TIMEOUT)
+        if wait.asker.limit is None:
+            return probe(timeout)
+        return self.accompany(wait, lambda wait: wait.ask(probe, timeout))
+
+    def pausing(self, pause: Callable[[], bool]) -> bool:
+        """Pause before a whole unit of work is begun again, as one of the threads that wait for the server.
+
+        :return: what ``pause`` returns, or false, at once, when as many threads as may wait for it already.
+        """
+        wait = Wait(self, 0.0)
+        if wait.asker.limit is None:
+            return pause()
+
+        def unless_enough_wait(wait: Wait) -> bool:
+            return self.outages.turns_away(wait.asker, self.others(wait), None) is None and pause()
+
+        return self.accompany(wait, unless_enough_wait)
+
     def is_nested(self) -> bool:
         """Say whether this thread is on its way to two connections: in a listener, a destructor or a handler."""
         wait = self._threads.wait.get(threading.get_ident())
@@ -280,32 +299,9 @@ class Connector:
 
     # -- messages ----------------------------------------------------------------------------------------------
 
-    def note_refusal(self, refusal: Refusal, error: BaseException) -> None:
-        """Count a refusal, and say the first one of a row in the log."""
-        if refusal is Refusal.FULL:
-            self.reporter.refused()
-            self.limit.stale = True
-            return
-        self.reporter.unanswered()
-        self._last_unanswered = now = self.clock()
-        outage = self._outages.setdefault(None, _Outage(now))
-        if now - outage.since < _WORTH_SAYING:
-            return
-        try:
-            outage.unsaid.pop()  # of several threads that notice at once, one says so
-        except IndexError:
-            return
-        self.reporter.server_away(said(error), self.settings.wait_for_server or 0)
-
-    def gives_up_at(self, now: float) -> float:
-        """Return the monotonic time until which a server that is away is waited for.
-
-        Counted from when it went away, so that a site whose database is down for long fails quickly.
-        """
-        if now - self._last_unanswered > _ANOTHER_OUTAGE:
-            self._outages.pop(None, None)
-        outage = self._outages.get(None)
-        return (now if outage is None else outage.since) + (self.settings.wait_for_server or 0)
+    def others(self, own: Wait) -> list[Asker]:
+        """Return the other threads that are on their way to a connection, and what this one does besides."""
+        return [wait.asker for wait in self._waits if wait is not own]
 
     def timed_out(self, wait: Wait, pool_limit_text: str) -> CheckoutTimeout:
         """Make the error for a checkout that waited in vain.
@@ -377,6 +373,8 @@ class Wait:
         self.granted = False
         """The next connect of this thread is the one that was waited for."""
         self.refused: BaseException | None = None
+        self.asker = connector.outages.asker(self.number)
+        """What other threads are told of it, should the server be away."""
         self.asking_since: float | None = None
         """When the server was asked for a connection that it has not given yet."""
         self.asked = self.began
@@ -386,6 +384,7 @@ class Wait:
         self.outer: Callable[[], Wait | None] = _nobody
         """What this thread was doing before: this is a signal's handler, a destructor or a listener."""
         self._tried_last = False
+        self._stands_back = False
         self._polling = Backoff(0.002, 0.02)
         self._backoff: Backoff | None = None
         self._line: Any = None
@@ -411,12 +410,22 @@ class Wait:
         """
         now = self.connector.clock()
         self._tried_last = now >= self.deadline
+        if self.stands_back(now):
+            return False
         if self.slot is None and not self._may_ask_the_server(now):
             return False
         if self.asking_since is None:
             self.asking_since = now
         self.granted = True
         return True
+
+    def stands_back(self, now: float) -> bool:
+        """Say whether as many threads as may are in the middle of asking the server for something."""
+        connector = self.connector
+        self._stands_back = self.asker.limit is not None and connector.outages.stands_back(
+            self.asker, connector.others(self), now, last=self._tried_last
+        )
+        return self._stands_back
 
     def _may_ask_the_server(self, now: float) -> bool:
         fork.after_fork()
@@ -474,12 +483,22 @@ class Wait:
             return False
         now = connector.clock()
         connector._last_answer = now, refusal, str(answer)  # what a refusal says has no value of a statement
-        until = self.deadline if refusal is Refusal.FULL else min(self.deadline, connector.gives_up_at(now))
+        until = (
+            self.deadline
+            if refusal is Refusal.FULL
+            else min(self.deadline, connector.outages.gives_up_at(now, self.asker))
+        )
         if now >= until:
+            if refusal is Refusal.AWAY:
+                connector.outages.given_up()
             if now >= self.deadline:
                 connector.reporter.checkout_timed_out()
             return False
-        connector.note_refusal(refusal, error)
+        if refusal is Refusal.FULL:
+            connector.reporter.refused()
+            connector.limit.stale = True
+        else:
+            connector.outages.not_answered(self.asker, answer)
         self.refused = error
         self._backoff = self._backoff or Backoff()
         return True
@@ -489,6 +508,7 @@ class Wait:
 
         :param pool_limit_text: the pool's own limit, in words, when nothing helps but a connection returned to it.
         :raises TooManyWaiting: at the first call, when too many threads wait already.
+        :raises ServerAway: when nothing answers, and too many threads wait for that.
         :raises CheckoutTimeout: when the time is up; the driver's error when the last try was refused.
         """
         connector = self.connector
@@ -498,6 +518,16 @@ class Wait:
         if left <= 0:
             connector.reporter.checkout_timed_out()
             raise self.refused or connector.timed_out(self, pool_limit_text)
+        if self.asker.limit is not None:
+            away = connector.outages.turns_away(
+                self.asker, connector.others(self), getattr(self.refused, "orig", None) or self.refused
+            )
+            if away is not None:
+                raise away from self.refused
+        if self._stands_back and not self.waits:  # for some milliseconds: it does not count as waiting
+            if self.pool is not None:
+                connector.in_pool.add(self)
+            return min(left, self._polling.pause())
         if not self.waits:
             self._begin_to_wait()
         if self._backoff is not None:
@@ -508,6 +538,16 @@ class Wait:
         if other is not None and other is not self and other._line is not None:
             return min(left, _BEHIND)
         return min(left, self._polling.pause())
+
+    def ask(self, probe: Callable[[float], T], timeout: float) -> T:
+        """Probe a connection, and be seen to wait for that."""
+        while self.stands_back(self.connector.clock()):
+            self.connector.sleep(self.pause())
+        self.asker.since = self.connector.clock()
+        try:
+            return probe(timeout)
+        finally:
+            self.asker.since = None
 
     def close_what_was_opened(self) -> None:
         """Close the connection that this thread was opening when an exception came from outside.

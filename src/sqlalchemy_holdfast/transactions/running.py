@@ -19,7 +19,14 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError, PendingRollbackError, StatementError, TimeoutError
 
 from .. import drivers
-from ..errors import CheckoutTimeout, CommitOutcomeUnknown, HoldfastError, TooManyWaiting
+from ..errors import (
+    CheckoutTimeout,
+    CommitOutcomeUnknown,
+    HoldfastError,
+    ServerAway,
+    TooManyWaiting,
+    raised_connecting,
+)
 from ..pool.status import find, reporter_of
 from ..server.faults import judge, said
 from ..server.reasons import Reason
@@ -279,6 +286,8 @@ class _Run:
             error = unit.broken_by
         if not unit.owns(error):  # another connection's: what was done there is not known here
             return None
+        if isinstance(error, ServerAway):  # it is there to say so at once
+            return None
         if isinstance(error, CheckoutTimeout) and not isinstance(error, TooManyWaiting):
             return Reason.UNREACHABLE if error.account_full else None
         orig = getattr(error, "orig", None) or error
@@ -308,10 +317,19 @@ class _Run:
         unit.reporter.unit_repeated(attempt.reason, attempt.without_values())
         if self.on_retry is not None:
             self.on_retry(attempt)
-        if not self.pace.pause(len(self.history)):
+        if not self._pause(attempt):
             self._give_up(attempt)
         # A traceback would keep alive what the attempt's functions had in their variables.
         traceback.clear_frames(attempt.exception.__traceback__)
+
+    def _pause(self, attempt: Attempt) -> bool:
+        """Wait before the next attempt. Return false when there is to be none."""
+
+        def pause() -> bool:
+            return self.pace.pause(len(self.history))
+
+        waiting = raised_connecting(attempt.exception)
+        return pause() if waiting is None else waiting(pause)
 
     def _give_up(self, attempt: Attempt) -> NoReturn:
         error = attempt.exception

@@ -137,7 +137,9 @@ CASES: dict[str, Before] = {
 OPTIONS: dict[str, dict[str, Any]] = {
     "full": {"pool_timeout": 0.1},
     "asked for": {"pool_timeout": 0.1},
-    "away": {"holdfast_wait_for_server": 0.1},
+    "away": {"holdfast_wait_for_server": 0.1, "holdfast_max_waiting_for_server": 1},
+    "another": {"holdfast_max_waiting_for_server": 1},
+    "dead": {"holdfast_max_waiting_for_server": 1},
     "no pool": {"poolclass": NullPool},
 }
 IN_VAIN = ("full", "asked for", "away")
