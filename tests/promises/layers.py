@@ -22,7 +22,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("drivers", "budget", "credentials"),
     ("fork",),
     ("reporting",),
-    ("server", "settings", "counters"),
+    ("server", "settings", "counters", "_application"),
     ("errors", "_clock", "_outside", "_pages", "_registry", "_words", "_version"),
 )
 """The core, the highest floor first."""
@@ -32,8 +32,8 @@ POOL: tuple[tuple[str, ...], ...] = (
     ("listeners", "first_statement", "dialect"),
     ("replacing",),
     ("queue_pool",),
-    ("waiting", "leaks"),
-    ("connection_limit", "liveness", "encryption", "holders", "set_up", "status"),
+    ("waiting", "leaks", "explaining"),
+    ("connection_limit", "liveness", "encryption", "holders", "set_up", "status", "uncommitted"),
     ("__init__",),
 )
 """The same inside of the package ``pool``, which has the most modules."""
