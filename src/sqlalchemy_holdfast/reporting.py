@@ -29,6 +29,7 @@ __all__ = [
     "after_fork_failed",
     "as_in_stock",
     "configuration",
+    "never_sent",
     "not_counting",
     "not_held",
     "pre_ping",
@@ -530,6 +531,29 @@ class Reporter:
             event="not_returned",
         )
 
+    def never_committed(self, statement: str, where: str, others: int, page: str) -> None:
+        """What was written was rolled back, because its session or connection was closed without ``commit()``.
+
+        :param statement: its first words.
+        :param where: the application's line, as 'FILE, line N, in F'.
+        :param others: how many more statements of the same transaction have written something.
+        :param page: the address of the page about it.
+        """
+        more = f" and {others} more" if others else ""
+        self._tell(
+            pool,
+            logging.WARNING,
+            "%s: %s, sent by %s,%s was rolled back: the session or connection was closed without commit(). To keep "
+            "what is written, call commit() first. If nothing is to be kept, call rollback(), and this warning does "
+            "not come. (holdfast_uncommitted_warning) %s",
+            statement,
+            where or "nobody known",
+            more,
+            page,
+            event="never_committed",
+            where=where,
+        )
+
     # -- units of work -------------------------------------------------------------------------------------------
 
     def unit_committed(self) -> None:
@@ -642,6 +666,23 @@ def not_counting(why: object) -> None:
 def configuration(what: str) -> None:
     """A Flask application's configuration has something that is old, or that comes too late."""
     flask.warning(what)
+
+
+def never_sent(endpoint: str, place: str, changes: str, page: str) -> None:
+    """A Flask request ended with changes in its session that were not sent to the server, and are lost.
+
+    :param place: where its view is, as ' (FILE, line N)'.
+    :param changes: how many objects of which classes, and no values.
+    """
+    flask.warning(
+        "The view %r%s ended with changes in db.session that are lost: %s. To keep them, call db.session.commit() "
+        "first. If nothing is to be kept, call db.session.rollback(), and this warning does not come. "
+        "(holdfast_uncommitted_warning) %s",
+        endpoint,
+        place,
+        changes,
+        page,
+    )
 
 
 def request_repeated(method: str, path: str, reason: str) -> None:

@@ -408,6 +408,15 @@ SETTINGS: tuple[Setting, ...] = (
         maximum=86400,
         can_be_off=True,
     ),
+    Setting(
+        "uncommitted_warning",
+        "debug",
+        "Whether a warning names a line whose INSERT, UPDATE, DELETE or REPLACE was rolled back because its session or "
+        "connection was closed without commit(). It comes once for each line, and never after an error or a call of "
+        "rollback(). With debug, it comes in Flask's debug mode only, when the site uses holdfast's class for Flask. "
+        "While it is on, holdfast looks at each statement after it was run, which costs some microseconds.",
+        word="debug",
+    ),
 )
 """The settings table, in the order the documentation shows it."""
 
@@ -440,6 +449,7 @@ class Settings:
     password_file: str | None = None
     password_command: str | None = field(default=None, repr=False)
     password_ttl: float | None = None
+    uncommitted_warning: bool | str = "debug"
 
     @classmethod
     def take(cls, query: Mapping[str, Any], options: MutableMapping[str, Any]) -> Settings:

@@ -81,12 +81,12 @@ def test_no_thread_gets_another_ones_answer(server: Server, driver: str, held: E
 class Slow:
     """A statement that is under way in a thread called `first`, until the test has seen what it wants."""
 
-    def __init__(self, server: Server, connection: Connection) -> None:
+    def __init__(self, server: Server, connection: Connection | Session) -> None:
         self.server = server
         self.result: list[Any] = []
         self.thread = threading.Thread(target=self._work, args=(connection,), name="first")
 
-    def _work(self, connection: Connection) -> None:
+    def _work(self, connection: Connection | Session) -> None:
         try:
             self.result.append(connection.execute(text("SELECT GET_LOCK('two threads', 60), 'mine'")).one())
         except Exception as error:
@@ -131,8 +131,10 @@ def test_the_second_one_is_refused_by_name_and_the_first_gets_its_answer(
         with Slow(server, connection) as slow:
             with pytest.raises(Exception, match="in the middle of a command") as caught:
                 second(connection)
-            assert "thread 'first'" in str(caught.value)
-            assert f"thread {threading.current_thread().name!r}" in str(caught.value)
+            assert f"thread 'first' ({__file__}, line " in str(caught.value)
+            assert ", in _work) was in the middle" in str(caught.value)
+            assert f"thread {threading.current_thread().name!r} ({__file__}, line " in str(caught.value)
+            assert ", in <lambda>) used a connection" in str(caught.value)
             assert "gone away" not in str(caught.value)
             assert tuple(slow.finish()) == (1, "mine")
         assert connection.execute(text("SELECT 2")).scalar() == 2
@@ -152,6 +154,20 @@ def test_a_session_that_the_second_closes_is_still_the_firsts(server: Server, dr
         assert other.execute(text("SELECT 3")).scalar() == 3
 
 
+def test_a_session_in_two_threads_names_both_lines(server: Server, driver: str, held: EngineFactory) -> None:
+    with Session(held(server.url(driver))) as session:
+        session.execute(text("SELECT 1"))
+        with Slow(server, session) as slow:
+            with pytest.raises(DBAPIError, match="in the middle of a command") as caught:
+                session.execute(text("SELECT 2"))
+            assert f"({__file__}, line " in str(caught.value)
+            assert ", in test_a_session_in_two_threads_names_both_lines) used a connection" in str(caught.value)
+            assert "thread 'first' (" in str(caught.value)
+            assert not caught.value.connection_invalidated
+            assert tuple(slow.finish()) == (1, "mine")
+        assert session.execute(text("SELECT 3")).scalar() == 3
+
+
 def test_a_connection_that_the_second_returns_goes_to_nobody(server: Server, driver: str, held: EngineFactory) -> None:
     engine = held(server.url(driver), pool_size=1, max_overflow=0)
     connection = engine.connect()
@@ -160,7 +176,12 @@ def test_a_connection_that_the_second_returns_goes_to_nobody(server: Server, dri
         fairy.close()
         with engine.connect() as other:
             assert other.execute(text("SELECT 3")).scalar() == 3
-        assert isinstance(slow.finish(), DBAPIError) or slow.result[0][1] == "mine"
+        said = str(slow.finish())
+    assert isinstance(slow.result[0], DBAPIError), "the session was ended, and its lock with it"
+    assert f"({__file__}, line " in said
+    assert ") closed a connection, or returned it to the pool, while thread 'first' (" in said
+    assert slow.result[0].detail == [], "that says all"
+    assert "gone away" not in said
 
 
 def test_a_connection_that_all_threads_share_serves_one_at_a_time(server: Server, held: EngineFactory) -> None:

@@ -25,7 +25,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("drivers", "budget", "credentials"),
     ("fork",),
     ("reporting",),
-    ("server", "settings", "counters"),
+    ("server", "settings", "counters", "_application"),
     ("errors", "_clock", "_outside", "_pages", "_registry", "_words", "_version"),
 )
 """The core, the highest floor first."""
@@ -35,8 +35,8 @@ POOL: tuple[tuple[str, ...], ...] = (
     ("listeners", "first_statement", "dialect"),
     ("replacing",),
     ("queue_pool",),
-    ("waiting", "leaks", "resets"),
-    ("connection_limit", "liveness", "encryption", "holders", "outage", "set_up", "status"),
+    ("waiting", "leaks", "explaining", "resets"),
+    ("connection_limit", "liveness", "encryption", "holders", "outage", "set_up", "status", "uncommitted"),
     ("web_threads",),
     ("__init__",),
 )

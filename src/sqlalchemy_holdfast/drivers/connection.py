@@ -33,14 +33,16 @@ import functools
 import threading
 from collections.abc import Callable, Sequence
 from os import getpid
-from time import monotonic
 from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from .._application import user
+from .._clock import monotonic_also_asleep
 from .._outside import from_outside
+from .._pages import page
 from ..counters import Cause
-from ..server.faults import UNKNOWN_ERROR, error_number, is_the_servers, judge
+from ..server.faults import INACTIVE, UNKNOWN_ERROR, error_number, is_the_servers, judge
 from ..server.middleboxes import Greeting
 from ..server.session_changes import may_follow_reset
 from ..server.statements import is_plain_read, may_commit, may_follow_rollback, only_reads
@@ -69,7 +71,11 @@ _PARENTS_PART = (
 )
 _TWO_THREADS = (
     "{second} used a connection while {first} was in the middle of a command on it. Nothing was sent. A connection, "
-    "and a Session, can serve one thread at a time: give each thread a Session of its own."
+    "and a Session, can serve one thread at a time: give each thread a Session of its own. {page}"
+)
+_TAKEN_AWAY = (
+    "{second} closed a connection, or returned it to the pool, while {first} was in the middle of a command on it. A "
+    "connection, and a Session, can serve one thread at a time: give each thread a Session of its own. {page}"
 )
 
 
@@ -86,7 +92,9 @@ def alone(method: Callable[..., Any]) -> Callable[..., Any]:
     def guarded(self: HeldConnection, *args: Any, **kwargs: Any) -> Any:
         outermost = self._holdfast_enter()
         try:
-            return method(self, *args, **kwargs)
+            value = method(self, *args, **kwargs)
+            self._holdfast.replied = monotonic_also_asleep()
+            return value
         finally:
             if outermost:
                 self._holdfast.users.pop(0, None)
@@ -97,13 +105,6 @@ def alone(method: Callable[..., Any]) -> Callable[..., Any]:
 def names(text: str) -> frozenset[str]:
     """Return the words of a text."""
     return frozenset(text.split())
-
-
-def _thread_named(ident: int) -> str:
-    for thread in threading.enumerate():
-        if thread.ident == ident:
-            return f"thread {thread.name!r}"
-    return f"thread {ident}"
 
 
 class HeldConnection:
@@ -212,6 +213,11 @@ class HeldConnection:
         """Say whether the server commits each statement, by the status flags of its last reply."""
         return False
 
+    def _holdfast_in_transaction(self) -> bool | None:
+        """Say whether a transaction is open, by the status flags of the server's last reply; ``None`` where the driver
+        does not tell. A transaction that has only written to tables without transactions is not."""
+        return None
+
     def _holdfast_charset(self) -> str:
         """Return the name of the character set in which statements are sent, as far as the driver knows it."""
         return ""
@@ -309,9 +315,14 @@ class HeldConnection:
 
     def _holdfast_note_error(self, error: Exception) -> None:
         """Note an error that the server has answered with, for whoever keeps account of the transaction."""
-        record = self._holdfast.record
-        if record is not None and is_the_servers(error_number(error)):
-            record.errors.append(error)
+        number = error_number(error)
+        if not is_the_servers(number):
+            return
+        state = self._holdfast
+        if number != INACTIVE:  # that was sent long ago
+            state.replied = monotonic_also_asleep()
+        if state.record is not None:
+            state.record.errors.append(error)
 
     def _holdfast_may_pipeline(self, statement: Any) -> bool:
         """Say whether a statement may be sent behind the ROLLBACK whose reply is pending."""
@@ -418,17 +429,39 @@ class HeldConnection:
             raise self._holdfast_busy_error(first)
 
     def _holdfast_busy_error(self, first: int) -> Exception:
-        names = _thread_named(first), _thread_named(threading.get_ident())
-        return self._holdfast_error(
-            UNKNOWN_ERROR, _TWO_THREADS.format(first=names[0], second=names[1]), "ProgrammingError"
-        )
+        return self._holdfast_error(UNKNOWN_ERROR, self._holdfast_two_threads(_TWO_THREADS, first), "ProgrammingError")
+
+    def _holdfast_two_threads(self, text: str, first: int) -> str:
+        """Say what this thread does to another one, which is in the middle of a command.
+
+        :param text: with the names ``first``, ``second`` and ``page``.
+        """
+        return text.format(first=user(first), second=user(threading.get_ident()), page=page("errors/two-threads"))
+
+    def _holdfast_take_away(self) -> None:
+        """Note, for the thread that is in the middle of a command, that this one takes the connection away from it."""
+        state, own = self._holdfast, threading.get_ident()
+        first = state.users.get(0, own)
+        if first != own and state.taken_away is None:
+            state.taken_away = self._holdfast_two_threads(_TAKEN_AWAY, first)
+
+    def _holdfast_raise_taken_away(self, error: BaseException) -> None:
+        """Raise an error that says who has ended the connection, if another thread has.
+
+        :param error: the driver's, which says only that it was lost.
+        """
+        if self._holdfast.taken_away is not None:
+            raise self._holdfast_unusable_error() from error
 
     def _holdfast_unusable_error(self) -> Exception:
-        cause = self._holdfast.unusable_because
-        if cause is Cause.INHERITED and self._holdfast.parents_part:
+        state = self._holdfast
+        cause = state.unusable_because
+        if cause is Cause.INHERITED and state.parents_part:
             return self._holdfast_error(2006, _PARENTS_PART.format(child=getpid()))
         if cause is Cause.INHERITED:
-            return self._holdfast_error(2006, _INHERITED.format(parent=abs(self._holdfast.pid), child=getpid()))
+            return self._holdfast_error(2006, _INHERITED.format(parent=abs(state.pid), child=getpid()))
+        if state.taken_away is not None:
+            return self._holdfast_error(2013, f"Lost connection to MySQL server (holdfast: {state.taken_away})")
         return self._holdfast_error(2006, f"MySQL server has gone away (holdfast: this connection was {cause})")
 
     def _holdfast_check(self) -> Cause | None:
@@ -544,10 +577,11 @@ class HeldConnection:
             return other.cursor(*args, **kwargs)
         if state.users:
             self._holdfast_refuse_second_thread()
+        state.began = began = monotonic_also_asleep()
         if state.sent:
             state.first_cursor = None
         else:
-            state.first_cursor = monotonic()
+            state.first_cursor = began
             if state.poll is not None and state.poll(0):
                 other = self._holdfast_replace()
                 if other is not None:
@@ -620,6 +654,7 @@ class HeldConnection:
             state.in_flight = True  # until it has gone out whole
             self._holdfast_send(b"ROLLBACK")
             state.pending = 1
+            state.replied = None
             state.in_flight = False
         finally:
             if outermost:
@@ -672,6 +707,7 @@ class HeldConnection:
                 return
         if state.users and state.users.get(0) != threading.get_ident():
             # Another thread is inside the driver with it: only the session ends now, the object when that one is out.
+            self._holdfast_take_away()
             state.give_up(state.unusable_because or Cause.INTERRUPTED)
             return
         try:

@@ -19,6 +19,7 @@ from mysql.connector import HAVE_CEXT, errors
 from mysql.connector.connection import MySQLConnection as PureConnection
 from mysql.connector.constants import ClientFlag, ServerCmd
 
+from .._clock import monotonic_also_asleep
 from ..counters import Cause
 from ..server.faults import OUT_OF_SYNC, is_the_servers
 from ..server.middleboxes import Greeting
@@ -34,9 +35,9 @@ from .state import ConnectionState
 __all__ = ["CMySQLConnection", "MySQLConnection", "prepare", "prepare_c", "refuse_clear_text", "wrap_connect"]
 
 
-_AUTOCOMMIT, _NO_BACKSLASH_ESCAPES = 0x0002, 0x0200
-"""The server's status flags SERVER_STATUS_AUTOCOMMIT and SERVER_STATUS_NO_BACKSLASH_ESCAPES. The first is missing in
-the driver's constants."""
+_IN_TRANSACTION, _AUTOCOMMIT, _NO_BACKSLASH_ESCAPES = 0x0001, 0x0002, 0x0200
+"""The server's status flags SERVER_STATUS_IN_TRANS, _AUTOCOMMIT and _NO_BACKSLASH_ESCAPES. The
+second is missing in the driver's constants."""
 _HARMLESS = frozenset(
     {
         ServerCmd.DEBUG,
@@ -107,6 +108,9 @@ class _Connector(HeldConnection):
 
     def _holdfast_autocommits(self) -> bool:
         return bool(self._holdfast_flags() & _AUTOCOMMIT)
+
+    def _holdfast_in_transaction(self) -> bool | None:
+        return bool(self._holdfast_flags() & _IN_TRANSACTION)
 
     def _holdfast_charset(self) -> str:
         return str(self.charset)  # type: ignore[attr-defined]
@@ -194,6 +198,8 @@ class _Connector(HeldConnection):
             try:
                 value = call(*args, **kwargs)
                 finished = True
+                if state.nested_calls == 1:
+                    state.replied = monotonic_also_asleep()
                 return value
             except errors.Error as error:
                 # Answered with an error, or refused before anything was sent: in step either way. A client error is
@@ -201,6 +207,7 @@ class _Connector(HeldConnection):
                 finished = True
                 if _is_timeout(error) or (not is_the_servers(error.errno) and error.errno not in (-1, None)):
                     state.unusable_because = Cause.LOST_IN_USE
+                    self._holdfast_raise_taken_away(error)
                 elif state.nested_calls == 1:
                     self._holdfast_note_error(error)
                 raise

@@ -11,13 +11,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from os import getpid
-from time import monotonic
 from typing import Any
 
 import MySQLdb
 from MySQLdb import connections
 from MySQLdb.constants import CR
 
+from .._clock import monotonic_also_asleep
 from ..counters import Cause
 from ..server.faults import OUT_OF_SYNC, UNKNOWN_ERROR, is_the_clients, is_the_servers
 from ..server.middleboxes import Greeting
@@ -156,6 +156,7 @@ class MySQLdbConnection(HeldConnection):
             self._holdfast_note_error(error)
         else:
             state.unusable_because = Cause.INTERRUPTED if number == OUT_OF_SYNC else Cause.LOST_IN_USE
+            self._holdfast_raise_taken_away(error)
 
     def _holdfast_has_unread_result(self) -> bool:
         return _more_results is not None and bool(_more_results(self))
@@ -222,9 +223,9 @@ class MySQLdbConnection(HeldConnection):
 
     def _holdfast_time_limit(self, error: BaseException) -> bool:
         state = self._holdfast
-        limit, began = state.time_limit, state.first_cursor
+        limit = state.time_limit
         # The library's clock and this one are not the same.
-        return limit is not None and (began is None or monotonic() - began > 0.9 * limit)
+        return limit is not None and monotonic_also_asleep() - state.began > 0.9 * limit
 
     _holdfast_volatile = frozenset({"messages"})
     _holdfast_members = ("converter",)
@@ -276,6 +277,7 @@ class MySQLdbConnection(HeldConnection):
             finally:
                 state.nested_calls -= 1
             state.in_flight = False
+            state.replied = monotonic_also_asleep()
         finally:
             if outermost:
                 state.users.pop(0, None)

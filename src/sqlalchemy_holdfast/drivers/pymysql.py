@@ -15,6 +15,7 @@ from typing import Any
 from pymysql import connections, err
 from pymysql.constants import COMMAND, CR, SERVER_STATUS
 
+from .._clock import monotonic_also_asleep
 from ..counters import Cause
 from ..server.middleboxes import Greeting
 from ..server.session_changes import may_be_said_again, use
@@ -122,6 +123,9 @@ class PyMySQLConnection(HeldConnection):
             self._holdfast.driver_class.next_result(self)
             result = self._result  # type: ignore[attr-defined]
 
+    def _holdfast_in_transaction(self) -> bool | None:
+        return bool(self.server_status & SERVER_STATUS.SERVER_STATUS_IN_TRANS)  # type: ignore[attr-defined]
+
     def _holdfast_autocommits(self) -> bool:
         return bool(self.server_status & SERVER_STATUS.SERVER_STATUS_AUTOCOMMIT)  # type: ignore[attr-defined]
 
@@ -162,8 +166,9 @@ class PyMySQLConnection(HeldConnection):
         state.in_flight = True
         try:
             state.driver_class._execute_command(self, command, sql)
-        except err.MySQLError:
+        except err.MySQLError as error:
             state.in_flight = False  # the driver has closed the connection, or had not begun to send
+            self._holdfast_raise_taken_away(error)
             raise
 
     def _holdfast_replied(self, read: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -175,6 +180,7 @@ class PyMySQLConnection(HeldConnection):
             if error.args[:1] == (CR.CR_COMMANDS_OUT_OF_SYNC,):
                 state.unusable_because = Cause.OUT_OF_SYNC
             state.in_flight = False
+            self._holdfast_raise_taken_away(error)
             self._holdfast_note_error(error)
             raise
         state.in_flight = False
@@ -197,7 +203,9 @@ class PyMySQLConnection(HeldConnection):
                     this: Any = self
                     this._result = connections.MySQLResult(this)
                     return 0
-            return state.driver_class.query(self, sql, unbuffered)
+            rows = state.driver_class.query(self, sql, unbuffered)
+            state.replied = None if unbuffered else monotonic_also_asleep()
+            return rows
         finally:
             if outermost:
                 state.users.pop(0, None)

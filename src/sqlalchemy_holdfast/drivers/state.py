@@ -13,6 +13,7 @@ from types import BuiltinFunctionType
 from typing import Any, Protocol
 
 from .. import fork
+from .._clock import monotonic_also_asleep
 from .._outside import from_outside
 from ..counters import Cause, Counters
 from ..server.tls import Encryption, Policy
@@ -42,6 +43,7 @@ class ConnectionState:
 
     __slots__ = (
         "__weakref__",
+        "began",
         "begun",
         "charset_is_set",
         "checkout",
@@ -79,6 +81,7 @@ class ConnectionState:
         "reads_only",
         "record",
         "replaces_inherited",
+        "replied",
         "replying",
         "sent",
         "session",
@@ -86,6 +89,7 @@ class ConnectionState:
         "slot",
         "statement",
         "status",
+        "taken_away",
         "time_limit",
         "tls",
         "unusable_because",
@@ -142,6 +146,8 @@ class ConnectionState:
         one step that no other thread can come between."""
         self.unusable_because: Cause | None = None
         """Why this connection must not be used any more (:class:`~sqlalchemy_holdfast.counters.Cause`)."""
+        self.taken_away: str | None = None
+        """In words: another thread has ended it under the one that was in the middle of a command."""
         self.evicted = False
         """It works, and is to be replaced when it is returned."""
         self.never_returned = True
@@ -151,6 +157,11 @@ class ConnectionState:
         may not be replaced by another one, whatever happens."""
         self.first_cursor: float | None = None
         """Monotonic time at which the last cursor was opened, if nothing had been sent in the checkout by then."""
+        self.began = 0.0
+        """Monotonic time at which the last cursor was opened, on the clock that goes on while the machine sleeps."""
+        self.replied: float | None = monotonic_also_asleep()
+        """Monotonic time of the last reply, or of the last return to the pool, on the same clock; ``None`` where it is
+        not known: a ROLLBACK was sent whose reply nobody has waited for, or a result is read row by row."""
         self.opened = 0.0
         """Monotonic time of its opening (:data:`sqlalchemy_holdfast._clock.monotonic_also_asleep`)."""
         self.charset_is_set = False
@@ -246,7 +257,7 @@ class ConnectionState:
             self.pid = getpid()
         self.nothing_to_roll_back = self.in_flight = self.replying = self.whole = False
         self.pending = 0
-        self.unusable_because = None
+        self.unusable_because = self.taken_away = None
         if self.session is not None:
             self.session.cannot = "the driver has connected again by itself"
             self.session.changed = True

@@ -21,6 +21,7 @@ from .configuration import OLD, RETRY, UNAVAILABLE, as_read, warn_of_late_settin
 from .no_database import answer_unavailable
 from .own_session import OwnSession, ScopedSession, current_scope
 from .safe_requests import OnceMore, keep_records_of
+from .uncommitted import warn_in_debug_mode, warns
 
 if TYPE_CHECKING:
     from flask_sqlalchemy.session import Session
@@ -43,6 +44,7 @@ class SQLAlchemy(FlaskSQLAlchemy):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._read: WeakKeyDictionary[Flask, dict[str, Any]] = WeakKeyDictionary()
+        self._made: WeakKeyDictionary[Flask, list[Engine]] = WeakKeyDictionary()
         self._looked: WeakSet[Flask] = WeakSet()
         self._served: WeakSet[Flask] = WeakSet()
         super().__init__(*args, **kwargs)
@@ -56,6 +58,7 @@ class SQLAlchemy(FlaskSQLAlchemy):
         warn_of_old_spellings(app)
         super().init_app(app)
         self._read[app] = as_read(app)
+        warns(app, self._made.get(app, ()))
         app.wsgi_app = OwnSession(self, app, app.wsgi_app, lambda: self._begin(app))  # type: ignore[method-assign]
         if app.config.get(RETRY):
             app.wsgi_app = OnceMore(self, app, app.wsgi_app)  # type: ignore[method-assign]
@@ -160,6 +163,7 @@ class SQLAlchemy(FlaskSQLAlchemy):
         engine = super()._make_engine(bind_key, options, app)
         if app.config.get(RETRY):
             keep_records_of(engine)
+        self._made.setdefault(app, []).append(engine)
         return engine
 
     def _make_scoped_session(self, options: dict[str, Any]) -> scoped_session[Session]:
@@ -182,6 +186,7 @@ class SQLAlchemy(FlaskSQLAlchemy):
         """Called at the beginning of a request; does something at the first."""
         if app not in self._served:
             self._served.add(app)
+            warn_in_debug_mode(self, app, self._made.get(app, ()))
             self._look_for_late_settings(app)
 
     def _look_for_late_settings(self, app: Flask) -> None:

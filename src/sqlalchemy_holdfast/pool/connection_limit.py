@@ -22,11 +22,11 @@ from ..server import faults, limits, middleboxes
 from ..server.limits import Limits
 from ..settings import Settings
 
-__all__ = ["ConnectionLimit"]
+__all__ = ["SOONER", "ConnectionLimit"]
 
 _SMALL = 200
 """A learned limit above this is not shared out. 151 is both servers' default for max_connections."""
-_SOONER = 0.95
+SOONER = 0.95
 """A connection that was closed before this part of the known limit was closed by something else."""
 
 
@@ -179,7 +179,7 @@ class ConnectionLimit:
     def found_closed(self, idle: float) -> None:
         """Note that a connection was closed after it had been idle for so many seconds."""
         known = self.limits
-        if known is None or idle >= _SOONER * known.idle_limit:
+        if known is None or idle >= SOONER * known.idle_limit:
             return
         self.limits = dataclasses.replace(known, idle_limit=idle)
         if not self._idle_limit_said:

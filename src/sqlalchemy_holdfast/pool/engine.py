@@ -26,6 +26,7 @@ from .encryption import EncryptionCheck
 from .listeners import Listeners
 from .replacing import Replacer
 from .status import EngineStatus, remember
+from .uncommitted import Uncommitted
 from .waiting import DEFAULT_TIMEOUT, Connector
 
 __all__ = ["HeldEngine"]
@@ -61,6 +62,7 @@ class HeldEngine(EngineStatus):
             step_aside=self._step_aside,
             clock=clock,
         )
+        self._uncommitted = Uncommitted(self._reporter)
         self._connector.holders = self._listeners.leaks.holders
         self._passwords = credentials.from_settings(self.settings, self._reporter)
         self._leaving: dict[int, ConnectionState] = {}
@@ -92,6 +94,22 @@ class HeldEngine(EngineStatus):
     def also_tell_of_errors(self, listener: Callable[[ExceptionContext], object]) -> None:
         """Call something at each error of the engine, after what is done here."""
         self._listeners.also_tell_of_errors(listener)
+
+    def warn_of_uncommitted(self, *, debugging: bool = False) -> bool:
+        """Warn from now on of what is rolled back because nobody has committed it, as ``holdfast_uncommitted_warning``
+        says.
+
+        :param debugging: whether this is an application's debug mode.
+        :return: whether it does.
+        """
+        wanted = self.settings.uncommitted_warning
+        engine = self._engine()
+        if self.active and engine is not None and (wanted is True or (wanted == "debug" and debugging)):
+            if not self._uncommitted.on:
+                self._uncommitted.listen(engine)
+                self.also_tell_of_errors(self._uncommitted.note_error)
+            return True
+        return False
 
     # -- attaching -----------------------------------------------------------------------------------------------
 
@@ -132,6 +150,7 @@ class HeldEngine(EngineStatus):
         queue_pool.make_wait(engine, self._connector, self._may_stay_open, self._engine)
         queue_pool.on_dispose(engine, self._on_dispose)
         fork.watch(self)
+        self.warn_of_uncommitted()
 
     def _pool_timeout(self) -> float:
         engine = self._engine()

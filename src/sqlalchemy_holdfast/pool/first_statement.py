@@ -22,12 +22,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from os import getpid
-from time import monotonic
 from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from .. import drivers
+from .._clock import monotonic_also_asleep
 from ..drivers import ConnectionState
 from ..server import faults
 from ..server.statements import only_reads
@@ -115,7 +115,7 @@ def _was_first(state: ConnectionState) -> bool:
         state.sent <= 1
         and state.first_cursor is not None
         and state.pid == getpid()
-        and monotonic() - state.first_cursor < _SECONDS
+        and monotonic_also_asleep() - state.first_cursor < _SECONDS
         # With AUTOCOMMIT, what a view's function wrote is there to stay. With SERIALIZABLE, a SELECT locks rows, and
         # the lost session may hold its locks for a while yet.
         and state.isolation_level not in ("AUTOCOMMIT", "SERIALIZABLE")

@@ -9,15 +9,13 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Iterable
-from types import CodeType, FrameType
+from types import CodeType
 
+from .._application import line_of, place, thread_name
 from ..server.statements import shortened
 
-__all__ = ["Holder", "listed", "place", "thread_name"]
+__all__ = ["Holder", "by_whom", "listed"]
 
-_LIBRARIES = frozenset(
-    {"sqlalchemy", "sqlalchemy_holdfast", "flask_sqlalchemy", "contextlib", "weakref", "sqlmodel", "pandas"}
-)
 _BELOW = 6
 """Frames that are never the application's: ours, the event's and the pool's, in between SQLAlchemy's ``Pool.connect()``
 and :class:`Holder`."""
@@ -39,11 +37,17 @@ class Holder:
         """The application's code that asked for the connection, and the line in its file."""
         self.line = 0
         try:
-            frame = _application(sys._getframe(_BELOW))
+            frame = line_of(sys._getframe(_BELOW))
         except ValueError:  # a thread or a greenlet was started with pool.connect() itself
             frame = None
         if frame is not None:
             self.code, self.line = frame.f_code, frame.f_lineno
+
+    @property
+    def place(self) -> str:
+        """The line of the application that asked for the connection: 'FILE, line N, in F'; empty if there is none."""
+        code = self.code
+        return "" if code is None else f"{code.co_filename}, line {self.line}, in {code.co_name}"
 
     def overdue(self, now: float, threshold: float | None) -> bool:
         """Say whether it has lasted for more than so many seconds."""
@@ -57,7 +61,7 @@ class Holder:
         """
         text = f"for {now - self.since:.1f} s by {thread_name(self.thread)}"
         if self.code is not None:
-            text += f", checked out at {self.code.co_filename}, line {self.line}, in {self.code.co_name}"
+            text += f", checked out at {self.place}"
         return f"{text}; last statement: {shortened(statement)}" if statement else f"{text}; nothing sent yet"
 
 
@@ -70,30 +74,7 @@ def listed(descriptions: Iterable[str]) -> str:
     return "".join(lines)
 
 
-def place() -> str:
-    """Name the line of the application that is running now, as ' by FILE, line N, in F'."""
-    frame = _application(sys._getframe(1))
-    return f" by {frame.f_code.co_filename}, line {frame.f_lineno}, in {frame.f_code.co_name}" if frame else ""
-
-
-def _application(frame: FrameType | None) -> FrameType | None:
-    while frame is not None:
-        name: str = frame.f_globals.get("__name__") or ""
-        # Most frames are SQLAlchemy's: told by a slice, without taking the name apart.
-        if name[:10] != "sqlalchemy" and name.partition(".")[0] not in _LIBRARIES:
-            return frame
-        frame = frame.f_back
-    return None
-
-
-def thread_name(number: int) -> str:
-    """Name a thread in words.
-
-    :param number: as ``threading.get_ident()`` gives it.
-    """
-    if number == threading.get_ident():
-        return "this same thread"
-    for thread in threading.enumerate():
-        if thread.ident == number:
-            return f"thread {thread.name!r}"
-    return "a thread that has ended"
+def by_whom() -> str:
+    """Name the line of the application that is running now, as ' by FILE, line N, in F'; empty if there is none."""
+    found = place(sys._getframe(1))
+    return f" by {found}" if found else ""

@@ -22,7 +22,7 @@ from sqlalchemy.pool.base import ResetStyle
 from .. import drivers, fork
 from .._registry import Registry
 from ..counters import Cause
-from ..drivers import ConnectionState
+from ..drivers import ConnectionState, HeldConnection
 from ..errors import note_connecting
 from ..reporting import Reporter
 from ..server import faults, hints
@@ -31,6 +31,7 @@ from ..settings import Settings
 from . import holders, liveness, queue_pool, set_up
 from .connection_limit import ConnectionLimit
 from .encryption import EncryptionCheck
+from .explaining import explain_lost
 from .leaks import Leaks
 from .replacing import Replaced, Replacer
 from .resets import Resets
@@ -239,12 +240,12 @@ class Listeners:
         if type(state) is not ConnectionState or record is None or record.dbapi_connection is None:
             return
         state.never_returned = False
-        state.idle_since = now = self._clock()
+        state.idle_since = state.replied = now = self._clock()
         self.leaks.end(state, now)
         if state.judged and state.one_user_at_a_time:
             _forget_user(state)
         if state.users:
-            _let_nobody_use(state)
+            _let_nobody_use(drivers.held_connection(dbapi_connection), state)
         if state.pending and state.unusable_because is None and not state.in_flight and not state.evicted:
             self._connector.heard()
             return  # looked at when the ROLLBACK was sent, and again before use
@@ -260,7 +261,7 @@ class Listeners:
                 self._end_what_was_left(dbapi_connection, "when it was returned")
             return
         if cause is not Cause.INHERITED:
-            self._reporter.discarded_on_return(cause, holders.place())
+            self._reporter.discarded_on_return(cause, holders.by_whom())
         record.invalidate()
 
     def _end_what_was_left(self, dbapi_connection: Any, when: str) -> None:
@@ -271,7 +272,7 @@ class Listeners:
         if drivers.held_connection(dbapi_connection)._holdfast_autocommits():
             return
         dbapi_connection.rollback()
-        self._reporter.rolled_back_what_was_left(when, holders.place())
+        self._reporter.rolled_back_what_was_left(when, holders.by_whom())
 
     # -- handle_error --------------------------------------------------------------------------------------------
 
@@ -310,6 +311,8 @@ class Listeners:
             context.invalidate_pool_on_disconnect = False
             self._replacer.suspect_others()
             self._reporter.lost_in_use(verdict.meaning)
+        if verdict.lost and connected:
+            explain_lost(context, state, self._limit.limits, self._clock)
 
 
 def _note_begin(connection: Connection, *rest: Any) -> None:
@@ -318,11 +321,12 @@ def _note_begin(connection: Connection, *rest: Any) -> None:
         state.begun = True
 
 
-def _let_nobody_use(state: ConnectionState) -> None:
+def _let_nobody_use(connection: HeldConnection, state: ConnectionState) -> None:
     """End what a thread that is in the middle of a command does on a connection that another one returns."""
     if state.users.get(0) == threading.get_ident():  # an exception came between two lines
         state.users.clear()
     elif state.one_user_at_a_time:
+        connection._holdfast_take_away()
         state.unusable_because = state.unusable_because or Cause.INTERRUPTED
 
 

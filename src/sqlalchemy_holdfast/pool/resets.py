@@ -12,12 +12,12 @@ import re
 from typing import Any
 
 from .. import drivers
+from .._application import place
 from ..counters import Cause
 from ..drivers import ConnectionState
 from ..reporting import Reporter
 from ..server import faults
 from ..server.session_changes import use
-from . import holders
 
 __all__ = ["Resets"]
 
@@ -119,7 +119,7 @@ class Resets:
         if state is not None and record is not None and record.dbapi_connection is not None:
             cause = self.put_back(dbapi_connection, state)
             if cause is not None:
-                self._reporter.discarded_on_return(cause, holders.place())
+                self._reporter.discarded_on_return(cause, place())
                 record.invalidate()
 
     def _ask(self, dbapi_connection: Any) -> None:

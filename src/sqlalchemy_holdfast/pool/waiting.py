@@ -28,6 +28,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from .. import fork
+from .._application import thread_name
 from .._registry import Registry
 from ..budget import Slot
 from ..drivers import ConnectionState, from_outside, state_of, unwrap
@@ -37,7 +38,6 @@ from ..server.error_table import Refusal
 from ..server.faults import judge
 from ..settings import Settings
 from .connection_limit import ConnectionLimit
-from .holders import thread_name
 from .outage import Asker, Outages
 
 __all__ = ["Backoff", "Connector", "Kept", "Wait", "seconds"]

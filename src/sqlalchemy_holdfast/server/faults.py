@@ -25,6 +25,7 @@ from .reasons import Reason
 __all__ = [
     "ACCESS_DENIED",
     "CANNOT_CONVERT",
+    "INACTIVE",
     "LOCK_WAIT_TIMEOUT",
     "NOT_OWNER",
     "NO_SUCH_SAVEPOINT",
@@ -56,6 +57,8 @@ LOCK_WAIT_TIMEOUT = 1205
 """ER_LOCK_WAIT_TIMEOUT"""
 NO_SUCH_SAVEPOINT = 1305
 """ER_SP_DOES_NOT_EXIST: what ROLLBACK TO says of a savepoint that is not there."""
+INACTIVE = 4031
+"""ER_CLIENT_INTERACTION_TIMEOUT, MySQL: the connection was idle for longer than wait_timeout."""
 CANNOT_CONVERT = 3854
 """ER_CANNOT_CONVERT_STRING, MySQL: a name has a character that the other character set lacks."""
 
