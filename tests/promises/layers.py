@@ -7,10 +7,11 @@ from __future__ import annotations
 
 ON_TOP: dict[str, set[str]] = {
     "__main__": {"cli"},
-    "cli": {"lab", "experiments"},
+    "cli": {"lab", "experiments", "doctor"},
     "experiments": {"lab"},
     "lab": set(),
     "flask": set(),
+    "doctor": set(),
 }
 """What stands on top of the core, and which of the others on top each may import. The core imports none of them."""
 

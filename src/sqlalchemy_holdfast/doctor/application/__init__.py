@@ -1,0 +1,3 @@
+"""What is seen of an application while it is imported."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Checks: connection."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Checks: limits."""
+
+from __future__ import annotations

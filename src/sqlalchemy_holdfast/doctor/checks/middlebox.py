@@ -1,0 +1,3 @@
+"""Checks: middlebox."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Checks: server."""
+
+from __future__ import annotations

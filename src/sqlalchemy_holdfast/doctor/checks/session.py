@@ -1,0 +1,3 @@
+"""Checks: session."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Checks: tls."""
+
+from __future__ import annotations
