@@ -7,6 +7,7 @@ import ipaddress
 import socket
 import time
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 from sqlalchemy import Engine
 from sqlalchemy.engine import URL, Connection, make_url
@@ -71,7 +72,7 @@ def _of_url(given: str | URL, application: ApplicationFacts | None, hosting: Hos
             engine = _doctors_engine(url)
             connect, server = _connect(engine)
     except Exception as error:  # what drivers say to a part of the query that they cannot use has no common type
-        problem = _problem(error)
+        problem = _problem(error, url.password)
     finally:
         if engine is not None:
             engine.dispose()
@@ -88,7 +89,7 @@ def _of_engine(engine: Engine, application: ApplicationFacts | None, hosting: Ho
         if urls.is_ours(url):
             connect, server = _connect(engine)
     except Exception as error:
-        problem = _problem(error)
+        problem = _problem(error, url.password)
     pool = _pool(engine)
     examined = Examined(
         _safe(url), tuple(urls.examine(url)), known.settings, pool, connect, problem, server, application, hosting
@@ -127,7 +128,7 @@ def _connect(engine: Engine) -> tuple[ConnectFacts, ServerFacts]:
         took = time.monotonic() - began
         connection.rollback()
         peer, port, unix = _peer(connection)
-        server, round_trip = ask(connection)
+        server, round_trip = ask(connection, new=not idle)
         facts = ConnectFacts(
             driver=engine.dialect.driver,
             seconds=None if idle else took,
@@ -196,11 +197,14 @@ def _between(url: URL, server: ServerFacts) -> str:
     return recognise(Seen(host=url.host, version=server.version, attributes=0))
 
 
-def _problem(error: Exception) -> ConnectProblem:
+def _problem(error: Exception, password: str | None) -> ConnectProblem:
     orig = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     hints = tuple(error.detail) if isinstance(error, DBAPIError) else ()
     judged = judge(orig, connected=False)
-    return ConnectProblem(error_number(orig), f"{type(orig).__name__}: {orig}", hints, judged.meaning)
+    words = f"{type(orig).__name__}: {orig}"
+    for secret in filter(None, (password, quote(password, safe=""), quote_plus(password)) if password else ()):
+        words = words.replace(secret, "***")
+    return ConnectProblem(error_number(orig), words, hints, judged.meaning)
 
 
 def _safe(url: URL) -> URL:

@@ -89,7 +89,7 @@ class ConnectFacts:
     unix: bool
     """Whether it is a unix socket."""
     round_trip: float | None
-    """The shortest of three round trips, in seconds."""
+    """How long the quickest answer took, in seconds: a round trip, and little more."""
     tls: TlsFacts | None
     """The encryption; ``None`` when nobody could say."""
     middlebox: str

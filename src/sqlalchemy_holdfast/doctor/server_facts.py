@@ -62,8 +62,8 @@ class CommitsFacts:
     """Whether that has transactions."""
     columns: Mapping[str, str]
     """Its columns' types, by name."""
-    indexed: bool | None
-    """Whether ``created`` has an index; ``None`` when that could not be seen."""
+    keys: Mapping[str, str]
+    """Which of them have an index, as ``information_schema`` says it: ``PRI``, ``MUL``, or nothing."""
     oldest_days: float | None
     """The age of its oldest row; ``None`` without any, or when it could not be read."""
 
@@ -96,13 +96,13 @@ class ServerFacts:
     """The session's time zone: ``NOW()`` minus ``UTC_TIMESTAMP()``, in seconds."""
     sessions: tuple[SessionFacts, ...] | None
     """The sessions that the account may see: its own."""
-    tables: tuple[TableFacts, ...] | None
+    tables: tuple[TableFacts, ...] | None = None
     """The database's tables, a thousand at most."""
-    columns: Mapping[str, tuple[int, str]] | None
+    columns: Mapping[str, tuple[int, str]] | None = None
     """The collations of the database's columns: of how many, and one as ``table.column``."""
-    without_key: tuple[str, ...] | None
+    without_key: tuple[str, ...] | None = None
     """The tables without a primary key; ``None`` when nobody asked, because the server is in no cluster."""
-    commits: CommitsFacts | None
+    commits: CommitsFacts | None = None
     """The table ``holdfast_commits``; ``None`` where there is none."""
     clustered: bool = False
     """Whether the server is in a Galera cluster or a MySQL replication group."""
