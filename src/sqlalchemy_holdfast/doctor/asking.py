@@ -202,7 +202,7 @@ def ask(connection: Connection, *, new: bool) -> tuple[ServerFacts, float | None
     status = questions.values("the server's counters", "GLOBAL STATUS", _STATUS)
     clustered = _clustered(session, status)
     facts_of_database = _database(questions, clustered=clustered) if database else {}
-    account_facts = _account(questions)
+    account_facts = _account(questions, (session or {}).get("default_password_lifetime", "0"))
     sessions = _sessions(questions)
     own = questions.values("the session's encryption", "SESSION STATUS", _OWN_STATUS)
     asked = questions.asked
@@ -272,7 +272,7 @@ def _commits(questions: _Questions, table: TableFacts) -> CommitsFacts:
     )
 
 
-def _account(questions: _Questions) -> AccountFacts | None:
+def _account(questions: _Questions, lifetime: str) -> AccountFacts | None:
     """Read what CREATE USER would say. The answer has the password's hash in it, and is not kept."""
     made = questions.rows("the account", "SHOW CREATE USER CURRENT_USER()")
     granted = questions.rows("the account's rights", "SHOW GRANTS")
@@ -287,10 +287,11 @@ def _account(questions: _Questions) -> AccountFacts | None:
     plugin = re.search(r"IDENTIFIED (?:WITH|VIA) [`'\"]?(\w+)", words)
     by_password = "IDENTIFIED BY PASSWORD" in words  # MariaDB's words for mysql_native_password
     expires = re.search(r"PASSWORD EXPIRE INTERVAL (\d+) DAY", words)
+    days = int(expires[1] if expires else "0" if "PASSWORD EXPIRE NEVER" in words else lifetime)
     limits = re.findall(r"(MAX_(?:QUERIES|UPDATES|CONNECTIONS)_PER_HOUR) (\d+)", words)
     return AccountFacts(
         plugin=plugin[1] if plugin else "mysql_native_password" if by_password else None,
-        expires_days=int(expires[1]) if expires else None,
+        expires_days=days or None,
         rights=rights,
         per_hour={name: int(number) for name, number in limits if int(number)},
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import calendar
 import ipaddress
+import re
 import socket
 import time
 from typing import Any
@@ -19,6 +20,7 @@ from ..errors import HoldfastError
 from ..plugin import create_engine
 from ..pool.queue_pool import most_connections, recycles_after
 from ..pool.status import describe, status
+from ..server.error_table import Refusal
 from ..server.faults import error_number, judge
 from ..server.middleboxes import Seen, recognise
 from ..settings import PREFIX, Settings
@@ -31,6 +33,9 @@ from .server_facts import ServerFacts
 __all__ = ["gather"]
 
 _CONNECT_SECONDS = 10
+_ACCOUNT = (1045, 1251, 1396, 1524, 1698, 1820, 1862, 2049, 2054, 2059, 2061)
+"""Numbers of errors about the account, its password, or the way it is checked."""
+_TLS = (2026, 3159)
 _SECRETS = ("password", "passwd", "pwd", "key", "token", "secret")
 
 
@@ -72,7 +77,7 @@ def _of_url(given: str | URL, application: ApplicationFacts | None, hosting: Hos
             engine = _doctors_engine(url)
             connect, server = _connect(engine)
     except Exception as error:  # what drivers say to a part of the query that they cannot use has no common type
-        problem = _problem(error, url.password)
+        problem = _problem(error, url)
     finally:
         if engine is not None:
             engine.dispose()
@@ -89,7 +94,7 @@ def _of_engine(engine: Engine, application: ApplicationFacts | None, hosting: Ho
         if urls.is_ours(url):
             connect, server = _connect(engine)
     except Exception as error:
-        problem = _problem(error, url.password)
+        problem = _problem(error, url)
     pool = _pool(engine)
     examined = Examined(
         _safe(url), tuple(urls.examine(url)), known.settings, pool, connect, problem, server, application, hosting
@@ -140,6 +145,7 @@ def _connect(engine: Engine) -> tuple[ConnectFacts, ServerFacts]:
             round_trip=round_trip,
             tls=_tls(server),
             middlebox=status(engine).middlebox or _between(engine.url, server),
+            needs_tls_to_log_in=_needs_tls(connection),
         )
     return facts, server
 
@@ -175,6 +181,13 @@ def _peer(connection: Connection) -> tuple[str | None, int | None, bool]:
     return str(address[0]), int(address[1]), False
 
 
+def _needs_tls(connection: Connection) -> str:
+    driver_connection = connection.connection.dbapi_connection
+    if drivers.state_of(drivers.unwrap(driver_connection)) is None:
+        return ""
+    return drivers.held_connection(driver_connection)._holdfast_needs_tls_to_log_in()
+
+
 def _tls(server: ServerFacts) -> TlsFacts | None:
     """What the server says of the connection's encryption: every account may ask it."""
     said = server.status
@@ -197,14 +210,28 @@ def _between(url: URL, server: ServerFacts) -> str:
     return recognise(Seen(host=url.host, version=server.version, attributes=0))
 
 
-def _problem(error: Exception, password: str | None) -> ConnectProblem:
+def _problem(error: Exception, url: URL) -> ConnectProblem:
     orig = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     hints = tuple(error.detail) if isinstance(error, DBAPIError) else ()
-    judged = judge(orig, connected=False)
     words = f"{type(orig).__name__}: {orig}"
-    for secret in filter(None, (password, quote(password, safe=""), quote_plus(password)) if password else ()):
+    for secret in filter(None, (url.password, quote(url.password or "", safe=""), quote_plus(url.password or ""))):
         words = words.replace(secret, "***")
-    return ConnectProblem(error_number(orig), words, hints, judged.meaning)
+    return ConnectProblem(error_number(orig), words, hints, _kind(orig, url))
+
+
+def _kind(error: BaseException, url: URL) -> str:
+    number, judged, words = error_number(error), judge(error, connected=False), str(error).lower()
+    if number in (1044, 1049):
+        return "database"
+    if number in _TLS or "certificate" in words or re.search(r"\b(ssl|tls)\b", words):
+        return "tls"
+    if number in _ACCOUNT:
+        return "account"
+    if judged.refusal is Refusal.FULL:
+        return "full"
+    if url.host and "unix_socket" not in url.query and not _addresses(url)[1]:
+        return "host"
+    return "away" if judged.refusal is Refusal.AWAY else ""
 
 
 def _safe(url: URL) -> URL:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -95,7 +96,18 @@ class ConnectFacts:
     middlebox: str
     """What stands in between and speaks the protocol itself, in words; empty when nothing does."""
     needs_tls_to_log_in: str = ""
-    """Why this driver cannot log in without TLS after the server was restarted; empty when it can."""
+    """Why this driver may be refused without TLS after the server was restarted; empty when it is not."""
+
+    @property
+    def network(self) -> str:
+        """What the connection goes through: ``""`` for this machine alone, ``private`` or ``public`` for a network
+        whose addresses are."""
+        if self.unix or self.peer is None:
+            return ""
+        address = ipaddress.ip_address(self.peer.partition("%")[0])
+        if address.is_loopback:
+            return ""
+        return "private" if address.is_private or address.is_link_local else "public"
 
 
 @dataclass(frozen=True)
@@ -105,8 +117,8 @@ class ConnectProblem:
     number: int | None
     """The error's number, such as 1045."""
     text: str
-    """The driver's words."""
+    """The driver's words, with the password taken out where they repeat it."""
     hints: tuple[str, ...] = field(default=())
     """What holdfast says about it: the cause and the cure."""
-    meaning: str = ""
-    """What the error table says of it; empty when it knows nothing."""
+    kind: str = ""
+    """What it is about: ``host``, ``away``, ``account``, ``database``, ``full``, ``tls``, or something else: empty."""

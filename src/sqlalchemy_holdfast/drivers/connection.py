@@ -130,6 +130,11 @@ class HeldConnection:
         """Return what the server said before anything else, as far as the driver has kept it. Nothing is sent."""
         raise NotImplementedError
 
+    def _holdfast_needs_tls_to_log_in(self) -> str:
+        """Say why the driver may be refused without TLS, for an account whose password is checked by
+        ``caching_sha2_password``, until somebody has logged in another way; an empty text when it is not."""
+        return ""
+
     def _holdfast_send(self, statement: bytes) -> None:
         """Send a statement that is answered with OK, without reading the reply."""
         raise NotImplementedError
