@@ -115,7 +115,8 @@ def too_many_wanted(examined: Examined) -> Iterator[str | Seen]:
     allowed, name = _allowed(server)
     each = seen(pool.most, "how many connections the pool may have")
     wanted = processes * each
-    words = f"{processes} processes may open {each} connections each, {wanted} together; {name} is {allowed}."
+    default = "" if pool.given else " (SQLAlchemy's default)"
+    words = f"{processes} processes may open {each} connections each{default}, {wanted} together; {name} is {allowed}."
     if not pool.held and wanted > allowed:
         yield Seen(words, severity=Severity.ERROR)
     elif pool.held and examined.settings.budget is None and wanted > allowed:
