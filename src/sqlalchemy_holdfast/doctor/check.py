@@ -44,13 +44,13 @@ class Check:
     id: str
     """Stable, such as ``HF401``; also the name of its page in the documentation."""
     group: str
-    """One of :data:`GROUPS`."""
+    """Such as ``session``."""
     title: str
     """What is the matter when it finds something, in a few words."""
     severity: Severity
     """How bad that is."""
     needs: frozenset[str]
-    """What must be there for it to run: some of :data:`NEEDS`."""
+    """What must be there for it to run: ``url``, ``server``, ``application``."""
     cure: str
     """What to do, in one line."""
     explanation: str
