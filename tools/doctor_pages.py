@@ -21,6 +21,7 @@ WHAT = {
 
 
 def page(check: Check) -> str:
+    """A page's text."""
     needs = " and ".join(WHAT[need] for need in ("url", "server", "application") if need in check.needs)
     return f"""# {check.id}: {check.title}
 
@@ -42,10 +43,12 @@ Severity: {check.severity.value}, unless the finding says otherwise. Group: `{ch
 
 
 def pages() -> dict[str, str]:
+    """All pages' texts, by their files' names."""
     return {f"{check.id}.md": page(check) for check in CHECKS}
 
 
 def main() -> None:
+    """Write them, and remove those whose check is gone."""
     FOLDER.mkdir(exist_ok=True)
     for path in FOLDER.glob("*.md"):
         path.unlink()

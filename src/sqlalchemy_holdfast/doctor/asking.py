@@ -70,6 +70,7 @@ _SESSION = [
     "version_comment",
     "wait_timeout",
     "wsrep_on",
+    "wsrep_provider",
     "default_password_lifetime",
 ]
 _GLOBAL = (
@@ -200,7 +201,7 @@ def ask(connection: Connection, *, new: bool) -> tuple[ServerFacts, float | None
     session = questions.values("the session's variables", "SESSION VARIABLES", _SESSION)
     variables = questions.values("the server's variables", "GLOBAL VARIABLES", _GLOBAL)
     status = questions.values("the server's counters", "GLOBAL STATUS", _STATUS)
-    clustered = _clustered(session, status)
+    clustered = _clustered(session)
     facts_of_database = _database(questions, clustered=clustered) if database else {}
     account_facts = _account(questions, (session or {}).get("default_password_lifetime", "0"))
     sessions = _sessions(questions)
@@ -230,9 +231,10 @@ def ask(connection: Connection, *, new: bool) -> tuple[ServerFacts, float | None
     return facts, questions.shortest
 
 
-def _clustered(session: Mapping[str, str] | None, status: Mapping[str, str] | None) -> bool:
-    galera = (session or {}).get("wsrep_on") == "ON" and (status or {}).get("wsrep_cluster_status") != "Disconnected"
-    return galera or bool((session or {}).get("group_replication_group_name"))
+def _clustered(session: Mapping[str, str] | None) -> bool:
+    known = session or {}
+    galera = known.get("wsrep_on") == "ON" and known.get("wsrep_provider", "none") not in ("", "none")
+    return galera or bool(known.get("group_replication_group_name"))
 
 
 def _database(questions: _Questions, *, clustered: bool) -> dict[str, Any]:
