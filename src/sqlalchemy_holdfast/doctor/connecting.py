@@ -13,7 +13,7 @@ from urllib.parse import quote, quote_plus
 from sqlalchemy import Engine
 from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.pool import NullPool, QueuePool
+from sqlalchemy.pool import QueuePool
 
 from .. import drivers, urls
 from ..errors import HoldfastError
@@ -33,6 +33,7 @@ from .server_facts import ServerFacts
 __all__ = ["gather"]
 
 _CONNECT_SECONDS = 10
+_FULL_SECONDS = 1
 _ACCOUNT = (1045, 1251, 1396, 1524, 1698, 1820, 1862, 2049, 2054, 2059, 2061)
 """Numbers of errors about the account, its password, or the way it is checked."""
 _TLS = (2026, 3159)
@@ -55,6 +56,8 @@ def _of_url(given: str | URL, application: ApplicationFacts | None, hosting: Hos
     try:
         url = make_url(given)
         settings = Settings.take(url.query, {})
+        # A piece of a password that was not escaped may be anywhere in it: nothing of it is shown, or sent to anybody.
+        urls.check(url, ours=urls.is_ours(url))
     except (SQLAlchemyError, HoldfastError, ValueError):
         return Examined(url_findings=said, application=application, hosting=hosting), "the URL"
     plugins = url.query.get("plugin", ())
@@ -103,11 +106,21 @@ def _of_engine(engine: Engine, application: ApplicationFacts | None, hosting: Ho
 
 
 def _doctors_engine(url: URL) -> Engine:
-    """An engine of the doctor's own: it connects once, and waits for no server that is away."""
+    """An engine of the doctor's own. It connects once, waits for no server that is away and hardly for a full one, and
+    takes no part in what processes share: like a console, it uses what is left for one."""
     known = drivers.by_url_name(url.get_driver_name()) is not None
     patience = {"connect_timeout": _CONNECT_SECONDS} if known and "connect_timeout" not in url.query else {}
     once = url.difference_update_query([key for key in url.query if key.startswith(PREFIX)])
-    return create_engine(once, poolclass=NullPool, connect_args=patience, holdfast_wait_for_server=None)
+    return create_engine(
+        once,
+        poolclass=QueuePool,
+        pool_size=1,
+        max_overflow=0,
+        pool_timeout=_FULL_SECONDS,
+        connect_args=patience,
+        holdfast_wait_for_server=None,
+        holdfast_budget=None,
+    )
 
 
 def _pool(engine: Engine) -> PoolFacts:
@@ -237,7 +250,8 @@ def _kind(error: BaseException, url: URL) -> str:
 def _safe(url: URL) -> URL:
     """The URL without its password, and without what else in its query may be one."""
     secret = [key for key in url.query if any(word in key.lower() for word in _SECRETS)]
-    return url.set(password=None).difference_update_query(secret)
+    query = {key: value for key, value in url.query.items() if key not in secret}
+    return URL.create(url.drivername, url.username, None, url.host, url.port, url.database, query)
 
 
 def _name(url: URL) -> str:

@@ -11,6 +11,8 @@ from tests.conftest import MYSQLD
 
 IN_ORDER = {"innodb_flush_log_at_trx_commit": 1}
 """What the lab sets otherwise, to be quick."""
+MYSQL_HAS = {"performance_schema": 1}
+"""As it is unless it is told otherwise."""
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +25,7 @@ def mariadb() -> Iterator[Server]:
 def mysql() -> Iterator[Server]:
     if MYSQLD is None:
         pytest.skip("HOLDFAST_LAB_MYSQLD names no MySQL server")
-    with Server(executable=MYSQLD, options=IN_ORDER, tls=True) as server:
+    with Server(executable=MYSQLD, options={**IN_ORDER, **MYSQL_HAS}, tls=True) as server:
         yield server
 
 
@@ -34,10 +36,22 @@ def patient(request: pytest.FixtureRequest) -> Server:
     return server
 
 
+@pytest.fixture(params=["mariadb", pytest.param("mysql", marks=pytest.mark.mysql)])
+def crowded(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """One of each that takes ten connections and no more."""
+    executable = None
+    if request.param == "mysql":
+        executable = MYSQLD
+        if executable is None:
+            pytest.skip("HOLDFAST_LAB_MYSQLD names no MySQL server")
+    with Server(executable=executable, options={"max_connections": 10}) as server:
+        yield server
+
+
 @pytest.fixture(scope="session")
 def ailing() -> Iterator[Server]:
     """A MariaDB with settings that can be made at its start alone, and that says that it is old and something else."""
-    options = {
+    options: dict[str, str | int | None] = {
         "innodb_flush_log_at_trx_commit": 2,
         "innodb_rollback_on_timeout": 1,
         "version": "10.5.29-MariaDB-maxscale",

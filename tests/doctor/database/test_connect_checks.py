@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import URL, Engine, make_url
+from sqlalchemy import Engine
 
 from sqlalchemy_holdfast.doctor import Severity
 from sqlalchemy_holdfast.lab import Proxy, Server
@@ -58,9 +58,9 @@ def test_a_port_on_which_nothing_answers(driver: str) -> None:
 
 
 def test_an_account_that_is_refused(patient: Server, driver: str) -> None:
-    report = examine(held_url(patient, driver, password="another", query={"ssl_ca": patient.tls_ca}))
+    report = examine(held_url(patient, driver, password="zyxwvq", query={"ssl_ca": patient.tls_ca}))
     finding = found("HF105", report, "1045")
-    assert "another" not in str(report)
+    assert "zyxwvq" not in str(report)
     assert finding.cure
     assert report.statements == 0
 
@@ -91,7 +91,7 @@ def test_a_driver_that_is_not_installed(patient: Server) -> None:
 
 def test_connecting_that_takes_long(patient: Server) -> None:
     with Proxy.for_server(patient) as proxy:
-        proxy.delay = 0.4
+        proxy.delay = 0.15
         report = examine(held_url(patient, port=proxy.port))
         found("HF114", report, "Connecting took", "a round trip takes")
         found("HF512", report, severity=Severity.WARNING)
@@ -149,5 +149,5 @@ def test_no_part_of_what_was_gathered_has_the_password(patient: Server) -> None:
         seen = facts_of(url.update_query_dict({"ssl_key_password": "s3cret-Pw"}, append=True))
         assert "s3cret" not in repr(seen)
         assert "s3cret" not in repr([dataclasses.asdict(part) for part in (seen.settings,)])
-    assert make_url(str(seen.url)).password is None
-    assert isinstance(seen.url, URL)
+    assert seen.url is not None
+    assert seen.url.password is None

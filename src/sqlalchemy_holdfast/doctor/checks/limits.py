@@ -215,7 +215,7 @@ def limited_by_the_hour(examined: Examined) -> Iterator[str | Seen]:
 @check(
     "HF210",
     group="limits",
-    title="The server has refused connections before",
+    title="The server was full before",
     severity=Severity.WARNING,
     needs={"server"},
     cure="Raise max_connections, or let the pools of all sites on this server be smaller together.",
@@ -224,12 +224,13 @@ def limited_by_the_hour(examined: Examined) -> Iterator[str | Seen]:
 )
 def was_full(examined: Examined) -> Iterator[str | Seen]:
     server = seen(examined.server, "the server")
-    refused = _number(server.counter("Connection_errors_max_connections"))
-    if refused:
+    allowed, most = _number(server.variable("max_connections")), _number(server.counter("Max_used_connections"))
+    refused = _number(server.counter("Connection_errors_max_connections"))  # MariaDB 10.11 does not count them here
+    if refused or most > allowed:
         days = _number(server.counter("Uptime")) / 86400
+        counted = f", and {refused} were refused" if refused else ""
         yield (
-            f"{refused} connections were refused in the last {days:.1f} days; max_connections is "
-            f"{server.variable('max_connections')}."
+            f"In the last {days:.1f} days, {most} connections were open at once{counted}; max_connections is {allowed}."
         )
 
 

@@ -20,7 +20,7 @@ _JUST_NOW = 60
 _CLOCK = 5.0
 _FAR, _VERY_FAR = 0.020, 0.100
 _OLD_ROWS_DAYS = 7
-_MANY_ABORTED, _PART_ABORTED = 50, 0.25
+_MANY_ABORTED, _PART_ABORTED = 20, 0.25
 
 
 def _server(examined: Examined) -> ServerFacts:
