@@ -36,7 +36,7 @@ def patient(request: pytest.FixtureRequest) -> Server:
     return server
 
 
-@pytest.fixture(params=["mariadb", pytest.param("mysql", marks=pytest.mark.mysql)])
+@pytest.fixture(scope="session", params=["mariadb", pytest.param("mysql", marks=pytest.mark.mysql)])
 def crowded(request: pytest.FixtureRequest) -> Iterator[Server]:
     """One of each that takes ten connections and no more."""
     executable = None

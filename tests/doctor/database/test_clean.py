@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,9 +12,12 @@ from sqlalchemy import Engine, event
 from sqlalchemy.engine import Engine as AnyEngine
 
 from sqlalchemy_holdfast.doctor import Hosting, Report
-from sqlalchemy_holdfast.lab import Server
+from sqlalchemy_holdfast.lab import Proxy, Server
 from sqlalchemy_holdfast.transactions import create_commit_table
+from tests.conftest import eventually
 from tests.doctor.database.examining import IDS, OURS, examine, found, held_url, silent
+
+pytestmark = pytest.mark.slow
 
 Make = Callable[..., Engine]
 
@@ -56,8 +60,9 @@ def test_a_clean_server_has_no_findings(patient: Server, driver: str, capsys: py
 def test_an_engine_on_a_clean_server_has_no_findings(patient: Server, driver: str, held: Make) -> None:
     engine = held(patient.url(driver))
     create_commit_table(engine)
+    engine.dispose()
     try:
-        report = assert_clean(lambda: examine(engine, hosting=HOSTING, only=OURS))
+        report = assert_clean(lambda: (engine.dispose(), examine(engine, hosting=HOSTING, only=OURS))[1])
         assert report.statements <= 25
         assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
         again = examine(engine, hosting=HOSTING, only=OURS)
@@ -83,10 +88,7 @@ def test_everything_that_is_asked_reads_and_nothing_is_left_behind(patient: Serv
     for statement in sent:
         assert re.match(r"(SELECT|SHOW|SET STATEMENT max_statement_time=[\d.]+ FOR SELECT) ", statement), statement
     assert patient.execute("SHOW TABLES", database="test") == before[0]
-    for _ in range(100):
-        if len(patient.processlist(user="app")) == before[1]:
-            break
-    assert len(patient.processlist(user="app")) == before[1], "its connection is closed"
+    eventually(lambda: len(patient.processlist(user="app")) == before[1])  # its connection is closed
 
 
 def test_an_account_that_may_only_select_in_its_own_database(patient: Server) -> None:
@@ -116,10 +118,8 @@ def test_what_the_server_does_not_answer_makes_its_checks_silent(patient: Server
 
 def test_the_time_is_kept_on_a_server_that_is_slow(patient: Server) -> None:
     """After two seconds no further question is sent, and the report says which were not."""
-    from sqlalchemy_holdfast.lab import Proxy
-
     with Proxy.for_server(patient) as proxy:
-        proxy.delay = 0.25
+        proxy.delay = 0.08
         report = examine(held_url(patient, port=proxy.port))
         proxy.delay = 0
     assert report.statements <= 25
@@ -128,7 +128,5 @@ def test_the_time_is_kept_on_a_server_that_is_slow(patient: Server) -> None:
 
 
 def test_every_check_of_a_database_has_a_lab_in_which_it_finds_something() -> None:
-    from pathlib import Path
-
     texts = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
     assert set(IDS) - set(re.findall(r'found\(\s*"(HF\d+)"', texts)) == set()

@@ -8,6 +8,8 @@ from sqlalchemy_holdfast.lab import Proxy, Server
 from tests.doctor.database.examining import examine, found, held_url, silent
 from tests.middleboxes.running import haproxy, router
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_server_that_says_it_is_something_else(ailing: Server) -> None:
     report = examine(held_url(ailing))

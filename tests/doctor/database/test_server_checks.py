@@ -19,6 +19,8 @@ from tests.doctor.database.examining import (
     silent,
 )
 
+pytestmark = pytest.mark.slow
+
 COMMITS = "CREATE TABLE holdfast_commits (token BINARY(16) PRIMARY KEY, created DATETIME NOT NULL, KEY (created))"
 
 
@@ -134,8 +136,8 @@ def test_a_node_that_has_lost_its_cluster(mariadb: Server) -> None:
 def test_connections_that_end_without_a_goodbye(crowded: Server) -> None:
     with account(crowded) as url:
         silent("HF515", examine(url))
-        for _ in range(60):
+        for _ in range(25):
             connection = pymysql.connect(host=crowded.host, port=crowded.port, user="patient", password="s3cret-Pw")
             connection._force_close()  # type: ignore[attr-defined]
         crowded.execute("DO SLEEP(0.2)")
-        found("HF515", examine(url), "60 of ")
+        found("HF515", examine(url), "25 of ")

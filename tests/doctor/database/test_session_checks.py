@@ -11,6 +11,8 @@ from sqlalchemy_holdfast.doctor import Severity
 from sqlalchemy_holdfast.lab import Server
 from tests.doctor.database.examining import database, examine, found, held_url, set_global
 
+pytestmark = pytest.mark.slow
+
 Held = Callable[..., Engine]
 
 

@@ -17,6 +17,8 @@ from sqlalchemy_holdfast.lab import Server
 from tests.conftest import MYSQLD
 from tests.doctor.database.examining import account, examine, facts_of, found, held_url, silent, with_connect
 
+pytestmark = pytest.mark.slow
+
 
 def own_address() -> str:
     """An address of this machine's that is not only its own."""
@@ -65,8 +67,10 @@ def test_a_certificate_that_nobody_checks(in_a_network: Server) -> None:
 def test_a_certificate_that_ends_soon(executable: str | None, tmp_path: Path) -> None:
     key, certificate = str(tmp_path / "key.pem"), str(tmp_path / "certificate.pem")
     subprocess.run(
-        shlex.split("openssl req -x509 -newkey rsa:2048 -nodes -days 9 -subj /CN=localhost -addext")
-        + ["subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", key, "-out", certificate],
+        [
+            *shlex.split("openssl req -x509 -newkey rsa:2048 -nodes -days 9 -subj /CN=localhost"),
+            *("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", key, "-out", certificate),
+        ],
         check=True,
         capture_output=True,
     )
