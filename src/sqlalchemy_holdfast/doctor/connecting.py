@@ -37,6 +37,17 @@ _FULL_SECONDS = 1
 _ACCOUNT = (1045, 1251, 1396, 1524, 1698, 1820, 1862, 2049, 2054, 2059, 2061)
 """Numbers of errors about the account, its password, or the way it is checked."""
 _TLS = (2026, 3159)
+_OWN_SETTINGS = (
+    "enabled",
+    "pipeline",
+    "wait_for_server",
+    "max_waiting",
+    "budget",
+    "budget_directory",
+    "headroom",
+    "leak_warning",
+)
+"""Settings that the doctor's engine does not take from the URL. What says how to connect it does take."""
 _SECRETS = ("password", "passwd", "pwd", "key", "token", "secret")
 
 
@@ -110,7 +121,7 @@ def _doctors_engine(url: URL) -> Engine:
     takes no part in what processes share: like a console, it uses what is left for one."""
     known = drivers.by_url_name(url.get_driver_name()) is not None
     patience = {"connect_timeout": _CONNECT_SECONDS} if known and "connect_timeout" not in url.query else {}
-    once = url.difference_update_query([key for key in url.query if key.startswith(PREFIX)])
+    once = url.difference_update_query([PREFIX + name for name in _OWN_SETTINGS])
     return create_engine(
         once,
         poolclass=QueuePool,

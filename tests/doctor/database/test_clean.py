@@ -62,7 +62,12 @@ def test_an_engine_on_a_clean_server_has_no_findings(patient: Server, driver: st
     create_commit_table(engine)
     engine.dispose()
     try:
-        report = assert_clean(lambda: (engine.dispose(), examine(engine, hosting=HOSTING, only=OURS))[1])
+
+        def fresh() -> Report:
+            engine.dispose()
+            return examine(engine, hosting=HOSTING, only=OURS)
+
+        report = assert_clean(fresh)
         assert report.statements <= 25
         assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
         again = examine(engine, hosting=HOSTING, only=OURS)
