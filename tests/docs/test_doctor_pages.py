@@ -51,4 +51,5 @@ def test_what_a_check_says_is_short_and_plain() -> None:
         assert "\n" not in check.cure, check.id
         assert len(check.cure) <= 130, (check.id, len(check.cure))
         assert check.explanation.endswith((".", '".')), check.id
-        assert 2 <= check.explanation.count(". ") + 1 <= 7, check.id
+        assert check.explanation.count(". ") + 1 <= 7, check.id
+        assert 60 <= len(check.explanation) <= 600, (check.id, len(check.explanation))

@@ -117,7 +117,7 @@ def test_clocks_that_differ(patient: Server, ahead: str, words: str) -> None:
 
 def test_a_server_that_is_far_away(patient: Server) -> None:
     with Proxy.for_server(patient) as proxy:
-        proxy.delay = 0.015  # each way
+        proxy.delay = 0.03
         found("HF512", examine(held_url(patient, port=proxy.port)), "The quickest answer took", severity=Severity.NOTE)
         proxy.delay = 0
 

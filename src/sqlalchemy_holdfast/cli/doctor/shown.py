@@ -96,13 +96,9 @@ def explain(check: Check) -> None:
 
 
 def list_checks(checks: Sequence[Check]) -> None:
-    """Print the checks, in a line each."""
-    console = _console()
+    """Print the checks, with group and severity."""
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     for check in checks:
-        console.print(
-            Text.assemble(
-                f"{check.id}  {check.group:<11}  ",
-                (f"{check.severity.value:<7}", _STYLES[check.severity]),
-                f"  {check.title}",
-            )
-        )
+        severity = Text(check.severity.value, style=_STYLES[check.severity])
+        table.add_row(check.id, check.group, severity, Text(check.title))
+    _console().print(table)

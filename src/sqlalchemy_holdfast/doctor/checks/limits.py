@@ -133,7 +133,8 @@ def too_many_wanted(examined: Examined) -> Iterator[str | Seen]:
     needs={"server"},
     cure="Find out who has them: SHOW PROCESSLIST. Raise the limit, or let the pools be smaller.",
     explanation="""When the last connection is taken, the next one is refused: 1040 for the server's limit
-    (max_connections), 1203 or 1226 for the account's (max_user_connections).""",
+    (max_connections), 1203 or 1226 for the account's (max_user_connections). It may be only for a moment: look
+    again.""",
 )
 def nearly_full(examined: Examined) -> Iterator[str | Seen]:
     server = seen(examined.server, "the server")
