@@ -102,7 +102,7 @@ def test_a_server_that_is_nearly_full_or_was_full(crowded: Server) -> None:
 
 def test_connections_from_elsewhere(patient: Server) -> None:
     with account(patient) as url:
-        with connected(patient):
+        with connected(patient), connected(patient, unix_socket=patient.socket):
             silent("HF207", examine(url))
         with connected(patient, bind_address="127.0.0.9"):
             found("HF207", examine(url), "127.0.0.9 (1). This one: 127.0.0.1", severity=Severity.NOTE)

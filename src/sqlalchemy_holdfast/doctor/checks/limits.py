@@ -14,6 +14,8 @@ from ..server_facts import ServerFacts
 _SHORT_IDLE = 60
 _NEARLY = 0.8
 _LONG_IDLE = 3600
+_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
+"""How a server names clients of its own machine, over a unix socket and over TCP."""
 
 
 def _number(text: str) -> int:
@@ -164,7 +166,8 @@ def others_use_the_account(examined: Examined) -> Iterator[str | Seen]:
     server = seen(examined.server, "the server")
     user, _, here = seen(server.client, "the client").rpartition("@")
     sessions = seen(server.sessions, "the account's sessions")
-    others = Counter(session.host for session in sessions if session.user == user and session.host != here)
+    own = {here, *_THIS_MACHINE} if here in _THIS_MACHINE else {here}
+    others = Counter(session.host for session in sessions if session.user == user and session.host not in own)
     if others:
         limited = _number(server.variable("max_user_connections")) > 0
         hosts = ", ".join(f"{host} ({count})" for host, count in others.most_common(5))
