@@ -143,6 +143,7 @@ def test_every_check_of_a_database_has_a_lab_in_which_it_finds_something() -> No
 
 def test_the_guestbooks_database_has_no_findings(mariadb: Server, tmp_path: Path) -> None:
     """As its reader makes it: the example's migrations, on a server that is in order."""
+    pytest.importorskip("flask_migrate")
     ignored = shutil.ignore_patterns("instance", ".venv", "__pycache__")
     folder = Path(shutil.copytree(EXAMPLES / "guestbook", tmp_path / "guestbook", ignore=ignored))
     mariadb.create_database("guestbook")
