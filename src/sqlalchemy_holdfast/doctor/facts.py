@@ -6,7 +6,7 @@ import ipaddress
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-__all__ = ["ConnectFacts", "ConnectProblem", "Hosting", "NotSeen", "PoolFacts", "TlsFacts", "seen"]
+__all__ = ["ConnectFacts", "ConnectProblem", "Hosting", "NotSeen", "PoolFacts", "TlsFacts", "counted", "seen"]
 
 T = TypeVar("T")
 
@@ -23,6 +23,11 @@ def seen(value: T | None, what: str) -> T:
     if value is None:
         raise NotSeen(what)
     return value
+
+
+def counted(number: int, noun: str) -> str:
+    """Return ``1 column`` or ``2 columns``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ def test_tables_without_a_primary_key_in_a_cluster(mysql: Server) -> None:
         mysql.execute("INSTALL PLUGIN group_replication SONAME 'group_replication.so'")
         try:
             mysql.execute("SET GLOBAL group_replication_group_name = 'aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa'")
-            found("HF506", examine(url), "1 tables: rows_")
+            found("HF506", examine(url), "1 table: rows_")
         finally:
             mysql.execute("UNINSTALL PLUGIN group_replication")
 

@@ -42,7 +42,7 @@ def test_a_connection_in_latin1(patient: Server) -> None:
 
 def test_columns_that_cannot_store_everything(patient: Server) -> None:
     with database(patient, "CREATE TABLE old (id INT, word VARCHAR(9) CHARACTER SET latin1)") as url:
-        found("HF405", examine(url), "1 columns are in latin1, old.word among them")
+        found("HF405", examine(url), "1 column in latin1, old.word among them")
 
 
 def test_a_database_whose_tables_cannot_store_everything(patient: Server) -> None:
@@ -56,7 +56,7 @@ def test_columns_of_two_collations(patient: Server) -> None:
     with database(
         patient, f"CREATE TABLE one (id INT, {column} utf8mb4_general_ci)", f"CREATE TABLE two (id INT, {other})"
     ) as url:
-        finding = found("HF406", examine(url), "utf8mb4_general_ci: 1 columns, such as one.word", "two.word")
+        finding = found("HF406", examine(url), "utf8mb4_general_ci (1 column, such as one.word)", "two.word")
         assert "_bin" not in finding.evidence
 
 

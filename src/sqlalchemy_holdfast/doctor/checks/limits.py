@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from ..check import Seen, check
 from ..examined import Examined
-from ..facts import seen
+from ..facts import counted, seen
 from ..finding import Severity
 from ..server_facts import ServerFacts
 
@@ -194,8 +194,7 @@ def idle_for_long(examined: Examined) -> Iterator[str | Seen]:
     idle = [session for session in sessions if session.user == user and session.sleeping]
     old = [session.seconds for session in idle if session.seconds > _LONG_IDLE]
     if old:
-        longest = max(old) / 3600
-        yield f"{len(old)} of the account's connections are idle for more than an hour, one for {longest:.0f} h."
+        yield f"{counted(len(old), 'connection')} without use for more than an hour, one for {max(old) / 3600:.0f} h."
 
 
 @check(
@@ -232,10 +231,8 @@ def was_full(examined: Examined) -> Iterator[str | Seen]:
     refused = _number(server.counter("Connection_errors_max_connections"))  # MariaDB 10.11 does not count them here
     if refused or most > allowed:
         days = _number(server.counter("Uptime")) / 86400
-        counted = f", and {refused} were refused" if refused else ""
-        yield (
-            f"In the last {days:.1f} days, {most} connections were open at once{counted}; max_connections is {allowed}."
-        )
+        more = f", and {refused} more {'was' if refused == 1 else 'were'} refused" if refused else ""
+        yield f"In the last {days:.1f} days, {most} connections were open at once{more}; max_connections is {allowed}."
 
 
 @check(

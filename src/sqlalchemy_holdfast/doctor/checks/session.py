@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ..check import Seen, check
 from ..examined import Examined
-from ..facts import NotSeen, seen
+from ..facts import NotSeen, counted, seen
 from ..finding import Severity
 from ..server_facts import ServerFacts
 
@@ -112,7 +112,7 @@ def table_charset(examined: Examined) -> Iterator[str | Seen]:
     if narrow:
         count = sum(number for number, _ in narrow.values())
         sets = ", ".join(sorted({collation.partition("_")[0] for collation in narrow}))
-        yield f"{count} columns are in {sets}, {min(example for _, example in narrow.values())} among them."
+        yield f"{counted(count, 'column')} in {sets}, {min(example for _, example in narrow.values())} among them."
     elif server.database is not None:
         charset = server.variable("character_set_database").lower()
         if charset not in ("utf8mb4", "binary"):
@@ -134,7 +134,8 @@ def mixed_collations(examined: Examined) -> Iterator[str | Seen]:
     columns = seen(_server(examined).columns, "the columns' collations")
     found = {name: where for name, where in columns.items() if not name.endswith("_bin") and "ascii" not in name}
     if len(found) > 1:
-        yield "; ".join(f"{name}: {count} columns, such as {example}" for name, (count, example) in found.items()) + "."
+        listed = (f"{name} ({counted(count, 'column')}, such as {where})" for name, (count, where) in found.items())
+        yield f"{', '.join(listed)}."
 
 
 @check(
