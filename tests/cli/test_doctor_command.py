@@ -204,7 +204,7 @@ def test_a_check_is_explained_without_a_url(run: Run) -> None:
         words = " ".join(done.output.split())
         assert f"{check.id} {check.title}" in words
         assert check.explanation in words
-        assert f"Cure: {check.cure}" in words
+        assert f"Cure: {' '.join(check.cure.split())}" in words
 
 
 def test_the_checks_are_listed(run: Run) -> None:
