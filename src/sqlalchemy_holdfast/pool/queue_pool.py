@@ -447,3 +447,8 @@ def most_connections(pool: object) -> int | None:
 def recycles_after(pool: Pool) -> float | None:
     """Return a pool's ``pool_recycle`` in seconds, or ``None`` where it is off."""
     return pool._recycle if pool._recycle >= 0 else None
+
+
+def pings(pool: Pool) -> bool:
+    """Say whether a pool makes a round trip at every checkout (``pool_pre_ping``)."""
+    return bool(pool._pre_ping)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -57,7 +58,7 @@ class PoolFacts:
     @property
     def most(self) -> int | None:
         """How many connections it may open, or ``None`` when nothing limits it."""
-        if self.size is None or self.max_overflow is None or self.max_overflow < 0 or self.size == 0:
+        if self.size is None or self.max_overflow is None or self.max_overflow < 0:
             return None
         return self.size + self.max_overflow
 
@@ -256,7 +257,7 @@ def to_plain(facts: Any) -> Any:
     return dataclasses.asdict(facts)
 
 
-def from_plain(kind: type[T], plain: Any) -> T:
+def from_plain(kind: Callable[..., T], plain: Any) -> T:
     """Make facts of what :func:`to_plain` returned.
 
     :param kind: the dataclass.
@@ -273,4 +274,4 @@ def _value(hint: Any, value: Any) -> Any:
         hint = next(one for one in typing.get_args(hint) if one is not type(None))
     if typing.get_origin(hint) is tuple:
         return tuple(_value(typing.get_args(hint)[0], one) for one in value)
-    return from_plain(hint, value) if dataclasses.is_dataclass(hint) else value
+    return from_plain(hint, value) if isinstance(hint, type) and dataclasses.is_dataclass(hint) else value

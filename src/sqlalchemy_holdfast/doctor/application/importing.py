@@ -1,7 +1,7 @@
-"""Imports an application as web servers spell it: ``module:app``, ``module:create_app()``, ``module``, ``folder/file.py``.
+"""Imports an application as web servers spell it: ``module:app``, ``module:create_app()``, ``module``, ``file.py``.
 
-The rules are those of gunicorn (``util.import_app``) and Flask (``flask.cli``), with one addition: a plain module without
-an application in it is accepted, for what it makes at import.
+The rules are those of gunicorn (``util.import_app``) and Flask (``flask.cli``), with one addition: a plain module
+without an application in it is accepted, for what it makes at import.
 """
 
 from __future__ import annotations

@@ -16,7 +16,6 @@ from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
-import sqlalchemy
 from sqlalchemy import event
 from sqlalchemy.dialects import plugins
 from sqlalchemy.engine import URL, CreateEnginePlugin, Engine, create
@@ -123,6 +122,10 @@ class Observer(CreateEnginePlugin):
             for text in (url.password, *(arguments.get(name) for name in _SECRET_ARGUMENTS)):
                 if text:
                     _notes.secret(str(text))
+
+    def update_url(self, url: URL) -> URL:
+        """Leave the URL as it is."""
+        return url
 
     def handle_pool_kwargs(self, pool_cls: Any, pool_args: dict[str, Any]) -> None:
         """Note what the pool is made with."""

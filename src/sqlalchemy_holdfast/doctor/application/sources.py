@@ -43,7 +43,7 @@ def read(path: Path) -> Source | None:
         return None
 
 
-def own_sources(directory: Path) -> list[Source]:
+def own_sources() -> list[Source]:
     """Return the sources of the modules that are imported now and are the application's own."""
     found = []
     for name, module in sorted(sys.modules.items()):
@@ -56,18 +56,19 @@ def own_sources(directory: Path) -> list[Source]:
 
 
 def removes_sessions(sources: Iterable[Source]) -> bool:
-    """Say whether ``something.remove()`` is called anywhere, without an argument: a scoped session's."""
-    return any(
-        isinstance(node, ast.Call) and not node.args and isinstance(node.func, ast.Attribute) and node.func.attr == "remove"
-        for source in sources
-        for node in ast.walk(source.tree)
-    ) or any(
-        isinstance(node, ast.Attribute) and node.attr == "remove" and isinstance(node.ctx, ast.Load)
-        for source in sources
-        for call in ast.walk(source.tree)
-        if isinstance(call, ast.Call)
-        for node in call.args  # app.teardown_appcontext(session.remove)
-    )
+    """Say whether ``something.remove()`` is called anywhere without an argument, or handed to somebody who calls it."""
+    for source in sources:
+        for node in ast.walk(source.tree):
+            if isinstance(node, ast.Call):
+                if not node.args and _ends_in(node.func, "remove"):
+                    return True
+                if any(_ends_in(argument, "remove") for argument in node.args):  # teardown_appcontext(session.remove)
+                    return True
+    return False
+
+
+def _ends_in(node: ast.AST, name: str) -> bool:
+    return isinstance(node, ast.Attribute) and node.attr == name
 
 
 def fork_hooks(sources: Iterable[Source], directory: Path, *, gunicorn: bool = False) -> Iterator[ForkHook]:
@@ -82,9 +83,7 @@ def fork_hooks(sources: Iterable[Source], directory: Path, *, gunicorn: bool = F
                 yield ForkHook(kind, Place(shown(source.path, directory), line), closes)
 
 
-def _hooks(
-    tree: ast.Module, functions: dict[str, ast.FunctionDef], gunicorn: bool
-) -> Iterator[tuple[str, ast.AST]]:
+def _hooks(tree: ast.Module, functions: dict[str, ast.FunctionDef], gunicorn: bool) -> Iterator[tuple[str, ast.AST]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef):
             if gunicorn and node.name in _IN_GUNICORN:
@@ -121,7 +120,7 @@ def _disposals(body: ast.AST, functions: dict[str, ast.FunctionDef], deeper: boo
     for node in ast.walk(body):
         if not isinstance(node, ast.Call):
             continue
-        if isinstance(node.func, ast.Attribute) and node.func.attr == "dispose":
+        if _ends_in(node.func, "dispose"):
             yield node.lineno, not _keeps_open(node)
         elif deeper and isinstance(node.func, ast.Name) and node.func.id in functions:
             yield from _disposals(functions[node.func.id], functions, deeper=False)

@@ -68,8 +68,8 @@ class Watched:
     def engines(self) -> tuple[Engine, ...]:
         """Make an engine for each account and database that the application uses, to connect as it does.
 
-        Nothing is connected yet. Dispose of them afterwards. An engine with a ``creator`` or a driver's argument that is
-        an object cannot be made again, and is left out.
+        Nothing is connected yet. Dispose of them afterwards. An engine with a ``creator``, or with a driver's argument
+        that is an object, cannot be made again and is left out.
         """
         made: dict[str, Engine] = {}
         for address in sorted(self.addresses, key=lambda one: not one.held):
@@ -92,23 +92,32 @@ def _engine(address: _Address, facts: ApplicationFacts) -> Engine:
     return sqlalchemy.create_engine(url, **options)
 
 
-def watch(target: str, *, directory: str | Path | None = None, seconds: float = SECONDS) -> Watched:
+def watch(
+    target: str,
+    *,
+    directory: str | Path | None = None,
+    seconds: float = SECONDS,
+    environ: Mapping[str, str] | None = None,
+) -> Watched:
     """Import an application in another process, and say what was seen.
 
-    The process has this one's environment and Python. It imports as a web server would, with the directory first on its
+    The process has this one's Python. It imports as a web server would, with the directory first on its
     path. It makes no request.
 
     :param target: ``module:app``, ``module:create_app()``, ``module``, or a file's name with or without ``:app``.
     :param directory: where it runs; default: the current one.
     :param seconds: how long the import may take.
+    :param environ: the environment that it has; default: this process's.
     :return: always: when the import fails, ``facts.failure`` says why.
     """
+    environ = os.environ if environ is None else environ
     reading, writing = os.pipe()
     with tempfile.TemporaryFile() as output, os.fdopen(reading, "rb") as pipe:
         try:
             process = subprocess.Popen(
                 [sys.executable, "-c", _CODE.format(_CHILD), target, str(writing), f"{seconds:g}"],
                 cwd=directory,
+                env=dict(environ),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -126,7 +135,7 @@ def watch(target: str, *, directory: str | Path | None = None, seconds: float = 
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)  # also what it has started
             process.wait()
-        secrets = {line["secret"] for line in lines if "secret" in line} | _of_environment(os.environ)
+        secrets = {line["secret"] for line in lines if "secret" in line} | _of_environment(environ)
         facts = _facts_of(lines) or ApplicationFacts(target, failure=_without_facts(code, seconds))
         if facts.failure is not None:
             facts = replace(facts, failure=_cleaned(facts.failure, _tail(output), secrets))

@@ -1,0 +1,22 @@
+"""Hooks that are not needed: the engine is held."""
+
+from __future__ import annotations
+
+import os
+
+import sqlalchemy_holdfast as holdfast
+
+try:
+    from uwsgidecorators import postfork
+except ImportError:  # not under uWSGI
+
+    def postfork(function: object) -> object:
+        return function
+
+
+engine = holdfast.create_engine(os.environ["DATABASE_URL"])
+
+
+@postfork
+def start_anew() -> None:
+    engine.dispose(close=False)
