@@ -15,7 +15,7 @@ APPLICATIONS: set[str] = set()
 """Packages that are the application although they are installed like a library."""
 
 _OWN = __name__.partition(".")[0]
-_STARTING = f"{__name__.rpartition('.')[0]}."
+_IMPORTING = f"{__name__.rpartition('.')[0]}.importing"
 _LIBRARIES = tuple(
     os.path.join(os.path.realpath(path), "")
     for name, path in sysconfig.get_paths().items()
@@ -34,7 +34,7 @@ def application_frame(frame: FrameType | None) -> FrameType | None:
     """Return the innermost frame of the application's own code, from a frame outwards."""
     while frame is not None:
         module: str = frame.f_globals.get("__name__") or ""
-        if module.startswith(_STARTING) or module == "__main__":  # beyond it is only what imports the application
+        if module in (_IMPORTING, "__main__"):  # beyond it is only what imports the application
             return None
         file, package = frame.f_code.co_filename, module.partition(".")[0]
         if package in APPLICATIONS or (package != _OWN and not file.startswith("<") and not is_library(file)):

@@ -1,0 +1,36 @@
+"""Applications that are watched once, for every test that looks at what was seen."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sqlalchemy_holdfast.doctor.application.facts import ApplicationFacts
+from sqlalchemy_holdfast.doctor.application.watching import watch
+from sqlalchemy_holdfast.lab import Server
+
+SITES = Path(__file__).parent / "sites"
+
+Watched = Callable[..., ApplicationFacts]
+
+
+def environment(server: Server, driver: str = "pymysql", **more: str) -> dict[str, str]:
+    """This process's environment, with a site's database, and without what could be taken for a hosting platform."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHONANYWHERE", "FLASK_"))}
+    return {**own, "DATABASE_URL": server.url(driver).render_as_string(hide_password=False), **more}
+
+
+@pytest.fixture(scope="session")
+def watched(server: Server) -> Watched:
+    """Watches a site of tests/doctor/sites, and remembers what was seen."""
+    known: dict[tuple[str, str], ApplicationFacts] = {}
+
+    def of(site: str, driver: str = "pymysql") -> ApplicationFacts:
+        if (site, driver) not in known:
+            known[site, driver] = watch(site, directory=SITES, environ=environment(server, driver)).facts
+        return known[site, driver]
+
+    return of
