@@ -75,7 +75,7 @@ def test_a_hosting_platform_that_forks_is_recognised_by_its_environment(tmp_path
             True,
         ),
         (
-            "def end():\n    engine.dispose()\n@signals.worker_process_init.connect(weak=False)\ndef anew():\n    end()",
+            "def end():\n    engine.dispose()\n@celery.worker_process_init.connect(weak=True)\ndef anew():\n    end()",
             "Celery's worker_process_init",
             True,
         ),

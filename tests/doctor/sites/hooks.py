@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import sqlalchemy_holdfast as holdfast
 
@@ -10,7 +11,7 @@ try:
     from uwsgidecorators import postfork
 except ImportError:  # not under uWSGI
 
-    def postfork(function: object) -> object:
+    def postfork(function: Callable[[], None]) -> Callable[[], None]:
         return function
 
 

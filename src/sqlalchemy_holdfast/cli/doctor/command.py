@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 import click
 from sqlalchemy.engine import make_url
@@ -13,66 +12,35 @@ from sqlalchemy.exc import ArgumentError
 
 from sqlalchemy_holdfast import doctor as examiner
 from sqlalchemy_holdfast import urls
-from sqlalchemy_holdfast.doctor import Hosting, Report, Severity
+from sqlalchemy_holdfast.doctor import Hosting, Report
+from sqlalchemy_holdfast.doctor.application.watching import SECONDS
+from sqlalchemy_holdfast.doctor.applications import NoApplication, examine_application
 from sqlalchemy_holdfast.doctor.checks import CHECKS
 
-from .configuration import configured
-from .formats import FORMATS
-from .shown import explain, list_checks, show_report
+from .options import Configured, CouldNotRun, end, examining_options, showing_options
+from .shown import explain, list_checks
 
-__all__ = ["FAIL_LEVELS", "CouldNotRun", "doctor", "fails"]
+__all__ = ["doctor"]
 
 _STDIN = "-"
-FAIL_LEVELS = ("error", "warning", "note", "never")
-"""From which severity on a finding makes the exit status 1."""
-
-
-class CouldNotRun(click.ClickException):
-    """Ends the command with exit status 2."""
-
-    exit_code = 2
-
-
-def _names(context: click.Context, parameter: click.Parameter, given: Any) -> tuple[str, ...]:
-    """Split what was given: an option may be repeated, and may have several with commas in between."""
-    return tuple(name.strip() for value in given for name in value.split(",") if name.strip())
-
-
-class _Configured(click.Command):
-    """A command whose options' defaults may stand in pyproject.toml."""
-
-    def make_context(
-        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
-    ) -> click.Context:
-        try:
-            extra.setdefault("default_map", configured(self.params))
-        except ValueError as error:
-            raise CouldNotRun(str(error)) from None
-        return super().make_context(info_name, args, parent, **extra)
 
 
 # allow_extra_args: so that a second URL is not repeated in an error
-@click.command(cls=_Configured, context_settings={"allow_extra_args": True})
+@click.command(cls=Configured, context_settings={"allow_extra_args": True})
 @click.argument("url", required=False)
 @click.option("--app", metavar="MODULE:APP", help="Import an application and examine it, and the engines it makes.")
-@click.option("--processes", type=click.IntRange(1), metavar="N", help="How many processes serve the site.")
-@click.option("--threads", type=click.IntRange(1), metavar="N", help="How many threads each of them has.")
 @click.option(
-    "--web-timeout", type=click.FloatRange(0.1), metavar="SECONDS", help="When the web server ends a request."
-)
-@click.option("--only", multiple=True, callback=_names, metavar="IDS", help="Run these checks or groups: HF401,limits.")
-@click.option("--ignore", multiple=True, callback=_names, metavar="IDS", help="Leave these checks or groups out.")
-@click.option("--format", "form", type=click.Choice(["table", *FORMATS]), default="table", show_default=True)
-@click.option(
-    "--fail-level",
-    type=click.Choice(FAIL_LEVELS),
-    default="warning",
+    "--app-timeout",
+    type=click.FloatRange(0.1),
+    default=SECONDS,
     show_default=True,
-    help="From which severity on the exit status is 1.",
+    metavar="SECONDS",
+    help="How long that import may take.",
 )
+@examining_options
+@showing_options
 @click.option("--explain", "explained", metavar="ID", help="Say what a check looks for and why it matters.")
 @click.option("--list", "listed", is_flag=True, help="List all checks.")
-@click.option("-v", "--verbose", is_flag=True, help="Also list the checks that could not run, and why.")
 @click.pass_context
 def doctor(
     context: click.Context,
@@ -80,6 +48,7 @@ def doctor(
     *,
     url: str | None,
     app: str | None,
+    app_timeout: float,
     processes: int | None,
     threads: int | None,
     web_timeout: float | None,
@@ -115,21 +84,12 @@ def doctor(
     if app is not None:
         if url is not None:
             raise CouldNotRun("Give a URL or --app, not both: the application has its own URL.")
-        reports: Sequence[Report] = _examine_application(app, hosting, only, ignore)
+        reports: Sequence[Report] = _examine_application(app, app_timeout, hosting, only, ignore)
     else:
         given = _read() if url == _STDIN else url or os.environ.get("DATABASE_URL") or _read()
         _refuse_others(given)
         reports = [examiner.examine(given, hosting=hosting, only=only, ignore=ignore)]
-    if form == "table":
-        show_report(reports, verbose=verbose)
-    else:
-        click.echo(FORMATS[form](reports, fail_level))
-    raise SystemExit(1 if fails(reports, fail_level) else 0)
-
-
-def fails(reports: Sequence[Report], fail_level: str) -> bool:
-    """Say whether there is a finding at the level, or worse."""
-    return fail_level != "never" and any(report.at_least(Severity(fail_level)) for report in reports)
+    end(reports, form, fail_level, verbose=verbose)
 
 
 def _explain(id: str) -> None:
@@ -169,6 +129,9 @@ def _refuse_others(given: str) -> None:
 
 
 def _examine_application(
-    app: str, hosting: Hosting, only: tuple[str, ...], ignore: tuple[str, ...]
+    app: str, seconds: float, hosting: Hosting, only: tuple[str, ...], ignore: tuple[str, ...]
 ) -> Sequence[Report]:
-    raise CouldNotRun("--app is not there yet.")
+    try:
+        return examine_application(app, seconds=seconds, hosting=hosting, only=only, ignore=ignore)
+    except NoApplication as error:
+        raise CouldNotRun(str(error)) from None

@@ -185,7 +185,7 @@ def _failure(error: BaseException, directory: Path) -> Failure:
     place = _raised_at(error, directory)
     where = f" ({place})" if place else ""
     if isinstance(error, NotThere):
-        return Failure(error.happened, error.cure)
+        return Failure(error.happened, error.cure, not_there=True)
     if isinstance(error, SystemExit):
         return Failure(
             f"The import ends the process: it calls sys.exit(){where}, with {_exit_code(error)}.",

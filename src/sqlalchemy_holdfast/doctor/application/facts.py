@@ -219,6 +219,8 @@ class Failure:
     """What to do, in a sentence."""
     output: tuple[str, ...] = ()
     """The last lines that the application wrote."""
+    not_there: bool = False
+    """There is no such module, or no such application in it: the name that was given is wrong."""
 
 
 @dataclass(frozen=True)

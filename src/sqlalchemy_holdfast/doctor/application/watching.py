@@ -209,7 +209,12 @@ def _cleaned(failure: Failure, output: list[str], secrets: Iterable[str]) -> Fai
             text = text.replace(word, _HIDDEN)
         return "".join(letter if letter.isprintable() else " " for letter in text)
 
-    return Failure(clean(failure.happened), clean(failure.cure), tuple(clean(line) for line in output))
+    return replace(
+        failure,
+        happened=clean(failure.happened),
+        cure=clean(failure.cure),
+        output=tuple(clean(line) for line in output),
+    )
 
 
 def _forms(secret: str) -> Iterable[str]:

@@ -65,7 +65,7 @@ def not_held(examined: Examined) -> Iterator[str]:
 @check(
     "HF703",
     group="application",
-    title="An engine lost holdfast when its URL was built again",
+    title="An engine's new URL has lost holdfast",
     severity=Severity.WARNING,
     needs={"application"},
     cure="Name the plugin in the new URL, too, or use the first engine instead of making another one.",
@@ -131,7 +131,7 @@ def switched_off(examined: Examined) -> Iterator[str]:
 @check(
     "HF706",
     group="application",
-    title="Flask-SQLAlchemy's own class is used, and its engines are not held",
+    title="The engines of Flask-SQLAlchemy are not held",
     severity=Severity.WARNING,
     needs={"application"},
     cure="Import SQLAlchemy from sqlalchemy_holdfast.flask, in place of flask_sqlalchemy.",
@@ -299,7 +299,7 @@ def no_limit(examined: Examined) -> Iterator[str]:
 @check(
     "HF714",
     group="application",
-    title="Every statement is written to the log, with its values",
+    title="Every statement and its values are in the log",
     severity=Severity.WARNING,
     needs={"application"},
     cure="Remove echo=True (SQLALCHEMY_ECHO) on a site that others use.",

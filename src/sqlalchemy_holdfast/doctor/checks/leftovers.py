@@ -20,7 +20,7 @@ def _facts(examined: Examined) -> ApplicationFacts:
 @check(
     "HF720",
     group="application",
-    title="A session or a connection is left open at import",
+    title="A session or connection is left open at import",
     severity=Severity.WARNING,
     needs={"application"},
     cure="Use with: with Session(engine) as session: ..., or call session.close() / db.session.remove() at the end.",

@@ -23,7 +23,7 @@ def _facts(examined: Examined) -> ApplicationFacts:
 @check(
     "HF301",
     group="prefork",
-    title="A connection is opened before the workers are forked",
+    title="A connection is open when the workers are forked",
     severity=Severity.ERROR,
     needs={"application"},
     cure="Add ?plugin=holdfast to this engine's URL: each worker then gets connections of its own.",
@@ -51,7 +51,7 @@ def opened_before_fork(examined: Examined) -> Iterator[str | Seen]:
 @check(
     "HF302",
     group="prefork",
-    title="A hook in the workers closes the parent's connections",
+    title="A hook in the workers ends the parent's connections",
     severity=Severity.ERROR,
     needs={"application"},
     cure="Write engine.dispose(close=False) in the hook, or hold the engine with ?plugin=holdfast and remove the hook.",
@@ -79,7 +79,7 @@ def hook_closes(examined: Examined) -> Iterator[str | Seen]:
 @check(
     "HF303",
     group="prefork",
-    title="A hook that disposes of the engine in each worker is not needed",
+    title="A hook in the workers is not needed",
     severity=Severity.NOTE,
     needs={"application"},
     cure="Remove the hook when you like. It does no harm.",
@@ -99,7 +99,7 @@ def hook_not_needed(examined: Examined) -> Iterator[str]:
 @check(
     "HF304",
     group="prefork",
-    title="A transaction is left open when the workers are forked",
+    title="A transaction is open when the workers are forked",
     severity=Severity.WARNING,
     needs={"application"},
     cure="End it during the import: with Session(engine) as session: ..., or session.close() / db.session.remove().",
@@ -123,7 +123,7 @@ def open_at_fork(examined: Examined) -> Iterator[str]:
 @check(
     "HF305",
     group="prefork",
-    title="A thread that is started at import is missing in the workers",
+    title="A thread started at import is not in the workers",
     severity=Severity.WARNING,
     needs={"application"},
     cure="Start it in each worker: gunicorn's post_fork, uWSGI's @postfork, Celery's worker_process_init.",
@@ -172,7 +172,7 @@ def _lets_threads_run(server: WebServer) -> bool:
 @check(
     "HF307",
     group="prefork",
-    title="The driver stops all greenlets of the process while it waits",
+    title="The driver stops all greenlets while it waits",
     severity=Severity.WARNING,
     needs={"application"},
     cure="Use mysql+pymysql:// with gevent or eventlet, or ordinary worker threads with this driver.",
