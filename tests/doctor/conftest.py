@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from sqlalchemy_holdfast.doctor.application.facts import ApplicationFacts
+from sqlalchemy_holdfast.doctor.application.facts import ApplicationFacts, from_plain, to_plain
 from sqlalchemy_holdfast.doctor.application.watching import watch
 from sqlalchemy_holdfast.lab import Server
 
@@ -24,13 +25,19 @@ def environment(server: Server, driver: str = "pymysql", **more: str) -> dict[st
 
 
 @pytest.fixture(scope="session")
-def watched(server: Server) -> Watched:
-    """Watches a site of tests/doctor/sites, and remembers what was seen."""
-    known: dict[tuple[str, str], ApplicationFacts] = {}
+def watched(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Watched:
+    """Watches a site of tests/doctor/sites, and remembers what was seen: for all processes of a run of tests."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
 
     def of(site: str, driver: str = "pymysql") -> ApplicationFacts:
-        if (site, driver) not in known:
-            known[site, driver] = watch(site, directory=SITES, environ=environment(server, driver)).facts
-        return known[site, driver]
+        known = folder / f"watched-{site}-{driver}.json"
+        if not known.exists():
+            facts = watch(site, directory=SITES, environ=environment(server, driver)).facts
+            mine = known.with_suffix(f".{os.getpid()}")
+            mine.write_text(json.dumps(to_plain(facts)))
+            mine.replace(known)
+        return from_plain(ApplicationFacts, json.loads(known.read_text()))
 
     return of

@@ -141,13 +141,14 @@ def test_a_target_is_read_without_importing_it() -> None:
         ("held:create_app(os.environ)", "does not name an application"),
         (":app", "does not name a module"),
         ("1shop", "does not name a module"),
-        ("mysql://user@host/shop", "There is no file"),
+        (f"mysql://user:{CANARY}@host/shop", "That is a URL"),
     ],
 )
 def test_a_text_that_can_be_no_target_is_refused(target: str, says: str) -> None:
     with pytest.raises(NotThere, match=says) as refused:
         Target(target)
     assert refused.value.cure
+    assert CANARY not in str(refused.value)
 
 
 def test_its_engines_can_be_made_again_to_connect_as_it_does(server: Server) -> None:

@@ -18,6 +18,6 @@ except ImportError:  # not under uWSGI
 engine = holdfast.create_engine(os.environ["DATABASE_URL"])
 
 
-@postfork
+@postfork  # type: ignore[untyped-decorator,unused-ignore]
 def start_anew() -> None:
     engine.dispose(close=False)

@@ -1,4 +1,4 @@
-"""An engine without holdfast has a connection when the import ends; a hook shall mend that."""
+"""An engine without holdfast has a connection when the import ends."""
 
 from __future__ import annotations
 
@@ -15,4 +15,3 @@ def read_settings() -> None:
 
 
 read_settings()
-os.register_at_fork(after_in_child=engine.dispose)

@@ -20,7 +20,8 @@ _INDENT = " " * 16
 def show_report(reports: Sequence[Report], *, verbose: bool) -> None:
     """Print what was found, the worst first; and what was not looked at, where that was asked for."""
     for report in reports:
-        click.echo(f"Examined {report.where}{f', {report.server}' if report.server else ''}\n")
+        server = f", {report.server}" if report.server else ""
+        click.echo(textwrap.fill(f"Examined {report.where}{server}", _COLUMNS) + "\n")
         for finding in report.findings:
             severity = click.style(f"{finding.severity.value:<9}", fg=_COLOURS[finding.severity], bold=True)
             click.echo(f"{severity}{finding.id}  {finding.title}")

@@ -25,6 +25,7 @@ from sqlalchemy.exc import DBAPIError
 from ...pool.status import status
 from ...server.faults import error_number
 from ...settings import PREFIX, Settings
+from .engines import account
 from .facts import ApplicationFacts, Failure, to_plain
 from .flask_site import describe_flask, greenlets
 from .importing import NotThere, Target, load
@@ -125,7 +126,8 @@ class _Report:
         }
         url = engine.url.render_as_string(hide_password=False)
         with contextlib.suppress(TypeError, ValueError):  # arguments that are objects: nobody else can connect so
-            self._write({"address": url, "arguments": dict(arguments), "held": known.active, "settings": changed})
+            line = {"address": url, "account": account(engine.url), "held": known.active, "settings": changed}
+            self._write(line | {"arguments": dict(arguments)})
 
     def end(self, facts: ApplicationFacts) -> None:
         self._write({"facts": to_plain(facts)})

@@ -7,15 +7,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import Engine
+from sqlalchemy.engine import URL
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import QueuePool
 
 from ... import drivers
 from ...pool.queue_pool import most_connections, pings, recycles_after
+from ...pool.status import describe as where
 from ...pool.status import status
 from .facts import EngineFacts, OpenConnection, Place, PoolFacts
 
-__all__ = ["bound_engines", "describe", "pool_of", "pool_of_options", "url_shown", "wrapped_by"]
+__all__ = ["account", "bound_engines", "describe", "pool_of", "pool_of_options", "wrapped_by"]
 
 _OURS = ("mysql", "mariadb")
 _PORT = 3306
@@ -45,13 +47,12 @@ def describe(
     dbapi: Any = getattr(dialect, "dbapi", None)
     ours = dialect.name in _OURS
     level = (options or {}).get("isolation_level") or engine.get_execution_options().get("isolation_level")
-    host = "localhost" if (url.host or "") in _LOCAL else url.host
     driver = drivers.by_module(dbapi)
     return EngineFacts(
-        url=url_shown(engine),
+        where=where(engine),
         driver=f"{dialect.name}+{dialect.driver}",
         ours=ours,
-        account=f"{url.username or ''}@{host}:{url.port or _PORT}" if ours else "",
+        account=account(url) if ours else "",
         database=url.database or "",
         made=made,
         moment=moment,
@@ -72,12 +73,10 @@ def describe(
     )
 
 
-def url_shown(engine: Engine) -> str:
-    """Return an engine's URL without password and without its query: that may hold another one."""
-    url = engine.url
-    plugin = url.query.get("plugin")
-    shown = url.set(query={"plugin": plugin} if plugin else {})
-    return shown.render_as_string(hide_password=True)
+def account(url: URL) -> str:
+    """Name an account and its server, the same for every spelling of this machine."""
+    host = "localhost" if (url.host or "") in _LOCAL else url.host
+    return f"{url.username or ''}@{host}:{url.port or _PORT}"
 
 
 def pool_of_options(kind: type[Any], arguments: Mapping[str, Any]) -> PoolFacts:

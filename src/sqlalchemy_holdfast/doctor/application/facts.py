@@ -81,8 +81,8 @@ class OpenConnection:
 class EngineFacts:
     """An engine of the application."""
 
-    url: str
-    """Without its password."""
+    where: str
+    """Driver, host, port and database; no account."""
     driver: str
     """As the URL spells it: ``mysql+pymysql``."""
     ours: bool
@@ -120,8 +120,8 @@ class EngineFacts:
 
     @property
     def name(self) -> str:
-        """For a sentence: the URL, and where the engine was made."""
-        return f"{self.url} ({self.made})" if self.made else self.url
+        """For a sentence: where it leads, and where it was made."""
+        return f"{self.where} ({self.made})" if self.made else self.where
 
 
 @dataclass(frozen=True)

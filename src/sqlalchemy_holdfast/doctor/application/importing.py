@@ -45,6 +45,8 @@ class Target:
     """
 
     def __init__(self, text: str) -> None:
+        if "://" in text:  # which is not repeated: it may have a password in it
+            raise NotThere("That is a URL, and no application.", "holdfast doctor takes a database URL without --app.")
         path, colon, name = text.strip().partition(":")
         self.folder: str | None = None
         if path.endswith(".py") or "/" in path:

@@ -52,6 +52,7 @@ class _Address:
 
     url: str = field(repr=False)
     arguments: Mapping[str, Any] = field(repr=False)
+    account: str
     held: bool
     settings: Mapping[str, Any]
 
@@ -82,8 +83,8 @@ class Watched:
 
 def _engine(address: _Address, facts: ApplicationFacts) -> Engine:
     url = make_url(address.url)
-    shown = url.set(query={}).render_as_string(hide_password=True)
-    pool = next((one.pool for one in facts.ours if one.url.partition("?")[0] == shown), None)
+    made = (address.account, url.database or "", address.held)
+    pool = next((one.pool for one in facts.ours if (one.account, one.database, one.held) == made), None)
     options: dict[str, Any] = {"connect_args": dict(address.arguments)}
     if pool is not None and pool.kind == "QueuePool" and pool.size is not None:
         options |= {"pool_size": pool.size, "max_overflow": pool.max_overflow, "pool_recycle": pool.recycle}
@@ -165,7 +166,7 @@ def _facts_of(lines: Iterable[dict[str, Any]]) -> ApplicationFacts | None:
 
 
 def _address(line: dict[str, Any]) -> _Address:
-    return _Address(line["address"], line["arguments"], line["held"], line["settings"])
+    return _Address(line["address"], line["arguments"], line["account"], line["held"], line["settings"])
 
 
 def _without_facts(code: int | None, seconds: float) -> Failure:

@@ -23,6 +23,7 @@ _LONGEST = 200_000
 _COMMANDS = ("Procfile", "Dockerfile", "*.sh", "*.service", "supervisord.conf")
 _PROGRAMS = ("uwsgi", "gunicorn", "celery")
 _GUNICORN_SHORT = {"-w": "workers", "-k": "worker_class", "-c": "config", "-b": "bind", "-t": "timeout"}
+_CELERY_SHORT = {"-P": "pool", "-c": "concurrency"}
 
 
 def look(directory: Path, environ: Mapping[str, str] = os.environ) -> tuple[WebServer, ...]:
@@ -110,12 +111,12 @@ def _command(line: str, place: Place) -> Iterator[WebServer]:
         if kind == "gunicorn":
             name = _GUNICORN_SHORT.get(name, name.lstrip("-").replace("-", "_") if name.startswith("--") else "")
         else:
-            name = name.lstrip("-") if name.startswith("--") else ""
+            name = _CELERY_SHORT.get(name, name.lstrip("-") if name.startswith("--") else "")
         # A switch takes no value: what follows it is something else.
         if name in ("preload", "lazy-apps", "lazy", "enable-threads", "py-call-uwsgi-fork-hooks", "master"):
             value = "true" if not equals else value
         if name:
             options.append(Option(name, value, place))
-    if kind == "celery" and any(o.name in ("pool", "P") and o.value not in ("prefork", "processes") for o in options):
+    if kind == "celery" and any(o.name == "pool" and o.value not in ("prefork", "processes") for o in options):
         return
     yield WebServer(kind, place, tuple(options))

@@ -59,7 +59,7 @@ def not_held(examined: Examined) -> Iterator[str]:
     for engine in facts.ours:
         loose = not (engine.held or engine.asyncio or engine.switched_off)
         if loose and _rebuilt_from(engine, facts) is None and not _by_stock_extension(engine, facts):
-            yield f"{engine.name} is not held: {engine.why_not}."
+            yield f"{engine.name} is not held: {engine.why_not.partition(' (')[0]}."
 
 
 @check(
@@ -216,7 +216,7 @@ def several_engines(examined: Examined) -> Iterator[str]:
             most = [engine.pool.most for engine in engines]
             limit = f", up to {sum(one or 0 for one in most)} connections together" if all(most) else ""
             where = " and ".join(str(one.made) for one in engines[:4] if one.made)
-            yield f"There are {len(engines)} engines for {engines[0].url}{f' ({where})' if where else ''}{limit}."
+            yield f"There are {len(engines)} engines for {engines[0].where}{f' ({where})' if where else ''}{limit}."
 
 
 @check(
@@ -354,7 +354,7 @@ def wrapped(examined: Examined) -> Iterator[str]:
     """Engines whose driver's connect is not the driver's own."""
     for engine in _facts(examined).ours:
         if engine.wrapped_by:
-            yield f"connect() of the driver of {engine.url} is wrapped by {engine.wrapped_by}."
+            yield f"connect() of the driver of {engine.where} is wrapped by {engine.wrapped_by}."
 
 
 @check(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..application.facts import ApplicationFacts, OpenConnection, Option, Place, WebServer
+from ..application.facts import ApplicationFacts, ForkHook, OpenConnection, Option, Place, WebServer
 from ..check import Seen, check
 from ..examined import Examined
 from ..facts import seen
@@ -31,13 +31,14 @@ def _facts(examined: Examined) -> ApplicationFacts:
         uWSGI (without lazy-apps), gunicorn --preload and Celery import the application once and then fork the workers.
         A connection that was opened during the import is then in every worker. The workers send on one socket and read
         each other's answers: some requests fail, and some show another visitor's data. pool_recycle and pool_pre_ping
-        do not help. It is a warning where no settings of a web server were found that say whether it forks.
+        do not help. A hook that calls engine.dispose(close=False) in each worker does. It is a warning where no
+        settings of a web server were found that say whether it forks.
     """,
 )
 def opened_before_fork(examined: Examined) -> Iterator[str | Seen]:
     """Engines without holdfast that have a connection when the import ends."""
     facts = _facts(examined)
-    if facts.web_servers and facts.preforked is None:
+    if _never_forks(facts) or any(_runs(hook, facts) for hook in facts.fork_hooks):
         return
     for engine in facts.ours:
         if engine.open and not engine.held:
@@ -46,6 +47,21 @@ def opened_before_fork(examined: Examined) -> Iterator[str | Seen]:
                 yield f"{what} {facts.preforked.because} forks its workers after that."
             else:
                 yield Seen(f"{what} No settings of a web server were found here.", Severity.WARNING)
+
+
+def _never_forks(facts: ApplicationFacts) -> bool:
+    """Say whether there are web servers' settings, and none of them forks after the import."""
+    return bool(facts.web_servers) and facts.preforked is None
+
+
+def _runs(hook: ForkHook, facts: ApplicationFacts) -> bool:
+    """Say whether the web server runs a hook, or may do so."""
+    server = facts.preforked
+    if server is None:
+        return True
+    if hook.kind == _AT_FORK:
+        return server.kind != "uwsgi" or server.is_on(*_UWSGI_RUNS_HOOKS) is not None
+    return server.kind in hook.kind.lower()
 
 
 @check(
@@ -66,8 +82,8 @@ def hook_closes(examined: Examined) -> Iterator[str | Seen]:
     """Hooks that dispose() of engines that are not held, without close=False."""
     facts = _facts(examined)
     loose = [engine for engine in facts.ours if not engine.held and not engine.asyncio]
-    for hook in facts.fork_hooks if loose else ():
-        if hook.closes:
+    for hook in facts.fork_hooks if loose and not _never_forks(facts) else ():
+        if hook.closes and _runs(hook, facts):
             what = f"{hook.kind} runs a function that calls dispose() without close=False ({hook.place})"
             opened = [engine for engine in loose if engine.open]
             if opened:
@@ -218,11 +234,9 @@ def hook_is_not_run(examined: Examined) -> Iterator[str]:
     """Hooks of os.register_at_fork under uWSGI, for engines that are not held."""
     facts = _facts(examined)
     server = facts.preforked
-    if server is None or server.kind != "uwsgi" or server.is_on(*_UWSGI_RUNS_HOOKS):
-        return
-    if any(not engine.held for engine in facts.ours):
+    if server is not None and any(not engine.held for engine in facts.ours):
         for hook in facts.fork_hooks:
-            if hook.kind == _AT_FORK:
+            if hook.kind == _AT_FORK and not _runs(hook, facts):
                 yield f"The engine's dispose() is registered with {_AT_FORK} ({hook.place}). {server.because} skips it."
 
 
