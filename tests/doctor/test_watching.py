@@ -12,7 +12,7 @@ from sqlalchemy_holdfast.doctor.application.facts import ApplicationFacts, Failu
 from sqlalchemy_holdfast.doctor.application.importing import NotThere, Target
 from sqlalchemy_holdfast.doctor.application.watching import watch
 from sqlalchemy_holdfast.lab import Server
-from sqlalchemy_holdfast.lab._ports import free_port
+from sqlalchemy_holdfast.lab._ports import bind, free_port
 from tests.conftest import read as read_from
 from tests.doctor.conftest import SITES, environment
 
@@ -65,6 +65,25 @@ def test_an_import_that_starts_a_server_is_ended_and_named(server: Server, ends:
     assert time.monotonic() - began < 90, "it does not wait for the limit"
     assert f"starts a server on port {port} at failing.py line {line}" in failure(facts).happened
     assert 'if __name__ == "__main__"' in failure(facts).cure
+
+
+def test_an_import_that_starts_a_server_where_the_site_runs_already_is_named_as_well(server: Server) -> None:
+    with bind("127.0.0.1") as taken:
+        taken.listen()
+        port = taken.getsockname()[1]
+        facts = failing(server, "server", SITE_FREE_PORT=str(port))
+    assert f"starts a server on port {port} at failing.py line 20" in failure(facts).happened
+    assert CANARY not in repr(facts)
+
+
+def test_an_import_that_opens_a_port_in_passing_is_no_server(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(
+        "import os, socket, time\n"
+        "metrics = socket.create_server(('127.0.0.1', int(os.environ['SITE_FREE_PORT'])))\n"
+        "time.sleep(1.2)  # longer than it takes to be recognised as a server\n"
+    )
+    env = environment(server, SITE_FREE_PORT=str(free_port("127.0.0.1")))
+    assert watch("shop", directory=tmp_path, environ=env).facts.failure is None
 
 
 def test_an_import_that_does_not_end_is_ended(server: Server) -> None:

@@ -33,11 +33,13 @@ class Place:
     file: str
     """Relative to the application's directory, where it is in there."""
     line: int
+    """0 where it is not known."""
     function: str = ""
     """Empty at a module's top level, and in a file that is not Python."""
 
     def __str__(self) -> str:
-        return f"{self.file} line {self.line}{f', in {self.function}()' if self.function else ''}"
+        line = f" line {self.line}" if self.line else ""
+        return f"{self.file}{line}{f', in {self.function}()' if self.function else ''}"
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,8 @@ def _engine(address: _Address, facts: ApplicationFacts) -> Engine:
     if pool is not None and pool.kind == "QueuePool" and pool.size is not None:
         options |= {"pool_size": pool.size, "max_overflow": pool.max_overflow, "pool_recycle": pool.recycle}
     if address.held:
-        return create_engine(url, **options, **address.settings)
+        settings = {"holdfast_wait_for_server": None, **address.settings}  # an absent server is to be told, not awaited
+        return create_engine(url, **options, **settings)
     return sqlalchemy.create_engine(url, **options)
 
 
