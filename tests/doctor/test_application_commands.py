@@ -105,6 +105,16 @@ def test_flasks_command_has_nothing_to_say_of_the_guestbook(server: Server) -> N
     assert done.returncode == 0
 
 
+def test_both_commands_read_their_options_from_one_table(server: Server, canary: str, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text((SITES / "flask_stock.py").read_text())
+    (tmp_path / "pyproject.toml").write_text(
+        '[tool.holdfast.doctor]\napp = "shop:app"\nonly = ["application"]\nignore = "HF707"\nformat = "json"\n'
+    )
+    for command in (("holdfast", "doctor"), ("flask", "--app", "shop", "holdfast", "doctor")):
+        done = run(server, *command, directory=tmp_path, DATABASE_URL=canary)
+        assert findings(done, "application") == {"HF706"}, done.stderr
+
+
 def test_flasks_command_needs_no_rich(server: Server, canary: str, tmp_path: Path) -> None:
     (tmp_path / "rich").mkdir()
     (tmp_path / "rich" / "__init__.py").write_text("raise ModuleNotFoundError(\"No module named 'rich'\", name='rich')")

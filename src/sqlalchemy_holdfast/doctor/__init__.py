@@ -8,6 +8,7 @@ gathered (:class:`~.examined.Examined`). A check makes findings, and a report ha
 
 from __future__ import annotations
 
+from .applications import NoApplication, examine_application, examine_running
 from .check import Check, Seen, check
 from .examination import choose, examine
 from .examined import Examined
@@ -20,6 +21,7 @@ __all__ = [
     "Examined",
     "Finding",
     "Hosting",
+    "NoApplication",
     "NotSeen",
     "Report",
     "Seen",
@@ -28,5 +30,7 @@ __all__ = [
     "check",
     "choose",
     "examine",
+    "examine_application",
+    "examine_running",
     "seen",
 ]

@@ -12,9 +12,8 @@ from sqlalchemy.exc import ArgumentError
 
 from sqlalchemy_holdfast import doctor as examiner
 from sqlalchemy_holdfast import urls
-from sqlalchemy_holdfast.doctor import Hosting, Report
+from sqlalchemy_holdfast.doctor import Hosting, NoApplication, Report, examine_application
 from sqlalchemy_holdfast.doctor.application.watching import SECONDS
-from sqlalchemy_holdfast.doctor.applications import NoApplication, examine_application
 from sqlalchemy_holdfast.doctor.checks import CHECKS
 
 from .options import Configured, CouldNotRun, end, examining_options, showing_options

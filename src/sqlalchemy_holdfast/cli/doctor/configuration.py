@@ -17,9 +17,10 @@ _TABLE = "[tool.holdfast.doctor]"
 _NEVER = ("explain", "list", "help")
 
 
-def configured(parameters: Sequence[click.Parameter]) -> dict[str, Any]:
+def configured(parameters: Sequence[click.Parameter], elsewhere: Sequence[str] = ()) -> dict[str, Any]:
     """Return the defaults of the options, by the parameters' names, from the nearest ``pyproject.toml``.
 
+    :param elsewhere: names of options that are another command's, and are passed over.
     :raises ValueError: for a file that cannot be read, a key that is no option, or a value that cannot be one.
     """
     path = next((path for folder in (Path.cwd(), *Path.cwd().parents) if (path := folder / _FILE).is_file()), None)
@@ -33,6 +34,8 @@ def configured(parameters: Sequence[click.Parameter]) -> dict[str, Any]:
     }
     defaults: dict[str, Any] = {}
     for key, value in found.items():
+        if key.replace("_", "-") in elsewhere:
+            continue
         option = options.get(key.replace("_", "-"))
         if option is None:
             near = difflib.get_close_matches(key, options, n=1)

@@ -8,15 +8,18 @@ import click
 from flask import current_app
 from flask.cli import with_appcontext
 
-from sqlalchemy_holdfast.doctor import Hosting
-from sqlalchemy_holdfast.doctor.applications import examine_running
+from sqlalchemy_holdfast.doctor import Hosting, examine_running
 
 from .options import Configured, CouldNotRun, end, examining_options, showing_options
 
 __all__ = ["doctor"]
 
 
-@click.command(cls=Configured)
+class _InFlask(Configured):
+    elsewhere = ("app", "app-timeout")
+
+
+@click.command(cls=_InFlask)
 @examining_options
 @showing_options
 @with_appcontext

@@ -37,11 +37,14 @@ def _names(context: click.Context, parameter: click.Parameter, given: Any) -> tu
 class Configured(click.Command):
     """A command whose options' defaults may stand in pyproject.toml."""
 
+    elsewhere: tuple[str, ...] = ()
+    """Options of ``holdfast doctor`` that this command has not; there they may stand, too."""
+
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
         try:
-            extra.setdefault("default_map", configured(self.params))
+            extra.setdefault("default_map", configured(self.params, self.elsewhere))
         except ValueError as error:
             raise CouldNotRun(str(error)) from None
         return super().make_context(info_name, args, parent, **extra)
