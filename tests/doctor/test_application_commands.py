@@ -6,11 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner, Result
 
+from sqlalchemy_holdfast.cli.commands import cli
 from sqlalchemy_holdfast.lab import Server
 from tests.doctor.conftest import SITES, environment
 
@@ -42,14 +45,30 @@ def run(server: Server, *command: str, directory: Path = SITES, **more: str) -> 
     )
 
 
-def findings(done: subprocess.CompletedProcess[str], group: str) -> set[str]:
-    assert done.returncode in (0, 1), done.stderr
+@pytest.fixture
+def holdfast(server: Server, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Runs the command `holdfast` in this process, in the sites' folder."""
+
+    def run_here(*arguments: str, directory: Path = SITES, **more: str) -> Result:
+        monkeypatch.chdir(directory)
+        for name, value in environment(server, **more).items():
+            monkeypatch.setenv(name, value)
+        return CliRunner().invoke(cli, arguments)
+
+    return run_here
+
+
+def findings(done: Result | subprocess.CompletedProcess[str], group: str) -> set[str]:
+    if isinstance(done, Result):
+        assert done.exit_code in (0, 1), done.output
+    else:
+        assert done.returncode in (0, 1), done.stderr
     reports = json.loads(done.stdout)["examined"]
     return {finding["id"] for report in reports for finding in report["findings"] if finding["group"] == group}
 
 
-def test_an_application_and_its_database_are_examined_in_one_go(server: Server, canary: str) -> None:
-    done = run(server, "holdfast", "doctor", "--app", "touched", "--format", "json", DATABASE_URL=canary)
+def test_an_application_and_its_database_are_examined_in_one_go(holdfast: Callable[..., Result], canary: str) -> None:
+    done = holdfast("doctor", "--app", "touched", "--format", "json", DATABASE_URL=canary)
     assert findings(done, "application") == {"HF702"}
     assert findings(done, "prefork") == {"HF301"}
     (report,) = json.loads(done.stdout)["examined"]
@@ -59,33 +78,33 @@ def test_an_application_and_its_database_are_examined_in_one_go(server: Server, 
     assert CANARY not in done.stdout + done.stderr
 
 
-def test_the_table_names_the_line_to_change(server: Server, canary: str) -> None:
-    done = run(server, "holdfast", "doctor", "--app", "touched", "--only", "prefork,application", DATABASE_URL=canary)
-    assert done.returncode == 1
+def test_the_table_names_the_line_to_change(holdfast: Callable[..., Result], canary: str) -> None:
+    done = holdfast("doctor", "--app", "touched", "--only", "prefork,application", DATABASE_URL=canary)
+    assert done.exit_code == 1
     words = " ".join(done.stdout.split())
     assert "opened at touched.py line 13, in read_settings()" in words
     assert "Cure: Add ?plugin=holdfast to this engine's URL" in words
     assert CANARY not in done.stdout + done.stderr
 
 
-def test_a_name_that_leads_nowhere_ends_with_status_2(server: Server) -> None:
-    done = run(server, "holdfast", "doctor", "--app", "held:ap")
-    assert done.returncode == 2
+def test_a_name_that_leads_nowhere_ends_with_status_2(holdfast: Callable[..., Result]) -> None:
+    done = holdfast("doctor", "--app", "held:ap")
+    assert done.exit_code == 2
     assert "Did you mean held:app?" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_a_url_in_place_of_an_application_is_not_repeated(server: Server, canary: str) -> None:
-    done = run(server, "holdfast", "doctor", "--app", canary)
-    assert done.returncode == 2
+def test_a_url_in_place_of_an_application_is_not_repeated(holdfast: Callable[..., Result], canary: str) -> None:
+    done = holdfast("doctor", "--app", canary)
+    assert done.exit_code == 2
     assert "without --app" in done.stderr
     assert CANARY not in done.stdout + done.stderr
 
 
-def test_an_import_that_fails_is_a_finding_with_what_it_wrote(server: Server) -> None:
-    command = ("holdfast", "doctor", "--app", "failing", "--only", "HF701")
-    done = run(server, *command, SITE_ENDS="error", SITE_WORD=CANARY, SITE_PORT="1")
-    assert done.returncode == 1
+def test_an_import_that_fails_is_a_finding_with_what_it_wrote(holdfast: Callable[..., Result]) -> None:
+    command = ("doctor", "--app", "failing", "--only", "HF701")
+    done = holdfast(*command, SITE_ENDS="error", SITE_WORD=CANARY, SITE_PORT="1")
+    assert done.exit_code == 1
     words = " ".join(done.stdout.split())
     assert "RuntimeError: no such account: *** (failing.py line 49)" in words
     assert "starting with ***" in words
@@ -105,14 +124,16 @@ def test_flasks_command_has_nothing_to_say_of_the_guestbook(server: Server) -> N
     assert done.returncode == 0
 
 
-def test_both_commands_read_their_options_from_one_table(server: Server, canary: str, tmp_path: Path) -> None:
+def test_both_commands_read_their_options_from_one_table(
+    server: Server, holdfast: Callable[..., Result], canary: str, tmp_path: Path
+) -> None:
     (tmp_path / "shop.py").write_text((SITES / "flask_stock.py").read_text())
     (tmp_path / "pyproject.toml").write_text(
         '[tool.holdfast.doctor]\napp = "shop:app"\nonly = ["application"]\nignore = "HF707"\nformat = "json"\n'
     )
-    for command in (("holdfast", "doctor"), ("flask", "--app", "shop", "holdfast", "doctor")):
-        done = run(server, *command, directory=tmp_path, DATABASE_URL=canary)
-        assert findings(done, "application") == {"HF706"}, done.stderr
+    assert findings(holdfast("doctor", directory=tmp_path, DATABASE_URL=canary), "application") == {"HF706"}
+    done = run(server, "flask", "--app", "shop", "holdfast", "doctor", directory=tmp_path, DATABASE_URL=canary)
+    assert findings(done, "application") == {"HF706"}
 
 
 def test_flasks_command_needs_no_rich(server: Server, canary: str, tmp_path: Path) -> None:

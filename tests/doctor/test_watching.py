@@ -65,6 +65,7 @@ def test_an_import_that_starts_a_server_is_ended_and_named(server: Server, ends:
     assert time.monotonic() - began < 90, "it does not wait for the limit"
     assert f"starts a server on port {port} at failing.py line {line}" in failure(facts).happened
     assert 'if __name__ == "__main__"' in failure(facts).cure
+    assert not any("\x1b" in line or "[31m" in line for line in failure(facts).output), "its colours are left out"
 
 
 def test_an_import_that_starts_a_server_where_the_site_runs_already_is_named_as_well(server: Server) -> None:

@@ -43,6 +43,7 @@ _OUTPUT_BYTES = 8_000
 _HIDDEN = "***"
 _SHORTEST_SECRET = 4
 _IN_URL = re.compile(r"(://[^\s:/@]*:)[^\s@]+(?=@)")
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _SECRET_NAME = re.compile(r"PASS|SECRET|TOKEN|PWD$", re.IGNORECASE)
 
 
@@ -209,7 +210,7 @@ def _cleaned(failure: Failure, output: list[str], secrets: Iterable[str]) -> Fai
         text = _IN_URL.sub(rf"\1{_HIDDEN}", text)
         for word in words:
             text = text.replace(word, _HIDDEN)
-        return "".join(letter if letter.isprintable() else " " for letter in text)
+        return "".join(letter if letter.isprintable() else " " for letter in _COLOURS.sub("", text))
 
     return replace(
         failure,
