@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from .application.facts import ApplicationFacts, Failure
+from .application.facts import ApplicationFacts
 from .application.running import engines_here, look_at
 from .application.watching import SECONDS, watch
 from .examination import choose, examine
@@ -22,13 +22,7 @@ _OURS = ("mysql", "mariadb")
 
 
 class NoApplication(ValueError):
-    """Raised when a name leads to no application. Its text says why, and how it is written.
-
-    :param failure: what happened.
-    """
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(f"{failure.happened} {failure.cure}")
+    """Raised when a name leads to no application. Its text says why, and how it is written."""
 
 
 def examine_application(
@@ -56,7 +50,7 @@ def examine_application(
     watched = watch(target, seconds=seconds)
     failure = watched.facts.failure
     if failure is not None and failure.not_there:
-        raise NoApplication(failure)
+        raise NoApplication(f"{failure.happened} {failure.cure}")
     engines = watched.engines()
     try:
         return _reports(engines, watched.facts, hosting, only, ignore)
