@@ -135,6 +135,7 @@ def test_the_spellings_of_web_servers_are_understood(server: Server, target: str
         ("hold:app", "There is no module hold in"),
         ("held:ap", "The module held has no ap. Did you mean held:app?"),
         ("packaged.wep:application", "There is no module packaged.wep"),
+        ("held.app", "There is no module held.app. Did you mean held:app?"),
     ],
 )
 def test_what_is_not_there_is_named(server: Server, target: str, says: str) -> None:

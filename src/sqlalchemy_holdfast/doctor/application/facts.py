@@ -166,7 +166,7 @@ class WebServer:
     """A web server's settings in one file."""
 
     kind: str
-    """``uwsgi``, ``gunicorn`` or ``celery``."""
+    """``uwsgi``, ``gunicorn``, ``celery``, or another program that never forks after the import."""
     place: Place
     """Where it is started or configured."""
     options: tuple[Option, ...] = ()

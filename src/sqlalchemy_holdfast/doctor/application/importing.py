@@ -117,7 +117,9 @@ def load(target: Target, directory: Path, in_factory: Callable[[], object]) -> A
     except ModuleNotFoundError as error:
         if error.name is None or not f"{target.module}.".startswith(f"{error.name}."):
             raise
-        raise NotThere(f"There is no module {error.name}.", _SPELLING) from None
+        parent, _, last = target.module.rpartition(".")
+        hint = f" Did you mean {parent}:{last}?" if parent in sys.modules and not target.name else ""
+        raise NotThere(f"There is no module {error.name}.{hint}", _SPELLING) from None
     if target.name:
         return _named(target, module, in_factory)
     return _any(module, in_factory)

@@ -113,6 +113,11 @@ def watch(
     :param environ: the environment that it has; default: this process's.
     :return: always: when the import fails, ``facts.failure`` says why.
     """
+    if not hasattr(os, "killpg"):
+        happened = "On this system the doctor cannot import an application in a process of its own."
+        return Watched(
+            ApplicationFacts(target, failure=Failure(happened, "For a Flask application use: flask holdfast doctor"))
+        )
     environ = os.environ if environ is None else environ
     reading, writing = os.pipe()
     with tempfile.TemporaryFile() as output, os.fdopen(reading, "rb") as pipe:

@@ -21,7 +21,9 @@ __all__ = ["GUNICORN_FILE", "gunicorn_sources", "look"]
 GUNICORN_FILE = "gunicorn.conf.py"
 _LONGEST = 200_000
 _COMMANDS = ("Procfile", "Dockerfile", "*.sh", "*.service", "supervisord.conf")
-_PROGRAMS = ("uwsgi", "gunicorn", "celery")
+_NEVER_FORK = ("uvicorn", "hypercorn", "daphne", "waitress-serve")
+"""They import the application in each worker, or have one process."""
+_PROGRAMS = ("uwsgi", "gunicorn", "celery", *_NEVER_FORK)
 _GUNICORN_SHORT = {"-w": "workers", "-k": "worker_class", "-c": "config", "-b": "bind", "-t": "timeout"}
 _CELERY_SHORT = {"-P": "pool", "-c": "concurrency"}
 
