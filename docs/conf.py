@@ -20,6 +20,7 @@ extensions = [
     "sphinx_copybutton",
     "changes",
     "commands",
+    "doctor",
     "elsewhere",
     "findable",
     "measurements",

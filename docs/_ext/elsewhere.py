@@ -22,7 +22,7 @@ _FLASK_SQLALCHEMY = "https://flask-sqlalchemy.readthedocs.io/en/stable/"
 PAGES = {
     **{
         f"collections.abc.{name}": f"{_PYTHON}collections.abc.html#collections.abc.{name}"
-        for name in ("Callable", "Iterable", "Iterator", "Mapping", "Sequence")
+        for name in ("Callable", "Collection", "Iterable", "Iterator", "Mapping", "Sequence")
     },
     "collections.Counter": f"{_PYTHON}collections.html#collections.Counter",
     "os.PathLike": f"{_PYTHON}os.html#os.PathLike",

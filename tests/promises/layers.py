@@ -7,13 +7,14 @@ from __future__ import annotations
 
 ON_TOP: dict[str, set[str]] = {
     "__main__": {"cli"},
-    "cli": {"lab", "experiments"},
+    "cli": {"lab", "experiments", "doctor"},
     "experiments": {"lab"},
     "lab": set(),
     "flask": {"unavailable"},
     "asgi": {"unavailable"},
     "wsgi": {"unavailable"},
     "unavailable": set(),
+    "doctor": set(),
 }
 """What stands on top of the core, and which of the others on top each may import. The core imports none of them."""
 

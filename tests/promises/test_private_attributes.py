@@ -114,6 +114,18 @@ def test_a_pools_copy_has_its_size_order_and_listeners(server: Server, held: Eng
         assert seen
 
 
+def test_a_pools_limit_its_recycling_and_its_pings_can_be_read() -> None:
+    def pool(**options: int) -> QueuePool:
+        return QueuePool(lambda: sqlite3.connect(":memory:"), **options)  # type: ignore[arg-type]
+
+    assert queue_pool.most_connections(pool(pool_size=2, max_overflow=3)) == 5
+    assert queue_pool.most_connections(pool(max_overflow=-1)) is None
+    assert queue_pool.recycles_after(pool(recycle=280)) == 280
+    assert queue_pool.recycles_after(pool()) is None
+    assert queue_pool.pings(pool(pre_ping=True))
+    assert not queue_pool.pings(pool())
+
+
 def test_a_record_makes_a_new_connection_after_it_was_invalidated(engine: Engine) -> None:
     with engine.connect() as connection:
         checkout: Any = connection.connection

@@ -7,6 +7,7 @@ import click
 from .. import __version__
 from .commits import commits
 from .demo.command import demo
+from .doctor.command import doctor
 from .url import url
 
 __all__ = ["cli"]
@@ -20,4 +21,5 @@ def cli() -> None:
 
 cli.add_command(commits)
 cli.add_command(demo)
+cli.add_command(doctor)
 cli.add_command(url)

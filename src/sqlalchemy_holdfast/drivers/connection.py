@@ -197,6 +197,11 @@ class HeldConnection:
         """Say whether the driver itself still considers the connection open."""
         return True
 
+    def _holdfast_needs_tls_to_log_in(self) -> str:
+        """Say why the driver may be refused without TLS, for an account whose password is checked by
+        ``caching_sha2_password``, until somebody has logged in another way; an empty text when it is not."""
+        return ""
+
     def _holdfast_left_to_parent(self) -> None:
         """Called in a child. Nothing may be sent or read."""
 

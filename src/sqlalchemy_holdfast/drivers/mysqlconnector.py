@@ -102,6 +102,9 @@ class _Connector(HeldConnection):
         error: Exception = getattr(errors, kind)(msg=text, errno=number, sqlstate="HY000")
         return error
 
+    def _holdfast_needs_tls_to_log_in(self) -> str:
+        return "mysql-connector-python sends a password over TLS or a unix socket alone"
+
     def _holdfast_flags(self) -> int:
         """Return the server's status flags as of its last reply."""
         raise NotImplementedError

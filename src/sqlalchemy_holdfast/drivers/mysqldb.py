@@ -147,6 +147,10 @@ class MySQLdbConnection(HeldConnection):
     def _holdfast_greeting(self) -> Greeting:
         return Greeting(self.get_server_info(), self.thread_id())  # type: ignore[attr-defined]
 
+    def _holdfast_needs_tls_to_log_in(self) -> str:
+        # libmariadb asks for the server's public key by itself (3.1 and later); libmysqlclient only when it is told to.
+        return "" if _is_libmariadb() else "libmysqlclient does not ask for the server's public key by itself"
+
     def _holdfast_failed(self, error: Exception) -> None:
         """Note what a driver's error says about the connection. A server's error leaves it sound."""
         state = self._holdfast

@@ -7,6 +7,7 @@ that ``poll()`` cannot see; a reply that was not read to its end is therefore no
 
 from __future__ import annotations
 
+import importlib.util
 import threading
 from collections.abc import Callable
 from os import getpid
@@ -73,6 +74,11 @@ class PyMySQLConnection(HeldConnection):
 
     def _holdfast_greeting(self) -> Greeting:
         return Greeting(self.server_version, self.thread_id())  # type: ignore[attr-defined]
+
+    def _holdfast_needs_tls_to_log_in(self) -> str:
+        if importlib.util.find_spec("cryptography") is not None:
+            return ""
+        return "PyMySQL needs the package cryptography for it, which is not installed"
 
     def _holdfast_is_open(self) -> bool:
         return self._sock is not None  # type: ignore[attr-defined]

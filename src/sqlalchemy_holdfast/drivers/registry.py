@@ -58,6 +58,8 @@ class Driver:
     """The extra of holdfast that installs it."""
     import_name: str
     """What to import."""
+    waits_in_c: bool = False
+    """It waits for the server in C code, where gevent and eventlet cannot let others run."""
 
 
 DRIVERS: tuple[Driver, ...] = (
@@ -70,6 +72,7 @@ DRIVERS: tuple[Driver, ...] = (
         "mysqlclient",
         "mysqlclient",
         "MySQLdb",
+        waits_in_c=True,
     ),
     Driver(
         "pymysql",
@@ -100,6 +103,7 @@ DRIVERS: tuple[Driver, ...] = (
         "mysql-connector-python",
         "mysqlconnector",
         "mysql.connector",
+        waits_in_c=True,
     ),
 )
 """The drivers that holdfast knows."""

@@ -11,11 +11,11 @@ to keep nothing.
 A pool also gives up what it keeps idle: for another engine of this process that needs the slot, and when nobody can
 use it any more.
 
-The one module that uses what SQLAlchemy does not document: ``Pool._reset_on_return``, ``QueuePool._pool``,
-``_overflow_lock``, ``_overflow`` and its methods ``_do_get``, ``_do_return_conn``, ``_create_connection``,
-``_inc_overflow``, ``_dec_overflow``, ``Queue.queue``, ``_ConnectionFairy._pool``,
-``_ConnectionRecord.get_connection()``, the closure of ``create_engine``'s first_connect, the mutex of a pool's first
-connect event, ``Engine._has_events`` and ``Engine.dispatch``.
+The one module that uses what SQLAlchemy does not document: ``Pool._reset_on_return``, ``_recycle``,
+``QueuePool._pool``, ``_overflow_lock``, ``_overflow``, ``_max_overflow`` and its methods ``_do_get``,
+``_do_return_conn``, ``_create_connection``, ``_inc_overflow``, ``_dec_overflow``, ``Queue.queue``,
+``_ConnectionFairy._pool``, ``_ConnectionRecord.get_connection()``, the closure of ``create_engine``'s first_connect,
+the mutex of a pool's first connect event, ``Engine._has_events`` and ``Engine.dispatch``.
 ``tests/promises/test_private_attributes.py`` fails when they change.
 """
 
@@ -27,7 +27,7 @@ from typing import Any, ClassVar
 
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import Pool, QueuePool
 from sqlalchemy.pool.base import ResetStyle
 from sqlalchemy.util.queue import Empty, Full, Queue
 
@@ -41,8 +41,10 @@ __all__ = [
     "is_first_listener",
     "let_nest",
     "make_wait",
+    "most_connections",
     "on_dispose",
     "reconnect",
+    "recycles_after",
     "renew",
     "replace",
     "reset_style",
@@ -432,3 +434,21 @@ def replace(checkout: Any) -> Any:
     if connection is not None:
         checkout._pool.dispatch.checkout(connection, checkout._connection_record, checkout)
     return connection
+
+
+def most_connections(pool: object) -> int | None:
+    """Return how many connections a pool can have at once (``pool_size`` and ``max_overflow`` together), or ``None``
+    where it has no such limit."""
+    if not isinstance(pool, QueuePool) or pool._max_overflow < 0:
+        return None
+    return pool.size() + pool._max_overflow
+
+
+def recycles_after(pool: Pool) -> float | None:
+    """Return a pool's ``pool_recycle`` in seconds, or ``None`` where it is off."""
+    return pool._recycle if pool._recycle >= 0 else None
+
+
+def pings(pool: Pool) -> bool:
+    """Say whether a pool makes a round trip at every checkout (``pool_pre_ping``)."""
+    return bool(pool._pre_ping)

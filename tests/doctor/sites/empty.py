@@ -1,0 +1,3 @@
+"""No engine at all."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""A package."""
+
+from __future__ import annotations

@@ -1,0 +1,17 @@
+"""An engine without holdfast has a connection when the import ends."""
+
+from __future__ import annotations
+
+import os
+
+from sqlalchemy import create_engine, text
+
+engine = create_engine(os.environ["DATABASE_URL"])
+
+
+def read_settings() -> None:
+    with engine.connect() as connection:
+        connection.execute(text("SELECT 1"))
+
+
+read_settings()
