@@ -7,6 +7,7 @@ import ipaddress
 import re
 import socket
 import time
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -23,6 +24,7 @@ from ..pool.status import describe, status
 from ..server.error_table import Refusal
 from ..server.faults import error_number, judge
 from ..server.middleboxes import Seen, recognise
+from ..server.tls import Verified
 from ..settings import PREFIX, Settings
 from .application.facts import ApplicationFacts
 from .asking import ask
@@ -167,7 +169,7 @@ def _connect(engine: Engine) -> tuple[ConnectFacts, ServerFacts]:
             port=port,
             unix=unix,
             round_trip=round_trip,
-            tls=_tls(server),
+            tls=_tls(connection, server),
             middlebox=status(engine).middlebox or _between(engine.url, server),
             needs_tls_to_log_in=_needs_tls(connection),
         )
@@ -212,18 +214,25 @@ def _needs_tls(connection: Connection) -> str:
     return drivers.held_connection(driver_connection)._holdfast_needs_tls_to_log_in()
 
 
-def _tls(server: ServerFacts) -> TlsFacts | None:
-    """What the server says of the connection's encryption: every account may ask it."""
-    said = server.status
-    if said is None or "Ssl_cipher" not in said:
+def _tls(connection: Connection, server: ServerFacts) -> TlsFacts | None:
+    """What the driver says of the connection's encryption; what it does not know, the server tells every account."""
+    said = server.status or {}
+    state = drivers.state_of(drivers.unwrap(connection.connection.dbapi_connection))
+    own = state.encryption if state is not None else None
+    if own is not None and own.version:
+        ends = own.certificate_ends
+        days = (ends.timestamp() - time.time()) / 86400 if ends is not None else _days_left(said)
+        verified = None if own.verified is None else own.verified is not Verified.NOTHING
+        return TlsFacts(own.version, own.cipher, verified, days)
+    if "Ssl_cipher" not in said:
         return None
-    return TlsFacts(said.get("Ssl_version", ""), said["Ssl_cipher"], None, _days_left(said.get("Ssl_server_not_after")))
+    return TlsFacts(said.get("Ssl_version", ""), said["Ssl_cipher"], None, _days_left(said))
 
 
-def _days_left(text: str | None) -> float | None:
-    """Read a certificate's end as OpenSSL writes it: ``Aug 30 10:00:00 2026 GMT``."""
+def _days_left(said: Mapping[str, str]) -> float | None:
+    """Read the certificate's end as OpenSSL writes it: ``Aug 30 10:00:00 2026 GMT``."""
     try:
-        end = time.strptime(text or "", "%b %d %H:%M:%S %Y GMT")
+        end = time.strptime(said.get("Ssl_server_not_after", ""), "%b %d %H:%M:%S %Y GMT")
     except ValueError:
         return None
     return (calendar.timegm(end) - time.time()) / 86400

@@ -55,11 +55,18 @@ def test_a_connection_in_clear(in_a_network: Server) -> None:
     silent("HF110", examine(encrypted))
 
 
-def test_a_certificate_that_nobody_checks(in_a_network: Server) -> None:
-    seen = facts_of(held_url(in_a_network, host=own_address()))
-    unchecked = TlsFacts("TLSv1.3", "TLS_AES_256_GCM_SHA384", False, 20.0)
-    found("HF111", with_connect(seen, tls=unchecked), "TLSv1.3", "accepts any certificate")
-    silent("HF111", with_connect(seen, tls=TlsFacts("TLSv1.3", "TLS_AES_256_GCM_SHA384", True, 20.0)))
+def test_a_certificate_that_nobody_checks(in_a_network: Server, driver: str) -> None:
+    wanted = {"holdfast_tls": "required"}
+    url = held_url(in_a_network, driver, host=own_address(), query=wanted)
+    found("HF111", examine(url), "TLSv1.3", "accepts any certificate")
+    checked = {"holdfast_tls": "verify-ca", "holdfast_tls_ca": str(in_a_network.tls_ca)}
+    silent("HF111", examine(held_url(in_a_network, driver, host=own_address(), query=checked)))
+    silent("HF111", examine(held_url(in_a_network, driver, query=wanted)))  # 127.0.0.1
+
+
+def test_a_connection_that_is_less_than_was_asked_for(driver: str) -> None:
+    with Server() as without:
+        found("HF108", examine(held_url(without, driver, query={"holdfast_tls": "required"})))
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="the command openssl makes the certificate")

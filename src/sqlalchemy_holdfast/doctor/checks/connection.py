@@ -137,7 +137,7 @@ def no_connection_left(examined: Examined) -> Iterator[str | Seen]:
     title="The encrypted connection failed",
     severity=Severity.ERROR,
     needs={"url"},
-    cure="Give the path of the certificate of the authority that signed the server's: ssl_ca=<path> in the URL.",
+    cure="Give the certificate of the authority that signed the server's: holdfast_tls_ca=<path> in the URL.",
     explanation="""Client and server could not agree on encryption. The server's certificate is signed by an authority
     that the client does not know, is for another name, or has ended; or one side wants TLS and the other has none.""",
 )
