@@ -33,7 +33,7 @@ POOL: tuple[tuple[str, ...], ...] = (
     ("replacing",),
     ("queue_pool",),
     ("waiting", "leaks"),
-    ("connection_limit", "liveness", "encryption", "holders", "set_up", "status"),
+    ("connection_limit", "liveness", "encryption", "holders", "set_up", "status", "who_answers"),
     ("__init__",),
 )
 """The same inside of the package ``pool``, which has the most modules."""

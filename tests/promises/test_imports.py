@@ -133,8 +133,8 @@ def test_only_its_own_module_imports_a_driver(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("drivers/")])
 def test_a_drivers_module_imports_its_own_driver_and_no_other(name: str) -> None:
     own = {"mysqldb": "MySQLdb", "pymysql": "pymysql", "mysqlconnector": "mysql"}
-    allowed = {name: {own[name.removesuffix("_tls")]} for name in (*own, "mysqldb_tls", "pymysql_tls")}
-    allowed["pymysql_clear_text"] = {"pymysql"}
+    modules = (*own, "mysqldb_tls", "pymysql_tls", "pymysql_clear_text", *(f"{name}_options" for name in own))
+    allowed = {name: {own[name.partition("_")[0]]} for name in modules}
     found = DRIVERS & {imported.partition(".")[0] for imported in imports(MODULES[name])}
     assert found == allowed.get(name.partition("/")[2], set())
 

@@ -17,6 +17,8 @@ from .._clock import monotonic_also_asleep
 from ..budget import Snapshot
 from ..counters import Cause
 from ..drivers import ConnectionState
+from ..server import hints
+from ..server.hints import Place
 from ..server.limits import Limits
 from ..server.tls import Encryption
 from ..settings import Settings
@@ -27,6 +29,7 @@ from .listeners import Listeners
 from .replacing import Replacer
 from .status import EngineStatus, remember
 from .waiting import DEFAULT_TIMEOUT, Connector
+from .who_answers import place_of
 
 __all__ = ["HeldEngine"]
 
@@ -120,12 +123,15 @@ class HeldEngine(EngineStatus):
             self.also_tell_of_errors(self._passwords.explain_refusal)
         if own_connect:
             self._limit.share(engine.url)
+            self._listeners.place = place = place_of(engine.url, driver)
+            self._connector.who_answers = place.who_answers
             connect = connect if driver is None else drivers.wrap_connect(driver, connect, self._encryption.policy)
             if self._passwords is not None:
                 if driver is not None:
                     connect = drivers.refuse_clear_text(driver, connect)
                 connect = self._passwords.connecting(connect, self._pool_timeout)
-            own.connect = self._connector.retrying_connect(connect, self._pool_timeout)
+            explained = _explaining(connect, own.loaded_dbapi.Error, place)
+            own.connect = self._connector.retrying_connect(explained, self._pool_timeout)
         # On the dialect: whatever this object has of it would keep the engine alive for ever.
         own.holdfast_put_back = _putting_back(own, before)
         queue_pool.make_wait(engine, self._connector, self._may_stay_open, self._engine)
@@ -215,6 +221,25 @@ class _Engine:
 
     def __call__(self) -> Engine | None:
         return self._ref()
+
+
+def _explaining(connect: Callable[..., Any], drivers_error: type[Exception], place: Place) -> Callable[..., Any]:
+    """Let an error while connecting that is none of the driver's classes say what to do, too.
+
+    SQLAlchemy tells its listeners of the driver's errors alone. (PyMySQL: RuntimeError without the package
+    cryptography, struct.error when what answers is no MySQL server.)
+    """
+
+    def connect_or_explain(*positional: Any, **arguments: Any) -> Any:
+        try:
+            return connect(*positional, **arguments)
+        except drivers_error:
+            raise
+        except Exception as error:
+            hints.explain_other_error(error, place)
+            raise
+
+    return connect_or_explain
 
 
 def _putting_back(dialect: Any, before: dict[str, Any]) -> Callable[[], None]:

@@ -78,6 +78,8 @@ class Listeners:
         self._exclusive = False
         self._resets = False
         self._replays = False
+        self.place = hints.Place()
+        """What is known of the URL that connections are made with."""
         self._also_told: tuple[Callable[[ExceptionContext], object], ...] = ()
 
     def listen(self, engine: Engine, *, exclusive: bool, charset_once: bool) -> None:
@@ -256,7 +258,7 @@ class Listeners:
         error = context.original_exception
         connected = context.connection is not None
         if not connected:
-            hints.explain_connect_error(context, self._reporter.where)
+            hints.explain_connect_error(context, self._reporter.where, self.place)
         state, is_held = _state_of(context)
         if connected and not is_held:
             return  # a stranger among the engine's connections: nothing looks at the others before their next use
