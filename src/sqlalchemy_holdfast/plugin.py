@@ -45,7 +45,7 @@ class HoldfastPlugin(CreateEnginePlugin):
         # With one of these, SQLAlchemy's SET NAMES is not the same as the one before it.
         self.charset_once = self.own_connect and not given & _OWN_CHARSET
         ours = url.get_backend_name() in _OURS
-        urls.check(url, ours=ours)
+        urls.check(url, ours=ours, own_connect=self.own_connect)
         if ours and kwargs.get("module") is None:
             _require_driver(url)
         if ours and self.settings.tls is not None:
@@ -107,6 +107,7 @@ def create_engine(url: str | URL, **kwargs: Any) -> Engine:
     :raises HoldfastError: for a wrong setting, a URL that cannot be what was meant, or a missing driver.
     """
     parsed = urls.parse(url) if isinstance(url, str) else make_url(url)
+    urls.check_plugins(parsed)
     plugins = list(kwargs.pop("plugins", ()))
     named = parsed.query.get("plugin", ())
     if "holdfast" not in plugins and "holdfast" not in ((named,) if isinstance(named, str) else named):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -127,7 +128,8 @@ def test_advice_is_no_failure(run: Run) -> None:
     done = run("--check", typed=f"mysql://me:{ESCAPED}@h/d\n")
     assert done.exit_code == 0
     assert "note: mysql:// names no driver" in done.stderr
-    assert f"{WELL_WRITTEN} {UNTRIED}\n" in done.stderr
+    assert f"No certain mistake, and 2 notes: see above. {UNTRIED}\n" in done.stderr
+    assert "Nothing is wrong" not in done.stderr
 
 
 def test_another_database_is_named(run: Run) -> None:
@@ -193,24 +195,21 @@ def test_a_built_url_is_tried_too(run: Run, server: Server) -> None:
     assert "the server refused the account or its password" in done.stderr, "the hint"
 
 
-REFUSED = "The driver refuses a part of the URL's query: "
-
-
 @pytest.mark.parametrize(
     ("database", "query", "sentence"),
     [
-        ("nodb", {}, "there is no database of that name"),
-        ("test", {"colour": "red"}, f"{REFUSED}TypeError"),
-        ("test", {"ssl_ca": "/no/such/file"}, f"{REFUSED}FileNotFoundError"),
-        ("test", {"connect_timeout": "soon"}, f"{REFUSED}ValueError"),
+        ("nodb", {}, "there is no database nodb on this server"),
+        ("test", {"colour": "red"}, "colour in the URL is no option of PyMySQL"),
+        ("test", {"ssl_ca": "/no/such/file"}, "ssl_ca in the URL is the path of a file that is not there"),
+        ("test", {"connect_timeout": "soon"}, "connect_timeout=soon in the URL cannot be used"),
     ],
 )
 def test_what_fails_is_explained(run: Run, server: Server, database: str, query: dict[str, str], sentence: str) -> None:
     given = server.url(database=database, query=query).render_as_string(hide_password=False)
     done = run("--check", given, "--connect")
     assert done.exit_code == 1
-    assert f"wrong: {sentence}" in done.stderr or f": {sentence}" in done.stderr
-    assert "not tried" not in done.stderr
+    assert sentence in done.stderr
+    assert ("not tried" in done.stderr) is bool(query), "what is known to be wrong is not tried"
 
 
 def test_a_wrong_url_is_not_tried(run: Run, server: Server) -> None:
@@ -221,11 +220,14 @@ def test_a_wrong_url_is_not_tried(run: Run, server: Server) -> None:
 
 
 def test_the_url_s_own_timeout_is_kept(run: Run, server: Server) -> None:
-    """The command would give it ten seconds. The driver refuses more than a year: that shows whose limit it got."""
-    given = server.url(query={"connect_timeout": "31536001"}).render_as_string(hide_password=False)
-    done = run("--check", given, "--connect")
+    """The command would give it ten seconds."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        given = server.url("mysqldb", port=silent.getsockname()[1], query={"connect_timeout": "1"})
+        done = run("--check", given.render_as_string(hide_password=False), "--connect")
     assert done.exit_code == 1
-    assert "connect_timeout should be" in done.stderr
+    assert "accepts connections" in done.stderr
 
 
 def test_another_database_is_tried_as_well(run: Run) -> None:

@@ -17,7 +17,7 @@ from sqlalchemy.pool import NullPool
 
 import sqlalchemy_holdfast as holdfast
 from sqlalchemy_holdfast.lab import Proxy, Server
-from tests.conftest import EngineFactory, connection_id, read
+from tests.conftest import DRIVERS, EngineFactory, connection_id, read
 
 SESSION = (
     "SELECT VARIABLE_NAME, VARIABLE_VALUE FROM information_schema.SESSION_VARIABLES WHERE VARIABLE_NAME LIKE 'char%' "
@@ -210,26 +210,41 @@ def test_connecting_mysqlclient_to_a_silent_host_ends_when_the_url_says(
 
 
 @pytest.mark.slow
-def test_a_server_that_is_slow_to_greet_is_given_the_time_that_the_driver_gives_it(
-    server: Server, proxy: Proxy, held: EngineFactory
-) -> None:
-    """mysqlclient has no limit of its own; PyMySQL and mysql-connector have 10 seconds, with and without holdfast."""
+def test_a_server_that_is_slow_to_greet_is_waited_for(server: Server, proxy: Proxy, held: EngineFactory) -> None:
+    """Under load a greeting may take long; no driver is given less than thirty seconds for it."""
     proxy.blackhole()
     greets = threading.Timer(12, proxy.restore)
     greets.start()
     began = time.monotonic()
-    engine = held(server.url("mysqldb", host=proxy.host, port=proxy.port), holdfast_wait_for_server=None)
-    assert read(engine, 7) == 7
+    found: dict[str, Any] = {}
+
+    def ask(driver: str, engine: Engine) -> None:
+        found[driver] = read(engine, 7)
+
+    engines = {
+        driver: held(server.url(driver, host=proxy.host, port=proxy.port), holdfast_wait_for_server=None)
+        for driver in DRIVERS
+    }
+    threads = [threading.Thread(target=ask, args=each) for each in engines.items()]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     assert time.monotonic() - began >= 11
+    assert found == dict.fromkeys(DRIVERS, 7)
     greets.join()
 
 
-def test_no_driver_is_told_other_limits_than_the_application_gives(
-    server: Server, driver: str, held: EngineFactory, stock: EngineFactory
+LIMITS = ("connect_timeout", "connection_timeout", "read_timeout", "write_timeout")
+
+
+@pytest.mark.parametrize("given", [{}, {"connect_timeout": 7}, {"connect_timeout": 70}, {"read_timeout": 8}], ids=repr)
+def test_a_driver_is_told_no_shorter_limit_than_the_application_gives(
+    server: Server, driver: str, held: EngineFactory, stock: EngineFactory, given: dict[str, int]
 ) -> None:
     seen = []
     for make in (stock, held):
-        engine = make(server.url(driver))
+        engine = make(server.url(driver), connect_args=given)
         connect = engine.dialect.loaded_dbapi.connect
         arguments: dict[str, Any] = {}
 
@@ -240,8 +255,30 @@ def test_no_driver_is_told_other_limits_than_the_application_gives(
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(engine.dialect.loaded_dbapi, "connect", note)
             read(engine)
-        seen.append({name: value for name, value in arguments.items() if "timeout" in name})
-    assert seen[0] == seen[1]
+        seen.append({name: value for name, value in arguments.items() if name in LIMITS})
+    theirs, ours = seen
+    assert theirs == given
+    assert theirs.items() <= ours.items(), "what the application gives stays"
+    more = {name: value for name, value in ours.items() if name not in theirs}
+    assert all(value == max(30, given.get("connect_timeout", 0)) for value in more.values())
+    expected = {
+        "mysqldb": {"connect_timeout"} - set(given),
+        "pymysql": {"read_timeout"} - set(given),
+        "mysqlconnector": set() if "connect_timeout" in given else {"connection_timeout"},
+    }
+    assert set(more) == expected[driver]
+
+
+@pytest.mark.slow
+def test_the_limit_of_the_greeting_limits_no_statement(
+    server: Server, driver: str, held: EngineFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("patience", "mysqldb", "mysqlconnector"):
+        monkeypatch.setattr(f"sqlalchemy_holdfast.drivers.{module}.HANDSHAKE_SECONDS", 1)
+    engine = held(server.url(driver))
+    with engine.connect() as connection:
+        for _ in range(2):
+            assert connection.execute(text("SELECT SLEEP(2)")).scalar() == 0
 
 
 def test_no_descriptor_is_leaked_by_replacing_connections(server: Server, driver: str, held: EngineFactory) -> None:

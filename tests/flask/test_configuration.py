@@ -10,8 +10,11 @@ from flask import Flask
 from sqlalchemy.pool import NullPool
 
 import sqlalchemy_holdfast as holdfast
+from sqlalchemy_holdfast import DatabaseURLError
+from sqlalchemy_holdfast._pages import page
 from sqlalchemy_holdfast.flask import SQLAlchemy
 from tests.flask.conftest import the_engine
+from tests.urls.helpers import assert_kept_secret, said
 
 
 def test_the_older_pool_settings_are_honoured_and_the_new_form_is_printed(
@@ -95,3 +98,45 @@ def test_a_wrong_setting_is_refused_when_the_application_starts(app: Flask) -> N
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {"holdfast_probe_timout": 3}
     with pytest.raises(holdfast.SettingError, match="probe_timeout"):
         SQLAlchemy(app)
+
+
+NO_DATABASE = [
+    (None, RuntimeError, "SQLALCHEMY_DATABASE_URI is None"),
+    ("", DatabaseURLError, "SQLALCHEMY_DATABASE_URI: The database URL is empty"),
+    ("  \n", DatabaseURLError, "SQLALCHEMY_DATABASE_URI: The database URL is empty"),
+    ("jdbc:mysql://h/d", DatabaseURLError, "which is Java's way to write it"),
+    ("h/d", DatabaseURLError, "it has no ://"),
+    (5, DatabaseURLError, "A database URL is a text or a sqlalchemy.URL, not int"),
+    ("mysql+pymysql://me:Kx7qZv9w@h/d?plugins=holdfast", DatabaseURLError, "Write plugin=holdfast."),
+    ("mysql+pymysql://me:Kx7qZv9w@h/d?plugin=holdfst", DatabaseURLError, "Did you mean plugin=holdfast?"),
+]
+
+
+@pytest.mark.parametrize(("value", "kind", "sentence"), NO_DATABASE, ids=repr)
+def test_what_is_no_database_uri_is_named(value: object, kind: type[Exception], sentence: str) -> None:
+    app = Flask("site")
+    app.config["SQLALCHEMY_DATABASE_URI"] = value
+    with pytest.raises(kind) as caught:
+        SQLAlchemy(app)
+    assert sentence in str(caught.value)
+    assert page("errors/database-url-error") in str(caught.value)
+    assert_kept_secret("Kx7qZv9w", *said(caught.value))
+
+
+def test_what_is_no_database_uri_in_the_binds_is_named() -> None:
+    for value in ("", {"url": ""}):
+        app = Flask("site")
+        app.config.update(SQLALCHEMY_DATABASE_URI="sqlite://", SQLALCHEMY_BINDS={"other": value})
+        with pytest.raises(DatabaseURLError, match=r"SQLALCHEMY_BINDS\['other'\]: The database URL is empty"):
+            SQLAlchemy(app)
+
+
+def test_no_uri_is_well_where_there_are_binds() -> None:
+    app = Flask("site")
+    app.config.update(SQLALCHEMY_DATABASE_URI=None, SQLALCHEMY_BINDS={"other": "sqlite://"})
+    SQLAlchemy(app)
+
+
+def test_without_any_setting_flask_sqlalchemy_s_own_error_comes() -> None:
+    with pytest.raises(RuntimeError, match="Either 'SQLALCHEMY_DATABASE_URI' or 'SQLALCHEMY_BINDS' must be set"):
+        SQLAlchemy(Flask("site"))

@@ -37,7 +37,17 @@ POOL: tuple[tuple[str, ...], ...] = (
     ("replacing",),
     ("queue_pool",),
     ("waiting", "leaks", "explaining", "resets"),
-    ("connection_limit", "liveness", "encryption", "holders", "outage", "set_up", "status", "uncommitted"),
+    (
+        "connection_limit",
+        "liveness",
+        "encryption",
+        "holders",
+        "outage",
+        "set_up",
+        "status",
+        "uncommitted",
+        "who_answers",
+    ),
     ("web_threads",),
     ("__init__",),
 )

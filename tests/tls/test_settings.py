@@ -84,7 +84,7 @@ def test_a_relative_path_is_what_it_was_when_the_engine_was_made(
 @pytest.mark.parametrize(
     ("driver", "query", "connect_args", "named"),
     [
-        ("pymysql", "&ssl_ca=/ca.pem", {}, "ssl_ca"),
+        ("pymysql", f"&ssl_ca={__file__}", {}, "ssl_ca"),
         ("mysqldb", "&ssl_mode=REQUIRED", {}, "ssl_mode"),
         ("mysqldb", "", {"ssl": {"ca": "/ca.pem"}}, "ssl"),
         ("mysqldb", "", {"ssl": True}, "ssl"),
@@ -104,7 +104,7 @@ def test_the_drivers_own_words_for_the_same(
 
 
 def test_a_client_certificate_contradicts_off_alone(secure: Server) -> None:
-    own = "&ssl_cert=/cert.pem&ssl_key=/key.pem"
+    own = f"&ssl_cert={__file__}&ssl_key={__file__}"
     make("pymysql", own, holdfast_tls="required")
     make("mysqldb", "", connect_args={"ssl": {"cert": "/cert.pem", "key": "/key.pem"}}, holdfast_tls="required")
     assert "holdfast_tls=off and ssl_cert, ssl_key both" in refusal("pymysql", own, holdfast_tls="off")

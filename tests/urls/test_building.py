@@ -133,7 +133,7 @@ def test_an_unknown_argument_is_a_type_error_with_the_right_name(argument: str, 
         ({"username": "me", "host": "{hostname}"}, "a character that no host name has"),
         ({"username": "me", "host": "h:1", "port": 2}, "keep one of them"),
         ({"username": "{username}"}, "in braces or angle brackets"),
-        ({"username": "me", "query": {"pool_recycle": "280"}}, "is an option of create_engine"),
+        ({"username": "me", "query": {"pool_recycle": "280"}}, "is an argument of create_engine"),
         ({"username": "me", "database": "a@b/c"}, "belongs to the user name or password"),
     ],
 )

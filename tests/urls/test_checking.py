@@ -20,6 +20,8 @@ def advice(url: str) -> list[str]:
     return [finding.text for finding in urls.examine(url) if not finding.wrong]
 
 
+CA = __file__
+"""A file that is there."""
 PA = "me.mysql.pythonanywhere-services.com"
 
 WRONG = [
@@ -48,10 +50,18 @@ WRONG = [
     (f"mysql+mysqldb://me:{SECRET}@a?b@h/db", "an @ behind its ?"),
     (f"mysql+mysqldb://me:{SECRET}@{PA}/shop", "write me$shop in place of shop"),
     (f"mysql+mysqldb://me:{SECRET}@me.mysql.eu.pythonanywhere-services.com/shop", "write me$shop in place of shop"),
-    (f"mysql+mysqldb://me:{SECRET}@h/db?pool_recycle=280", "pool_recycle in the URL is an option of create_engine"),
-    (f"mysql+pymysql://me:{SECRET}@h/db?ssl-mode=REQUIRED", "Write ssl_ca="),
+    (f"mysql+mysqldb://me:{SECRET}@h/db?pool_recycle=280", "pool_recycle in the URL is an argument of create_engine"),
+    (f"mysql+pymysql://me:{SECRET}@h/db?ssl-mode=REQUIRED", "Write holdfast_tls=required"),
     (f"mysql+pymysql://me:{SECRET}@h/db?holdfast_pipelne=1", "Did you mean holdfast_pipeline"),
     (f"sqlite:///{SECRET}?holdfast_pipeline=1", "can have no effect"),
+    (f"mysql+pymysql://me:{SECRET}@tcp(h:3306)/db", "which is Go's way to write it"),
+    (f"me:{SECRET}@tcp(h:3306)/db", "which is Go's way to write it"),
+    (f"mysql+pymysql://me:{SECRET}@https://h:3306/db", "has :// in it"),
+    (f"mysql+pymysql://me:{SECRET}@h:3306:3306/db", "has two ports"),
+    (f"mysql+pymysql://me:{SECRET}@$DB_HOST/db", "still a placeholder"),
+    (f"mysql+pymysql://me:{SECRET}@h/db/", "ends with a /"),
+    (f"mysql+pymysql://me:{SECRET}@h/db;charset=utf8", "has a ; or a & in it"),
+    (f"mysql+pymysql://me:{SECRET}@h/3306/db", "Is that the port?"),
     ("", "is empty"),
     (SECRET, "it has no ://"),
 ]
@@ -97,7 +107,7 @@ def test_what_may_be_meant_is_only_advice(url: str, sentence: str) -> None:
     [
         f"mysql+mysqldb://me:{SECRET}@{PA}/me$shop?plugin=holdfast",
         f"mysql+pymysql://me:{SECRET}%40%3A@127.0.0.1:3307/me$shop?plugin=holdfast",
-        f"mysql+pymysql://me:{SECRET}@[::1]/db?plugin=other&plugin=holdfast&ssl_ca=/x",
+        f"mysql+pymysql://me:{SECRET}@[::1]/db?plugin=holdfast&ssl_ca={CA}",
         f"mysql+mysqldb://me:{SECRET}@{PA}/information_schema?plugin=holdfast",
         "sqlite:///here.db",
         "postgresql://u:p@h/d",
@@ -128,7 +138,7 @@ def test_the_plugin_lets_through_what_only_looks_wrong() -> None:
         f"mysql+pymysql://me:{SECRET}@{{h}}/db?unix_socket=/s",
         f"mysql+pymysql://me:{SECRET}@{PA}/you$shop",
         f"mysql+pymysql://me:{SECRET}@{PA}",
-        f"mysql+pymysql://me:{SECRET}@h/db?pool_recycle=280",
+        f"mysql+pymysql://me:{SECRET}@h/db?colour=red",  # a listener to do_connect may take it
     ):
         sqlalchemy.create_engine(url, plugins=["holdfast"])
 

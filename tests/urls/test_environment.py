@@ -69,7 +69,7 @@ def test_a_port_stays_with_its_host() -> None:
         ({"MYSQL_URL": f"mysql://me:{SECRET}@a:b@h/shop"}, "MYSQL_URL: The database URL cannot be parsed"),
         ({"DATABASE_URL": f'"mysql://me:{SECRET}@h/shop"'}, "DATABASE_URL: The database URL starts with a quotation"),
         ({"DATABASE_URL": f"jdbc:mysql://me:{SECRET}@h/d"}, "starts with jdbc:"),
-        ({"DATABASE_URL": f"mysql://me:{SECRET}@h/d?ssl-mode=REQUIRED"}, "Write ssl_ca="),
+        ({"DATABASE_URL": f"mysql://me:{SECRET}@h/d?ssl-mode=REQUIRED"}, "Write holdfast_tls=required"),
         ({"MYSQL_USER": "me", "MYSQL_PORT": SECRET}, "MYSQL_PORT is not a port number"),
         ({"DATABASE_URL": f"{SECRET}"}, "DATABASE_URL: The database URL cannot be parsed: it has no ://"),
     ],

@@ -155,12 +155,12 @@ def failure(engine: Engine) -> DBAPIError:
 @pytest.mark.parametrize(
     ("what", "hint"),
     [
-        ("no server", "nothing answers there. Is the server running"),
-        ("no socket", "nothing answers there. Is the server running"),
+        ("no server", "nothing answers there: the machine is reached, and no server listens"),
+        ("no socket", "nothing answers there: the server's socket file is not there"),
         ("wrong password", "the server refused the account or its password"),
         ("no account", "the server refused the account or its password"),
-        ("no database", "there is no database of that name"),
-        ("another's database", "the account may not use this database"),
+        ("no database", "and there is no database nodb on this server"),
+        ("another's database", "'narrow'@'%' may not use the database test"),
     ],
 )
 def test_what_cannot_be_connected_to_raises_the_drivers_error_with_a_hint_and_no_password(
@@ -293,9 +293,11 @@ def test_an_unescaped_password_works_or_is_an_error_that_says_how_to_write_it(
             error = denied
         engine.dispose()
     if error is not None:
-        assert isinstance(error, DatabaseURLError) or "1045" in str(error)
-        assert "must be written as %40 %3A %2F %3F %23 %25" in " ".join(str(error).split())
         assert_kept_secret(password, *said(error))
+        assert isinstance(error, DatabaseURLError) or "1045" in str(error)
+        if "%41" in password and "1045" in str(error):
+            return  # nobody can tell: the password that was read has no such character
+        assert "must be written as %40 %3A %2F %3F %23 %25" in " ".join(str(error).split())
     assert_kept_secret(password, *everything_logged())
 
 

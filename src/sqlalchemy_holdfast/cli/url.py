@@ -69,7 +69,10 @@ def url(
     """Build a database URL for SQLAlchemy, or check one.
 
     Asks for what is not given, unless --my-cnf or --environ says where it is. The URL, which holds the password, goes
-    to the standard output, everything else to the standard error. The exit status is 1 when something is wrong.
+    to the standard output, everything else to the standard error.
+
+    The exit status is 0 when nothing is wrong (there may be notes: what may be meant, and often is not), 1 when
+    something is wrong, and 2 when the command itself was used wrongly.
     """
     say = Console(stderr=True, highlight=False, soft_wrap=True)
     if context.args:
@@ -87,9 +90,9 @@ def url(
             _ask(parts)
         built = _build(parts, pairs, my_cnf=my_cnf, environ=os.environ if environ else None)
         click.echo(built)
-    good = _report(say, built)
+    good, notes = _report(say, built)
     if good and checked is not None:
-        _tell(say, make_url(built), untried=not connect)
+        _tell(say, make_url(built), notes, untried=not connect)
     if connect and good:
         good = _try(say, make_url(built))
     elif connect:
@@ -150,18 +153,21 @@ def _build(parts: dict[str, Any], pairs: tuple[str, ...], **sources: Any) -> str
         raise click.ClickException(str(error)) from None
 
 
-def _report(say: Console, given: str) -> bool:
-    """Show what is wrong and what could be better; return whether nothing is wrong."""
+def _report(say: Console, given: str) -> tuple[bool, int]:
+    """Show what is wrong and what could be better; return whether nothing is wrong, and how many notes there are."""
     found = urls.examine(given)
     for finding in found:
         _mark(say, _WRONG if finding.wrong else _NOTE, finding.text)
-    return not any(finding.wrong for finding in found)
+    wrong = sum(finding.wrong for finding in found)
+    return not wrong, len(found) - wrong
 
 
-def _tell(say: Console, given: URL, *, untried: bool) -> None:
+def _tell(say: Console, given: URL, notes: int, *, untried: bool) -> None:
     """Say what a check without a mistake means, and what it does not."""
     if urls.is_ours(given):
         words = "Nothing is wrong with the way the URL is written."
+        if notes:
+            words = f"No certain mistake, and {notes} note{'s' * (notes > 1)}: see above."
     else:
         words = (
             f"A {given.get_backend_name()} URL: holdfast holds MySQL and MariaDB connections, and steps aside for "

@@ -17,7 +17,7 @@ from typing import Any
 
 from mysql.connector import HAVE_CEXT, errors
 from mysql.connector.connection import MySQLConnection as PureConnection
-from mysql.connector.constants import ClientFlag, ServerCmd
+from mysql.connector.constants import DEFAULT_CONFIGURATION, ClientFlag, ServerCmd
 
 from .._clock import monotonic_also_asleep
 from ..counters import Cause
@@ -30,6 +30,7 @@ from . import python_tls, sockets, tls_words
 from .connection import HeldConnection, names
 from .encryption import check_encryption
 from .mysqlconnector_tls import c_encryption, translated
+from .patience import HANDSHAKE_SECONDS
 from .state import ConnectionState
 
 __all__ = ["CMySQLConnection", "MySQLConnection", "prepare", "prepare_c", "refuse_clear_text", "wrap_connect"]
@@ -52,6 +53,8 @@ _HARMLESS = frozenset(
     }
 )
 """Commands without a statement that commit nothing."""
+_OWN_LIMIT = frozenset({"connection_timeout", "connect_timeout", "option_files", "read_default_file"})
+"""Arguments that have, or may have, the application's own limit."""
 _TIMED_OUT = tuple(
     found
     for name in ("ReadTimeoutError", "WriteTimeoutError")
@@ -74,13 +77,18 @@ def prepare_c(connection: Any, state: ConnectionState) -> None:
 
 
 def wrap_connect(connect: Callable[..., Any], policy: Policy) -> Callable[..., Any]:
-    """Ask for TLS as ``holdfast_tls`` says, and let a C connection's socket be found after it was made."""
+    """Ask for TLS as ``holdfast_tls`` says, and let a C connection's socket be found after it was made.
+
+    Versions without a time limit of their own would wait for ever for a server that says nothing; they get one.
+    """
 
     def note(*positional: Any, **arguments: Any) -> Any:
         if policy.mode is not None:
             arguments = translated(policy, arguments, pure=not HAVE_CEXT or bool(arguments.get("use_pure")))
         else:
             tls_words.note(policy, arguments)
+        if not arguments.keys() & _OWN_LIMIT and DEFAULT_CONFIGURATION.get("connection_timeout") is None:
+            arguments["connection_timeout"] = HANDSHAKE_SECONDS
         if HAVE_CEXT and not arguments.get("use_pure"):
             sockets.remember()
         return connect(*positional, **arguments)

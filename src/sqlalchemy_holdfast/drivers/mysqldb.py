@@ -27,6 +27,7 @@ from . import mysqldb_library as c_library
 from . import mysqldb_tls, tls_words
 from .connection import HeldConnection, alone
 from .encryption import check_encryption
+from .patience import HANDSHAKE_SECONDS
 from .sockets import borrowed
 from .state import ConnectionState
 from .subclass import unwrap
@@ -71,8 +72,8 @@ def wrap_connect(connect: Callable[..., Any], policy: Policy) -> Callable[..., A
     """Ask for TLS as ``holdfast_tls`` says, and note what the C library does not tell: how it has set the session up,
     and how long it waits for a reply. A reply that took longer is a lost connection to it.
 
-    How long connecting may take is left as it is: a server that is slow to greet is not cut off sooner than it would
-    be without holdfast.
+    Without a ``connect_timeout`` the library would wait for ever for a server that says nothing. An option file may
+    have one, so with a file nothing is changed.
     """
 
     def note(*positional: Any, **arguments: Any) -> Any:
@@ -80,6 +81,8 @@ def wrap_connect(connect: Callable[..., Any], policy: Policy) -> Callable[..., A
             arguments = mysqldb_tls.translated(policy, arguments)
         else:
             tls_words.note(policy, arguments)
+        if not arguments.keys() & {"connect_timeout", "read_default_file", "read_default_group"}:
+            arguments["connect_timeout"] = HANDSHAKE_SECONDS
         connection = connect(*positional, **arguments)
         if policy.mode is not None and isinstance(own := unwrap(connection), connections.Connection):
             setattr(own, mysqldb_tls.ASKED, policy.mode)

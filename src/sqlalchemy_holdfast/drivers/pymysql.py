@@ -24,6 +24,7 @@ from ..server.tls import Encryption, Policy
 from . import python_tls
 from .connection import HeldConnection, alone, names
 from .encryption import check_encryption
+from .patience import handshake_limit
 from .pymysql_clear_text import refuse_clear_text
 from .pymysql_tls import SharedTLS
 from .state import ConnectionState
@@ -254,9 +255,24 @@ class PyMySQLConnection(HeldConnection):
 
 
 def wrap_connect(connect: Callable[..., Any], policy: Policy) -> Callable[..., Any]:
-    """Ask for TLS as ``holdfast_tls`` says, and give the connections of one engine one TLS context.
+    """Ask for TLS as ``holdfast_tls`` says, and give the connections of one engine one TLS context, and
+    their handshake a time limit.
 
     PyMySQL builds a context for each connection and loads the system's certificates into it: 25 to 36 ms of CPU time
-    (PyMySQL 1.2.4), also when the server then offers no TLS.
+    (PyMySQL 1.2.4), also when the server then offers no TLS. Its ``connect_timeout`` ends when the server has accepted
+    the connection, and ``read_timeout`` is off: it would wait for ever for a server that says nothing.
     """
-    return SharedTLS(connect, policy).connect
+    connect_over_tls = SharedTLS(connect, policy).connect
+
+    def within_the_limit(*positional: Any, **arguments: Any) -> Any:
+        if arguments.get("read_timeout") is not None or arguments.get("defer_connect"):
+            return connect_over_tls(*positional, **arguments)
+        limit = handshake_limit(arguments.get("connect_timeout"))
+        connection = connect_over_tls(*positional, **{**arguments, "read_timeout": limit})
+        connection._read_timeout = connection._current_timeout = None
+        sock = getattr(connection, "_sock", None)
+        if sock is not None:
+            sock.settimeout(None)
+        return connection
+
+    return within_the_limit

@@ -7,10 +7,21 @@ import warnings
 from typing import Any
 
 from flask import Flask
+from sqlalchemy.engine import URL
 
-from .. import reporting
+from .. import reporting, urls
+from .._pages import page
+from ..errors import DatabaseURLError
 
-__all__ = ["OLD", "RETRY", "UNAVAILABLE", "as_read", "warn_of_late_settings", "warn_of_old_spellings"]
+__all__ = [
+    "OLD",
+    "RETRY",
+    "UNAVAILABLE",
+    "as_read",
+    "look_at_uris",
+    "warn_of_late_settings",
+    "warn_of_old_spellings",
+]
 
 OLD = {
     "SQLALCHEMY_POOL_SIZE": "pool_size",
@@ -26,6 +37,7 @@ RETRY = "HOLDFAST_RETRY_SAFE_REQUESTS"
 UNAVAILABLE = "HOLDFAST_503"
 """The setting that turns :mod:`.no_database` off, when it is false."""
 
+_PAGE = page("errors/database-url-error")
 _READ_ONCE = (
     *("SQLALCHEMY_DATABASE_URI", "SQLALCHEMY_BINDS", "SQLALCHEMY_ENGINE_OPTIONS", "SQLALCHEMY_ECHO"),
     *OLD,
@@ -39,6 +51,40 @@ def as_read(app: Flask) -> dict[str, Any]:
     """Copy the settings that are read once, as they are now."""
     values = {name: app.config.get(name) for name in _READ_ONCE}
     return {name: dict(value) if isinstance(value, dict) else value for name, value in values.items()}
+
+
+def look_at_uris(app: Flask, *, other_engines: bool = False) -> None:
+    """Refuse database URIs that cannot be read, with the setting's name.
+
+    Flask-SQLAlchemy takes ``None`` for no setting at all, and hands everything else to SQLAlchemy.
+
+    :param other_engines: whether ``SQLALCHEMY_BINDS`` or the engine options may well have the only one.
+    :raises RuntimeError: when there is none (as Flask-SQLAlchemy does).
+    :raises DatabaseURLError: for one that is empty, or not a URL, or in which ``plugin=holdfast`` is misspelt.
+    """
+    uri = app.config.get("SQLALCHEMY_DATABASE_URI")
+    binds = app.config.get("SQLALCHEMY_BINDS") or {}
+    if uri is None and "SQLALCHEMY_DATABASE_URI" in app.config and not binds and not other_engines:
+        raise RuntimeError(
+            "SQLALCHEMY_DATABASE_URI is None, so there is no database. Either 'SQLALCHEMY_DATABASE_URI' or "
+            "'SQLALCHEMY_BINDS' must be set. os.environ.get('DATABASE_URL') is None where that variable is not set: is "
+            "it set where this program runs (a web server has an environment of its own), and its name spelt right? "
+            f"{_PAGE}"
+        )
+    named: dict[str, Any] = {"SQLALCHEMY_DATABASE_URI": uri}
+    for key, value in binds.items():
+        named[f"SQLALCHEMY_BINDS[{key!r}]"] = value.get("url") if isinstance(value, dict) else value
+    for name, value in named.items():
+        if value is None:
+            continue
+        try:
+            if not isinstance(value, (str, URL)):
+                raise DatabaseURLError(
+                    f"A database URL is a text or a sqlalchemy.URL, not {type(value).__name__}. {_PAGE}"
+                )
+            urls.check_plugins(urls.parse(value) if isinstance(value, str) else value)
+        except DatabaseURLError as error:
+            raise DatabaseURLError(f"{name}: {error}") from None
 
 
 def warn_of_old_spellings(app: Flask) -> None:

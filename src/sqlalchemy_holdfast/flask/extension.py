@@ -17,7 +17,15 @@ from ..settings import PREFIX
 from ..transactions import Attempt, run
 from ..transactions.lazy import refuse_lazy_function
 from ..transactions.running import ATTEMPTS, DEADLINE
-from .configuration import OLD, RETRY, UNAVAILABLE, as_read, warn_of_late_settings, warn_of_old_spellings
+from .configuration import (
+    OLD,
+    RETRY,
+    UNAVAILABLE,
+    as_read,
+    look_at_uris,
+    warn_of_late_settings,
+    warn_of_old_spellings,
+)
 from .no_database import answer_unavailable
 from .own_session import OwnSession, ScopedSession, current_scope
 from .safe_requests import OnceMore, keep_records_of
@@ -56,6 +64,8 @@ class SQLAlchemy(FlaskSQLAlchemy):
         :raises sqlalchemy_holdfast.HoldfastError: for a URI or a setting that cannot work.
         """
         warn_of_old_spellings(app)
+        options = {**self._engine_options, **(app.config.get("SQLALCHEMY_ENGINE_OPTIONS") or {})}
+        look_at_uris(app, other_engines="url" in options)
         super().init_app(app)
         self._read[app] = as_read(app)
         warns(app, self._made.get(app, ()))

@@ -17,6 +17,8 @@ from .._clock import monotonic_also_asleep
 from ..budget import Snapshot
 from ..counters import Cause
 from ..drivers import ConnectionState
+from ..server import hints
+from ..server.hints import Place
 from ..server.limits import Limits
 from ..server.tls import Encryption
 from ..settings import Settings
@@ -28,6 +30,7 @@ from .replacing import Replacer
 from .status import EngineStatus, remember
 from .uncommitted import Uncommitted
 from .waiting import DEFAULT_TIMEOUT, Connector
+from .who_answers import place_of
 
 __all__ = ["HeldEngine"]
 
@@ -138,13 +141,16 @@ class HeldEngine(EngineStatus):
             self.also_tell_of_errors(self._passwords.explain_refusal)
         if own_connect:
             self._limit.share(engine.url)
+            self._listeners.place = place = place_of(engine.url, driver)
+            self._connector.who_answers = place.who_answers
             if driver is not None:
                 if self._passwords is not None:  # innermost: it sees what holdfast_tls has asked the driver for
                     connect = drivers.refuse_clear_text(driver, connect)
                 connect = drivers.wrap_connect(driver, connect, self._encryption.policy)
             if self._passwords is not None:
                 connect = self._passwords.connecting(connect, self._pool_timeout)
-            own.connect = self._connector.retrying_connect(connect, self._pool_timeout)
+            explained = _explaining(connect, own.loaded_dbapi.Error, place)
+            own.connect = self._connector.retrying_connect(explained, self._pool_timeout)
         # On the dialect: whatever this object has of it would keep the engine alive for ever.
         own.holdfast_put_back = _putting_back(own, before)
         queue_pool.make_wait(engine, self._connector, self._may_stay_open, self._engine)
@@ -235,6 +241,25 @@ class _Engine:
 
     def __call__(self) -> Engine | None:
         return self._ref()
+
+
+def _explaining(connect: Callable[..., Any], drivers_error: type[Exception], place: Place) -> Callable[..., Any]:
+    """Let an error while connecting that is none of the driver's classes say what to do, too.
+
+    SQLAlchemy tells its listeners of the driver's errors alone. (PyMySQL: RuntimeError without the package
+    cryptography, struct.error when what answers is no MySQL server.)
+    """
+
+    def connect_or_explain(*positional: Any, **arguments: Any) -> Any:
+        try:
+            return connect(*positional, **arguments)
+        except drivers_error:
+            raise
+        except Exception as error:
+            hints.explain_other_error(error, place)
+            raise
+
+    return connect_or_explain
 
 
 def _putting_back(dialect: Any, before: dict[str, Any]) -> Callable[[], None]:

@@ -86,6 +86,8 @@ class Listeners:
         self._made_by_driver = False
         self.reset: Resets | None = None
         """What puts changed sessions back, where that is wanted and possible."""
+        self.place = hints.Place()
+        """What is known of the URL that connections are made with."""
         self._also_told: tuple[Callable[[ExceptionContext], object], ...] = ()
 
     def listen(self, engine: Engine, *, exclusive: bool, made_by_driver: bool, charset_once: bool) -> None:
@@ -286,7 +288,7 @@ class Listeners:
         error = context.original_exception
         connected = context.connection is not None
         if not connected:
-            hints.explain_connect_error(context, self._reporter.where)
+            hints.explain_connect_error(context, self._reporter.where, self.place)
             if context.sqlalchemy_exception is not None:
                 note_connecting(context.sqlalchemy_exception, self._connector.pausing)
         state, is_held = _state_of(context)

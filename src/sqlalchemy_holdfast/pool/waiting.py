@@ -35,7 +35,7 @@ from ..drivers import ConnectionState, from_outside, state_of, unwrap
 from ..errors import CheckoutTimeout, TooManyWaiting
 from ..reporting import Reporter
 from ..server.error_table import Refusal
-from ..server.faults import judge
+from ..server.faults import error_number, judge
 from ..settings import Settings
 from .connection_limit import ConnectionLimit
 from .outage import Asker, Outages
@@ -51,6 +51,10 @@ _WORTH_SAYING = 0.1
 """Seconds without an answer after which an error says so: before that, it is an ordinary attempt to connect."""
 _BEHIND = 0.03
 """Seconds after which a thread looks whether it is the one to stand in line now."""
+_HUNG_UP = frozenset({2006, 2013, 2055})
+"""Errors of a server, or of something else, that accepted a connection and then hung up."""
+_WHO_SECONDS = 2.0
+"""How long it may take to find out which."""
 _ONLY_RETURNS = 0.5
 """Seconds after which a full pool is looked at again, should nothing have been returned."""
 _KEPT = "_holdfast_kept"
@@ -140,6 +144,8 @@ class Connector:
         """When connecting failed last, what that means, and what was said."""
         self.holders: Callable[[], str] = str
         """Says who holds this process's connections, in words."""
+        self.who_answers: Callable[[], str] = str
+        """Says what speaks at the server's address, when that is no MySQL server."""
         self.start_anew()
 
     def start_anew(self) -> None:
@@ -494,6 +500,8 @@ class Wait:
             if now >= self.deadline:
                 connector.reporter.checkout_timed_out()
             return False
+        if error_number(answer) in _HUNG_UP and until - now > _WHO_SECONDS and connector.who_answers():
+            return False  # it will not become a MySQL server
         if refusal is Refusal.FULL:
             connector.reporter.refused()
             connector.limit.stale = True

@@ -71,8 +71,6 @@ class ErrorRule:
     """That is so for a server that was started with ``innodb_rollback_on_timeout``."""
     refuses_commit: bool = False
     """In reply to COMMIT, it proves that nothing was committed."""
-    hint: str = ""
-    """While connecting: what to do about it."""
 
     def matches(self, number: int | None, text: str, class_names: frozenset[str], *, connected: bool) -> bool:
         """Say whether an error with these features is of this kind."""
@@ -86,11 +84,8 @@ class ErrorRule:
 
 
 _NO_SUCH_NAME = ("name or service not known", "nodename nor servname", "unknown mysql server host", "no address assoc")
-_SILENT = (
-    "something accepts connections there, and then says nothing or hangs up. Is the server overloaded or stopped, or "
-    "is there something in between that swallows packets? How long an attempt may take is the driver's connect_timeout."
-)
-_SHARED = "Processes of this machine share them out (holdfast_budget); other machines and programs use them, too."
+_NAME_AWAY = r"\(-3\)|errno -3\b|temporary failure in name"
+"""EAI_AGAIN, as each driver says it: the name server did not answer."""
 
 _TLS = tuple(
     ErrorRule(
@@ -100,7 +95,6 @@ _TLS = tuple(
         texts=cause.texts,
         while_connected=number == 2003,  # the others have another meaning there
         proves_connecting=number == 2003,
-        hint=cause.hint,
     )
     for cause in tls_errors.CAUSES
     for number in tls_errors.NUMBERS
@@ -126,7 +120,6 @@ RULES: tuple[ErrorRule, ...] = (
         effect=Effect.LOST,
         retry=Reason.LOST,
         refusal=Refusal.AWAY,
-        hint=_SILENT,
     ),
     ErrorRule(
         "the connection was lost",
@@ -135,7 +128,6 @@ RULES: tuple[ErrorRule, ...] = (
         effect=Effect.LOST,
         retry=Reason.LOST,
         refusal=Refusal.AWAY,
-        hint=_SILENT,
     ),
     ErrorRule(
         "the connection was out of sync",
@@ -169,7 +161,6 @@ RULES: tuple[ErrorRule, ...] = (
         classes=("ReadTimeoutError", "WriteTimeoutError"),
         effect=Effect.LOST,
         retry=Reason.LOST,
-        hint=_SILENT,
     ),
     ErrorRule(
         "the TLS connection was cut",
@@ -339,11 +330,6 @@ RULES: tuple[ErrorRule, ...] = (
         "ER_CON_COUNT_ERROR: max_connections.",
         refusal=Refusal.FULL,
         proves_connecting=True,
-        hint=(
-            "the server has as many connections as it accepts (max_connections), and none became free within "
-            "pool_timeout. Who holds them? SHOW PROCESSLIST tells. Use fewer processes or threads, or raise "
-            "max_connections."
-        ),
     ),
     ErrorRule(
         "the account has no connection left",
@@ -351,8 +337,6 @@ RULES: tuple[ErrorRule, ...] = (
         "ER_TOO_MANY_USER_CONNECTIONS: the variable max_user_connections.",
         refusal=Refusal.FULL,
         proves_connecting=True,
-        hint="the account has as many connections as max_user_connections allows, and none became free within "
-        f"pool_timeout. {_SHARED}",
     ),
     ErrorRule(
         "the account has no connection left",
@@ -363,8 +347,6 @@ RULES: tuple[ErrorRule, ...] = (
         refusal=Refusal.FULL,
         proves_connecting=True,
         refuses_commit=True,
-        hint="the account has as many connections as its max_user_connections allows, and none became free within "
-        f"pool_timeout. {_SHARED}",
     ),
     ErrorRule(
         "the account has used up what it may do within an hour",
@@ -372,10 +354,14 @@ RULES: tuple[ErrorRule, ...] = (
         "ER_USER_LIMIT_REACHED with another name ('max_questions', 'max_queries_per_hour', ...), while connecting "
         "and in reply to a statement, COMMIT among them (MariaDB 10.11 and MySQL 9.7, seen in six languages).",
         refuses_commit=True,
-        hint=(
-            "the account has used up what it may do within an hour. SHOW CREATE USER tells its limits; it can be used "
-            "again when the hour is over."
-        ),
+    ),
+    ErrorRule(
+        "the host name cannot be looked up at the moment",
+        2003,
+        "PyMySQL and mysql-connector-python: EAI_AGAIN, the name server did not answer.",
+        pattern=_NAME_AWAY,
+        refusal=Refusal.AWAY,
+        proves_connecting=True,
     ),
     ErrorRule(
         "there is no host of that name",
@@ -383,7 +369,6 @@ RULES: tuple[ErrorRule, ...] = (
         "PyMySQL's number for everything that goes wrong before it is connected.",
         texts=_NO_SUCH_NAME,
         proves_connecting=True,
-        hint="this host name cannot be resolved. Is it spelt right? An unescaped @ in a password ends up here, too.",
     ),
     ErrorRule(
         "nothing answers there",
@@ -391,7 +376,6 @@ RULES: tuple[ErrorRule, ...] = (
         "CR_CONN_HOST_ERROR: refused, on TCP.",
         refusal=Refusal.AWAY,
         proves_connecting=True,
-        hint="nothing answers there. Is the server running, and are host and port right?",
     ),
     ErrorRule(
         "there is no host of that name",
@@ -399,7 +383,6 @@ RULES: tuple[ErrorRule, ...] = (
         "CR_CONNECTION_ERROR, where a client library has this number for it.",
         texts=_NO_SUCH_NAME,
         proves_connecting=True,
-        hint="this host name cannot be resolved. Is it spelt right? An unescaped @ in a password ends up here, too.",
     ),
     ErrorRule(
         "nothing answers there",
@@ -407,52 +390,20 @@ RULES: tuple[ErrorRule, ...] = (
         "CR_CONNECTION_ERROR: refused, on a unix socket and, with libmariadb, on TCP.",
         refusal=Refusal.AWAY,
         proves_connecting=True,
-        hint="nothing answers there. Is the server running, and are host, port or unix_socket right?",
     ),
     ErrorRule(
-        "there is no host of that name",
+        "the host name cannot be looked up at the moment",
         2005,
-        "CR_UNKNOWN_HOST, mysqlclient and mysql-connector-python.",
-        hint="this host name cannot be resolved. Is it spelt right? An unescaped @ in a password ends up here, too.",
-    ),
-    ErrorRule(
-        "the server refused the account or its password",
-        1045,
-        "ER_ACCESS_DENIED_ERROR, MariaDB and MySQL.",
-        hint=(
-            "the server refused the account or its password. In a URL, each of @ : / ? # % in a password must be "
-            "written as %40 %3A %2F %3F %23 %25; sqlalchemy.URL.create(password=...) takes it as it is."
-        ),
-    ),
-    ErrorRule(
-        "the account may not use this database",
-        1044,
-        "ER_DBACCESS_DENIED_ERROR, MariaDB and MySQL.",
-        hint="the account may not use this database. Is the database's name complete (username$name on some hosts)?",
-    ),
-    ErrorRule(
-        "there is no database of that name",
-        1049,
-        "ER_BAD_DB_ERROR, MariaDB and MySQL.",
-        hint="there is no database of that name. Is it complete (username$name on some hosts)?",
-    ),
-    ErrorRule(
-        "the server did not answer within the driver's timeout",
-        3024,
-        "mysql-connector-python while connecting: there is no query yet that could have a time limit.",
-        while_connected=False,
-        hint=_SILENT,
+        "CR_UNKNOWN_HOST with EAI_AGAIN, mysqlclient (on libmariadb after it has tried for 30 s itself).",
+        pattern=_NAME_AWAY,
+        refusal=Refusal.AWAY,
+        proves_connecting=True,
     ),
     ErrorRule(
         "the server takes only connections with TLS",
         3159,
         "ER_SECURE_TRANSPORT_REQUIRED, MySQL with require_secure_transport. (MariaDB 10.11 says 1045.)",
         proves_connecting=True,
-        hint=(
-            "the server takes only connections with TLS (require_secure_transport), and this one has none. Set "
-            "holdfast_tls=verify-identity, with holdfast_tls_ca=<path of the CA's certificate> where the authority is "
-            "not a public one; or holdfast_tls=required, which verifies no certificate."
-        ),
     ),
     ErrorRule(
         "an option of the server prevents the statement",
@@ -473,6 +424,7 @@ RULES: tuple[ErrorRule, ...] = (
         "PyMySQL 1.2: InternalError without a number; it closes the connection. The dialect does not know it.",
         texts=("packet sequence number wrong",),
         classes=("InternalError",),
+        while_connecting=False,  # there it is something else than a MySQL server that answers
         effect=Effect.LOST,
         retry=Reason.LOST,
     ),

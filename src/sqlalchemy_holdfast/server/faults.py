@@ -2,8 +2,8 @@
 
 :func:`judge` answers every question that is asked of an error. Is the connection lost? May the pool keep it, and the
 others? Is it worth trying to connect again? Was the transaction rolled back? Is it certain that a COMMIT was not done?
-May the unit of work be begun again? What is there to do about it? The pool's listeners, the replay of a first
-statement, ``run()``, connecting and the hints in error messages all ask here.
+May the unit of work be begun again? The pool's listeners, the replay of a first statement, ``run()`` and connecting
+all ask here. (What there is to do about it, while connecting: :mod:`~.hints`.)
 
 The table holds every error that a lost connection was seen to raise, the ones that SQLAlchemy's dialects do not
 recognise among them. Pure data and pure functions: no driver is imported here. An error is judged by its number, its
@@ -129,11 +129,6 @@ class Verdict:
     def refuses_commit(self) -> bool:
         """In reply to COMMIT, it proves that nothing was committed."""
         return self.rule is not None and self.rule.refuses_commit
-
-    @property
-    def hint(self) -> str:
-        """While connecting: what to do about it; empty when there is nothing to say."""
-        return self.rule.hint if self.rule is not None and not self.connected else ""
 
 
 def judge(error: BaseException, *, connected: bool = True) -> Verdict:

@@ -1,14 +1,16 @@
 """Database URLs: built from their parts, and refused with a reason when they are almost certainly a mistake.
 
-``checking`` says what is wrong with one, and ``trying`` connects once with it. ``building`` makes one, out of
+``checking`` says what is wrong with one (``query``: behind its ``?``, ``foreign``: in other languages' words,
+``notes``: what may be meant), and ``trying`` connects once with it. ``building`` makes one, out of
 ``parts`` that come from arguments, the ``environment`` or ``option_files``.
 """
 
 from __future__ import annotations
 
 from .building import url
-from .checking import ESCAPING, EXAMPLE, Finding, check, examine, is_ours, parse
+from .checking import Finding, check, check_plugins, examine, is_ours, parse
 from .environment import URL_VARIABLES, VARIABLES
+from .words import ESCAPING, EXAMPLE
 
 __all__ = [
     "ESCAPING",
@@ -17,6 +19,7 @@ __all__ = [
     "VARIABLES",
     "Finding",
     "check",
+    "check_plugins",
     "examine",
     "is_ours",
     "parse",

@@ -16,10 +16,11 @@ from .. import drivers
 from ..errors import DatabaseURLError, SettingError
 from ..settings import PREFIX, Settings
 from . import providers
-from .checking import driver_names, examine, near_driver
+from .checking import examine, near_driver
 from .environment import URL_VARIABLES, VARIABLES, foreign_url, from_environment
 from .option_files import from_option_file
 from .parts import Parts, plain_host
+from .words import driver_names
 
 __all__ = ["url"]
 
@@ -181,7 +182,7 @@ def _rendered(parts: Parts) -> str:
                 f"The {name} has a character that this SQLAlchemy's URLs cannot hold. sqlalchemy.URL.create() takes it "
                 "as it is."
             )
-    problem = next((finding.text for finding in examine(text) if finding.wrong), "")
+    problem = next((finding.text for finding in examine(text, here=False) if finding.wrong), "")
     if problem:
         raise DatabaseURLError(problem)
     return text

@@ -7,29 +7,19 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from urllib.parse import unquote
 
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
-from .. import drivers
+from .._pages import page
 from ..errors import DatabaseURLError
 from ..settings import PREFIX, Settings
-from . import providers
+from . import notes, providers, query
+from .words import ESCAPING, EXAMPLE, driver_names
 
-__all__ = ["ESCAPING", "EXAMPLE", "Finding", "check", "examine", "is_ours", "parse"]
-
-ESCAPING = (
-    "In a URL, each of @ : / ? # % in a user name or password must be written as %40 %3A %2F %3F %23 %25: "
-    "urllib.parse.quote(password, safe='') does it. sqlalchemy.URL.create(), sqlalchemy_holdfast.url() and the "
-    "command holdfast url take the password as it is, and build the URL."
-)
-"""How to write a password in a URL, and what does it for you."""
-
-EXAMPLE = "It should look like mysql+mysqldb://user:password@host:3306/database."
-"""What a database URL looks like."""
+__all__ = ["Finding", "check", "check_plugins", "examine", "is_ours", "parse"]
 
 _DRIVER_ALIASES = {
     "mysqlclient": "mysqldb",
@@ -37,18 +27,7 @@ _DRIVER_ALIASES = {
     "connector": "mysqlconnector",
     "mysqlconnectorpython": "mysqlconnector",
 }
-_NOT_THE_DRIVERS: Mapping[str, str] = {
-    **dict.fromkeys(
-        ("pool_recycle", "pool_pre_ping", "pool_timeout", "max_overflow", "echo"),
-        "is an option of create_engine, not of the driver, which refuses it. Give it to create_engine "
-        "(Flask-SQLAlchemy: SQLALCHEMY_ENGINE_OPTIONS)",
-    ),
-    **dict.fromkeys(
-        ("ssl-mode", "sslmode", "sslaccept", "useSSL"),
-        "belongs to other programs, and Python's drivers refuse it. Write ssl_ca=<path of the CA's certificate> in its "
-        "place",
-    ),
-}
+_PAGE = page("errors/database-url-error")
 _SYSTEM_DATABASES = frozenset({"information_schema", "performance_schema", "mysql", "sys"})
 
 
@@ -70,28 +49,44 @@ def parse(text: str) -> URL:
     """
     problem = unreadable(text)
     if problem:
-        raise DatabaseURLError(problem)
+        raise DatabaseURLError(f"{problem} {_PAGE}".rstrip())
     return make_url(text)
 
 
-def check(url: URL, *, ours: bool) -> None:
+def check(url: URL, *, ours: bool, own_connect: bool = True) -> None:
     """Refuse a parsed URL that cannot mean what was meant. What might work is let through.
 
     :param url: the URL as SQLAlchemy parsed it.
     :param ours: whether it is for MySQL or MariaDB.
+    :param own_connect: whether the URL's query goes to the driver, and not a ``creator`` or a ``pool`` connects.
     :raises DatabaseURLError: when the password was not escaped; when the host is no host name; when SQLAlchemy has no
-        such driver; when a PythonAnywhere database lacks its ``username$``; or when ``holdfast_*`` settings stand in
+        such driver; when a PythonAnywhere database lacks its ``username$``; when a word behind the ``?`` or its value
+        is none that the driver takes, or a file that it names is not there; or when ``holdfast_*`` settings stand in
         the URL of another database, where they can have no effect.
     """
     problem = next(impossible(url) if ours else _foreign(url), "")
+    if not problem and ours:
+        found = query.problems(url) if own_connect else query.misspelt_plugins(url)
+        problem = next((problem.text for problem in found if problem.certain), "")
     if problem:
-        raise DatabaseURLError(problem)
+        raise DatabaseURLError(f"{problem} {_PAGE}".rstrip())
 
 
-def examine(given: str | URL) -> list[Finding]:
+def check_plugins(url: URL) -> None:
+    """Refuse a URL in which ``plugin=holdfast`` is misspelt. (SQLAlchemy itself asks no plugin about such a one.)
+
+    :raises DatabaseURLError: with the right spelling.
+    """
+    problem = next((problem.text for problem in query.misspelt_plugins(url) if problem.certain), "")
+    if problem:
+        raise DatabaseURLError(f"{problem} {_PAGE}".rstrip())
+
+
+def examine(given: str | URL, *, here: bool = True) -> list[Finding]:
     """Say everything that is wrong with a URL or could be better, mistakes first.
 
     :param given: the URL, as text (which shows more) or as SQLAlchemy parsed it.
+    :param here: whether what it names, such as the file of ``ssl_ca``, must be on this machine.
     :return: the findings; empty when there is nothing to say. The URL of another database has none but its own
         mistakes.
     """
@@ -106,9 +101,10 @@ def examine(given: str | URL) -> list[Finding]:
     if problem:
         return [Finding(problem)]
     found = [Finding(problem) for problem in _mistaken(parsed)]
+    found += [Finding(problem.text) for problem in query.problems(parsed, here=here)]
     if isinstance(given, str):
-        found += [Finding(advice, wrong=False) for advice in _escaping_advice(given)]
-    return found + [Finding(advice, wrong=False) for advice in _advice(parsed)]
+        found += [Finding(advice, wrong=False) for advice in notes.notes_on_text(given)]
+    return found + [Finding(advice, wrong=False) for advice in notes.notes(parsed)]
 
 
 def is_ours(url: URL) -> bool:
@@ -139,6 +135,15 @@ def unreadable(text: str) -> str:
         return f"The database URL has a variable's name and a = in front of it: give what is behind the =. {EXAMPLE}"
     if scheme.lower().startswith("jdbc:"):
         return f"The database URL starts with jdbc:, which is Java's way to write it. {EXAMPLE} {ESCAPING}"
+    if re.search(r"@(tcp|unix)\(", text):
+        return (
+            "The database URL has the host in brackets, behind tcp or unix, which is Go's way to write it. Write the "
+            f"host and the port alone. {EXAMPLE}"
+        )
+    if re.search(r"@\w+://", text):
+        return f"The host in the database URL has :// in it: give the server's name or address alone. {EXAMPLE}"
+    if re.search(r"@[^@:/]*:\d+:\d+", text):
+        return f"The database URL has two ports behind the host: keep one. {EXAMPLE}"
     if not separator:
         return f"The database URL cannot be parsed: it has no ://. {EXAMPLE} {ESCAPING}"
     if not re.fullmatch(r"[\w+]+", scheme):
@@ -195,9 +200,9 @@ def impossible(url: URL) -> Iterator[str]:
         )
     yield from _no_such_driver(url)
     if "unix_socket" not in url.query:
-        if re.search(r"[{}<>]", host):
+        if re.search(r"[{}<>$()]", host):
             yield (
-                "The host in the URL is still a placeholder: it has braces or angle brackets. Put the server's own "
+                "The host in the URL is still a placeholder: it has a brace, a bracket or a $. Put the server's own "
                 "name there. In Python, '…{hostname}…' needs an f in front or .format(); "
                 "sqlalchemy_holdfast.url(username, password, host, database) builds the URL."
             )
@@ -260,11 +265,6 @@ def near_driver(name: str) -> str:
     return _DRIVER_ALIASES.get(near[0], near[0]) if near else ""
 
 
-def driver_names() -> list[str]:
-    """Return the names that the drivers have in a URL, each once."""
-    return list(dict.fromkeys(driver.url_name for driver in drivers.DRIVERS))
-
-
 def _mistaken(url: URL) -> Iterator[str]:
     """What is almost certainly a mistake, and might yet be meant."""
     for name, value in (("user name", url.username), ("password", url.password), ("database", url.database)):
@@ -273,104 +273,17 @@ def _mistaken(url: URL) -> Iterator[str]:
                 f"The {name} in the URL is in braces or angle brackets, like a placeholder on a page: put your own "
                 "there, without them."
             )
-    for key in url.query:
-        if key in _NOT_THE_DRIVERS and drivers.by_url_name(url.get_driver_name()) is not None:
-            yield f"{key} in the URL {_NOT_THE_DRIVERS[key]}."
+    if url.database and re.search(r"/$|[;?&]\w+=", url.database):
+        yield (
+            "The database's name in the URL ends with a / or has a ; or a & in it. It ends before the ?, and options "
+            "stand behind that: /name?charset=utf8mb4."
+        )
+    if url.database and re.match(r"\d+/", url.database):
+        yield (
+            "The database's name in the URL begins with a number and a /. Is that the port? It stands behind the host "
+            "and a colon: host:3306/name."
+        )
     try:
         Settings.take(url.query, {})
     except ArgumentError as error:
         yield str(error)
-
-
-def _escaping_advice(text: str) -> Iterator[str]:
-    """What the text shows of a user name and password that SQLAlchemy reads, and others may read otherwise."""
-    found = re.match(r"[\w+]+://([^:/]*)(?::([^@]*))?@", text)
-    raw = "".join(part or "" for part in found.groups()) if found else ""
-    if re.search(r"[:/?#\[\] ]|%(?![0-9A-Fa-f]{2})", raw):
-        yield (
-            "The user name or password has a character that should be escaped. SQLAlchemy reads it all the same; other "
-            f"programs do not. {ESCAPING}"
-        )
-    if any(re.fullmatch(r"[A-Za-z0-9]", unquote(code)) for code in re.findall("%[0-9A-Fa-f]{2}", raw)):
-        yield (
-            "The user name or password has a % and two digits that together stand for an ordinary letter or digit, "
-            "which nobody escapes. If the % is a part of it, write %25."
-        )
-
-
-def _advice(url: URL) -> Iterator[str]:
-    """What may well be meant, and often is not."""
-    driver = url.get_driver_name()
-    if "+" not in url.drivername:
-        yield (
-            f"{url.drivername}:// names no driver and means {url.drivername}+{driver}://. Write that, so that a "
-            "reader knows what must be installed."
-        )
-    if url.password == "***":
-        yield (
-            "The password is ***, which is what SQLAlchemy shows in a password's place: was the URL copied from a "
-            "log? str(url) hides the password, url.render_as_string(hide_password=False) does not."
-        )
-    if not url.username and "read_default_file" not in url.query:
-        yield "The URL has no user name; the driver then takes the name of the account the program runs under."
-    if not url.database and not {"read_default_file", "database", "db"} & set(url.query):
-        yield (
-            "The URL names no database, so each statement must name it (database.table). Otherwise it fails with error "
-            '1046, "No database selected". Add /name behind the host.'
-        )
-    if url.host == "localhost" and url.port and driver == "mysqldb" and "unix_socket" not in url.query:
-        yield (
-            "To mysqlclient, localhost means the server's Unix socket, and the port is ignored. Write 127.0.0.1 for "
-            "TCP, or unix_socket= for the socket."
-        )
-    yield from _hosts_advice(url)
-    if drivers.by_url_name(driver) is None:
-        yield (
-            f"holdfast does not know the driver {driver}, and leaves its connections as they are. It holds those of "
-            f"{', '.join(f'mysql+{name}' for name in driver_names())}."
-        )
-        return
-    plugins = url.query.get("plugin", ())
-    if "holdfast" not in ((plugins,) if isinstance(plugins, str) else plugins):
-        yield (
-            "plugin=holdfast is not in the URL: without it, and without plugins=['holdfast'] or "
-            "sqlalchemy_holdfast.create_engine(), connections are not held. Add ?plugin=holdfast, or "
-            "&plugin=holdfast behind another setting."
-        )
-
-
-def _hosts_advice(url: URL) -> Iterator[str]:
-    username, database, host = url.username or "", url.database or "", (url.host or "").lower()
-    known = providers.by_address(host)
-    if known is None:
-        if host == "localhost" and username and database.startswith(f"{username}$"):
-            yield (
-                "A database called username$name is PythonAnywhere's, whose servers are never on localhost: the host "
-                f"is {providers.by_name('pythonanywhere').address(username, None)}, or the same with .mysql.eu. for "
-                "eu.pythonanywhere.com. For an SSH tunnel write 127.0.0.1 and its port."
-            )
-        return
-    if known.prefixes_databases:
-        owner = host[: -len(known.suffix)]
-        if owner != username.lower():
-            yield (
-                f"The host belongs to the account {owner}, but the URL has another user name. On {known.title}, both "
-                f"are yours: the host is {known.address(username or 'username', None)}."
-            )
-        if "$" in database and database.partition("$")[0] != username:
-            yield (
-                f"The database belongs to {database.partition('$')[0]}, not to the user name in the URL. Upper "
-                "and lower case count in both."
-            )
-    if known.prefixes_usernames and "." not in username:
-        yield (
-            f"On {known.title} a user name starts with the cluster's prefix and a dot, as in prefix.root. "
-            f"({known.sources['prefixes_usernames'].address})"
-        )
-    if known.port and (url.port or 3306) != known.port:
-        yield f"{known.title} listens on port {known.port}. ({known.sources['port'].address})"
-    if known.needs_tls and not any(key.startswith("ssl") for key in url.query):
-        yield (
-            f"{known.title} refuses connections without TLS, and not every driver asks for it by itself: add "
-            f"ssl_ca=<path of the CA's certificate> behind the ?. ({known.sources['needs_tls'].address})"
-        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from .. import drivers
+from ..drivers.options import refuses
 from ..errors import HoldfastError
 from .checking import is_ours
 
@@ -63,6 +65,8 @@ def attempt(url: URL, create_engine: Callable[..., Engine]) -> Attempt:
             row = connection.execute(text("SELECT VERSION(), CURRENT_USER(), DATABASE(), @@SESSION.wait_timeout")).one()
     except DBAPIError as error:
         return Attempt(f"The connection failed: {error.orig}", tuple(error.detail))
+    except (RuntimeError, struct.error) as error:  # PyMySQL's own, while connecting
+        return Attempt(f"The connection failed: {error}")
     except HoldfastError as error:
         return Attempt(str(error))
     except ImportError as error:
@@ -70,12 +74,15 @@ def attempt(url: URL, create_engine: Callable[..., Engine]) -> Attempt:
     except SQLAlchemyError as error:
         return Attempt(f"SQLAlchemy refuses the URL: {error}")
     except Exception as error:  # what drivers say to a part of the query that they cannot use has no common type
-        return Attempt(f"The driver refuses a part of the URL's query: {type(error).__name__}: {error}")
+        return Attempt(f"The driver could not use the URL: {type(error).__name__}: {error}")
     version, account, database, idle = row
     return Attempt(server=Answered(version, account, database, int(idle)))
 
 
 def _patience(url: URL) -> dict[str, Any]:
     """Return what keeps an attempt short, unless the URL says how long, or nobody knows how its driver calls it."""
-    known = drivers.by_url_name(url.get_driver_name()) is not None
-    return {"connect_timeout": _CONNECT_SECONDS} if known and "connect_timeout" not in url.query else {}
+    driver = drivers.by_url_name(url.get_driver_name())
+    if driver is None or "connect_timeout" in url.query or not drivers.is_installed(driver):
+        return {}
+    limits = dict.fromkeys(("connect_timeout", "read_timeout"), _CONNECT_SECONDS)  # the greeting is read as well
+    return {name: limit for name, limit in limits.items() if refuses(driver, name, limit) is None}
