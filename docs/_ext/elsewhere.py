@@ -51,6 +51,7 @@ PAGES = {
         f"{_SQLALCHEMY}orm/contextual.html#sqlalchemy.orm.scoped_session",
     ),
     "sqlalchemy.schema.Table": f"{_SQLALCHEMY}core/metadata.html#sqlalchemy.schema.Table",
+    "datetime.datetime": f"{_PYTHON}datetime.html#datetime.datetime",
     "datetime.timedelta": f"{_PYTHON}datetime.html#datetime.timedelta",
     "flask.app.Flask": "https://flask.palletsprojects.com/en/stable/api/#flask.Flask",
     **dict.fromkeys(
