@@ -103,13 +103,14 @@ def test_models_work_and_are_in_the_shell(app: Flask, server: Server) -> None:
     db = SQLAlchemy(app, model_class=Base)
 
     class Entry(db.Model):  # type: ignore[name-defined,misc]
+        __tablename__ = "shell_entry"
         id: Mapped[int] = mapped_column(primary_key=True)
 
     with app.app_context():
         db.create_all()
         db.session.add(Entry(id=7))
         db.session.commit()
-        assert server.execute("SELECT id FROM entry", database="test") == [(7,)]
+        assert server.execute("SELECT id FROM shell_entry", database="test") == [(7,)]
         db.drop_all()
         db.engine.dispose()
         assert {"db", "Entry"} <= app.make_shell_context().keys()

@@ -65,6 +65,8 @@ def url_for(server: Server, driver: str, transport: str = "tcp") -> URL:
     query = {"use_pure": "1"} if driver == "mysqlconnector" else {}
     if transport == "tls":
         query["ssl_ca"] = server.tls_ca or ""
+        if driver == "mysqlconnector":
+            query["ssl_verify_cert"] = "true"
     return server.url(driver, transport="unix" if transport == "unix" else "tcp", query=query)
 
 
