@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -120,6 +120,26 @@ class Book:
                 return 500
 
 
+class Books:
+    """Makes sites, and closes their connections at the end."""
+
+    def __init__(self) -> None:
+        self.made: list[Book] = []
+
+    def __call__(self, server: Server, driver: str, **options: Any) -> Book:
+        self.made.append(Book(server, driver, **options))
+        return self.made[-1]
+
+
+@pytest.fixture
+def a_book() -> Iterator[Books]:
+    books = Books()
+    yield books
+    for book in books.made:
+        with book.app.app_context():
+            book.db.engine.dispose()
+
+
 @pytest.fixture
 def warned(log: Log) -> Log:
     return lambda: [line for line in log() if "was rolled back: " in line or "are lost: " in line]
@@ -131,8 +151,10 @@ def row(server: Server, table: str) -> None:
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["flask run --debug", "app.run(debug=True)"])
-def test_the_line_that_wrote_is_named(server: Server, table: str, driver: str, warned: Log, late: bool) -> None:
-    book = Book(server, driver, late=late)
+def test_the_line_that_wrote_is_named(
+    a_book: Books, server: Server, table: str, driver: str, warned: Log, late: bool
+) -> None:
+    book = a_book(server, driver, late=late)
     assert [book.get("flushed"), book.get("flushed")] == [200, 200]
     (line,) = warned()
     assert "INSERT INTO ledger (id, value) VALUES (" in line
@@ -145,9 +167,9 @@ def test_the_line_that_wrote_is_named(server: Server, table: str, driver: str, w
     ("view", "what"), [("added", "1 new Entry"), ("changed", "1 changed Entry"), ("deleted", "1 deleted Entry")]
 )
 def test_so_is_the_view_that_changed_something_and_did_not_even_send_it(
-    server: Server, row: None, warned: Log, view: str, what: str
+    a_book: Books, server: Server, row: None, warned: Log, view: str, what: str
 ) -> None:
-    book = Book(server, "pymysql")
+    book = a_book(server, "pymysql")
     assert [book.get(view), book.get(view)] == [200, 200]
     (line,) = warned()
     assert f"The view '{view}' ({__file__}, line " in line
@@ -163,8 +185,10 @@ def test_so_is_the_view_that_changed_something_and_did_not_even_send_it(
         *(("answered_with_an_error", 422), ("failed", 500), ("read", 200)),
     ],
 )
-def test_what_ends_as_it_was_meant_to_is_not(server: Server, row: None, warned: Log, view: str, status: int) -> None:
-    book = Book(server, "pymysql")
+def test_what_ends_as_it_was_meant_to_is_not(
+    a_book: Books, server: Server, row: None, warned: Log, view: str, status: int
+) -> None:
+    book = a_book(server, "pymysql")
     assert book.get(view) == status
     assert warned() == []
     server.execute("DELETE FROM ledger", database="test")
@@ -180,8 +204,8 @@ QUIET: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("config", QUIET.values(), ids=QUIET)
-def test_there_is_no_warning_for(server: Server, row: None, warned: Log, config: dict[str, Any]) -> None:
-    book = Book(server, "pymysql", **config)
+def test_there_is_no_warning_for(a_book: Books, server: Server, row: None, warned: Log, config: dict[str, Any]) -> None:
+    book = a_book(server, "pymysql", **config)
     for view in book.views:
         book.get(view)
         server.execute("DELETE FROM ledger WHERE id = 1", database="test")
@@ -190,8 +214,8 @@ def test_there_is_no_warning_for(server: Server, row: None, warned: Log, config:
         assert not book.db.engine._has_events, "nobody listens to statements, which would cost time"
 
 
-def test_the_setting_asks_for_it_without_debug_mode(server: Server, table: str, warned: Log) -> None:
-    book = Book(server, "pymysql", debug=False, SQLALCHEMY_ENGINE_OPTIONS={"holdfast_uncommitted_warning": True})
+def test_the_setting_asks_for_it_without_debug_mode(a_book: Books, server: Server, table: str, warned: Log) -> None:
+    book = a_book(server, "pymysql", debug=False, SQLALCHEMY_ENGINE_OPTIONS={"holdfast_uncommitted_warning": True})
     book.get("aborted")
     assert warned() == []
     book.get("flushed")
@@ -208,9 +232,9 @@ def test_a_site_on_another_database_has_none_of_it(log: Log) -> None:
     assert "handle_user_exception" not in vars(app)
 
 
-def test_first_requests_of_several_threads(server: Server, table: str, driver: str, warned: Log) -> None:
+def test_first_requests_of_several_threads(a_book: Books, server: Server, table: str, driver: str, warned: Log) -> None:
     """The development server has threads, and the first request of each may come at once."""
-    book = Book(server, driver, late=True)
+    book = a_book(server, driver, late=True)
     begin = threading.Barrier(4)
     statuses: list[int] = []
 
