@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event
+from sqlalchemy import URL, Engine, event
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
@@ -207,6 +207,32 @@ def test_a_thread_that_needs_a_second_connection_while_it_opens_one_gets_it(
     event.listen(engine, "do_connect", also)
     assert read(engine, 7) == 7
     assert seen == [None, 8]
+
+
+def test_a_password_that_takes_long_says_nothing_of_the_server(
+    server: Server, held: EngineFactory, threads: ThreadPoolExecutor, log: Callable[[], list[str]]
+) -> None:
+    """A command that asks a cloud for a token takes seconds. Nobody has asked the server by then."""
+    asked = threading.Event()
+
+    def password() -> str:
+        asked.set()
+        time.sleep(1.6)
+        return "app"
+
+    url = server.url("pymysql")
+    engine = held(
+        URL.create(url.drivername, url.username, None, url.host, url.port, url.database),
+        holdfast_password=password,
+        holdfast_max_waiting_for_server=1,
+    )
+    first = threads.submit(read, engine, 1)
+    assert asked.wait(FAR)
+    time.sleep(1.2)
+    assert read(engine, 2) == 2
+    assert first.result() == 1
+    assert holdfast.status(engine).counters.turned_away == 0
+    assert not [line for line in log() if "does not answer" in line]
 
 
 def test_a_unit_of_run_is_not_begun_again_for_a_server_that_enough_threads_wait_for(

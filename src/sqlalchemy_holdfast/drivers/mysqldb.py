@@ -18,6 +18,7 @@ from MySQLdb import connections
 from MySQLdb.constants import CR
 
 from .._clock import monotonic_also_asleep
+from .._outside import from_outside
 from ..counters import Cause
 from ..server.faults import OUT_OF_SYNC, UNKNOWN_ERROR, is_the_clients, is_the_servers
 from ..server.middleboxes import Greeting
@@ -197,9 +198,15 @@ class MySQLdbConnection(HeldConnection):
         arguments = getattr(self, "holdfast_arguments", {"compress": True})
         if state.pipeline and state.fd is not None and not arguments.get("compress") and c_library.is_plain(self):
             # The library has no call that sends this without waiting. What it reads next are replies, in order.
-            with borrowed(state.fd) as sock:
-                if sock.send(_RESET_CONNECTION) != len(_RESET_CONNECTION):
-                    raise self._holdfast_error(2006, "MySQL server has gone away")
+            try:
+                with borrowed(state.fd) as sock:
+                    sent = sock.send(_RESET_CONNECTION)
+            except OSError as error:
+                if from_outside(error) is not None:
+                    raise
+                raise self._holdfast_error(2006, "MySQL server has gone away") from error
+            if sent != len(_RESET_CONNECTION):
+                raise self._holdfast_error(2006, "MySQL server has gone away")
             return 1
         while state.pending:
             self._holdfast_read_rollback_reply()

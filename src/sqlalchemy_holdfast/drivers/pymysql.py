@@ -28,6 +28,7 @@ from .patience import handshake_limit
 from .pymysql_clear_text import refuse_clear_text
 from .pymysql_tls import SharedTLS
 from .state import ConnectionState
+from .subclass import unwrap
 
 __all__ = ["PyMySQLConnection", "prepare", "refuse_clear_text", "wrap_connect"]
 
@@ -269,8 +270,9 @@ def wrap_connect(connect: Callable[..., Any], policy: Policy) -> Callable[..., A
             return connect_over_tls(*positional, **arguments)
         limit = handshake_limit(arguments.get("connect_timeout"))
         connection = connect_over_tls(*positional, **{**arguments, "read_timeout": limit})
-        connection._read_timeout = connection._current_timeout = None
-        sock = getattr(connection, "_sock", None)
+        own = unwrap(connection)  # a tracer's proxy may keep what is set on it
+        own._read_timeout = own._current_timeout = None
+        sock = getattr(own, "_sock", None)
         if sock is not None:
             sock.settimeout(None)
         return connection

@@ -147,6 +147,7 @@ class HeldEngine(EngineStatus):
                 if self._passwords is not None:  # innermost: it sees what holdfast_tls has asked the driver for
                     connect = drivers.refuse_clear_text(driver, connect)
                 connect = drivers.wrap_connect(driver, connect, self._encryption.policy)
+            connect = self._connector.asking(connect)
             if self._passwords is not None:
                 connect = self._passwords.connecting(connect, self._pool_timeout)
             explained = _explaining(connect, own.loaded_dbapi.Error, place)

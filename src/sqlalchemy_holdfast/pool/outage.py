@@ -44,7 +44,7 @@ _ALONE = 3.0
 class Asker:
     """A thread on its way to a connection, for as long as it is."""
 
-    __slots__ = ("limit", "number", "patience", "refused", "since", "thread")
+    __slots__ = ("limit", "number", "patience", "refused", "sent", "since", "thread")
 
     def __init__(self, number: int, limit: int | None, patience: float) -> None:
         self.number = number
@@ -56,6 +56,8 @@ class Asker:
         self.thread = threading.get_ident()
         self.since: float | None = None
         """When the attempt to connect began in the middle of which this thread is."""
+        self.sent: float | None = None
+        """When the server itself was asked in that attempt. Before that, the password may have to be asked for."""
         self.refused = False
         """It has asked, and nothing has answered."""
 
@@ -191,7 +193,7 @@ class Outages:
         outage = self._outages.get(None)
         if outage is not None and now - self._last_unanswered < _FRESH:
             return outage.since
-        silent = [other.since for other in others if other.since is not None and other.since > self.last_heard]
+        silent = [other.sent for other in others if other.sent is not None and other.sent > self.last_heard]
         oldest = min(silent, default=now)
         return oldest if now - oldest >= _SILENT else None
 

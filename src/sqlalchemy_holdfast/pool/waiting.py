@@ -215,6 +215,22 @@ class Connector:
         self.outages.connected()
         return connection
 
+    def asking(self, connect: Callable[..., Any]) -> Callable[..., Any]:
+        """Make the driver's ``connect`` note since when the server is asked: what comes before it, such as asking for
+        the password, may take long and says nothing of the server."""
+
+        def connect_and_note(*args: Any, **kwargs: Any) -> Any:
+            wait = self._threads.wait.get(threading.get_ident())
+            if wait is None:
+                return connect(*args, **kwargs)
+            wait.asker.sent = self.clock()
+            try:
+                return connect(*args, **kwargs)
+            finally:
+                wait.asker.sent = None
+
+        return connect_and_note
+
     def _give(self, wait: Wait, connection: Any) -> Any:
         """Let a connection have the slot that was taken for it, until it is claimed: it goes with the connection.
 
@@ -551,11 +567,11 @@ class Wait:
         """Probe a connection, and be seen to wait for that."""
         while self.stands_back(self.connector.clock()):
             self.connector.sleep(self.pause())
-        self.asker.since = self.connector.clock()
+        self.asker.since = self.asker.sent = self.connector.clock()
         try:
             return probe(timeout)
         finally:
-            self.asker.since = None
+            self.asker.since = self.asker.sent = None
 
     def close_what_was_opened(self) -> None:
         """Close the connection that this thread was opening when an exception came from outside.

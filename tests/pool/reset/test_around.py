@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from sqlalchemy.pool import AssertionPool, NullPool, Pool, StaticPool
 
 import sqlalchemy_holdfast as holdfast
 from sqlalchemy_holdfast import Cause
+from sqlalchemy_holdfast.drivers.sockets import borrowed
 from sqlalchemy_holdfast.lab import Proxy, Server
 from tests.conftest import EngineFactory, connection_id, eventually, read
 from tests.fork.children import in_child
@@ -94,6 +96,22 @@ def test_a_connection_that_was_closed_after_its_reset_is_replaced(
     assert tenant(engine) is None
     change(engine)
     assert tenant(engine) is None
+
+
+def test_a_connection_that_ends_when_its_reset_is_to_be_sent_is_replaced(
+    server: Server, driver: str, held: EngineFactory
+) -> None:
+    engine = held(server.url(driver), **ONE)
+    first = connection_id(engine)
+
+    @event.listens_for(engine, "checkin", insert=True, once=True)
+    def cut(dbapi_connection: Any, record: Any) -> None:
+        with borrowed(dbapi_connection._holdfast_fd()) as sock:
+            sock.shutdown(socket.SHUT_RDWR)
+
+    change(engine)
+    assert tenant(engine) is None
+    assert connection_id(engine) != first
 
 
 def test_a_changed_connection_that_is_lost_needs_no_reset(server: Server, driver: str, held: EngineFactory) -> None:
