@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
 
 import sqlalchemy_holdfast as holdfast
 from sqlalchemy_holdfast import Password, PasswordUnavailable
@@ -48,6 +49,20 @@ def test_a_function(driver: str, logs_in: Make, account: Account) -> None:
     account.change()
     engine.dispose()
     assert read(engine, 8) == 8, "called anew"
+
+
+def test_a_character_that_the_driver_cannot_send(driver: str, logs_in: Make) -> None:
+    """The error of Python's that says so has the whole password."""
+    for password in ("S3cret\u20ac", "S3cret\ud800"):
+        engine = logs_in(driver, holdfast_password=lambda password=password: password)
+        with pytest.raises((PasswordUnavailable, DBAPIError)) as caught:
+            engine.connect()
+        if isinstance(caught.value, PasswordUnavailable):
+            assert "a character that the driver cannot send" in str(caught.value)
+        error: BaseException | None = caught.value
+        while error is not None:
+            assert "S3cret" not in repr(error)
+            error = error.__context__
 
 
 def test_a_file_and_a_command_in_a_url(logs_in: Make, account: Account, secret: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import pytest
 import sqlalchemy
@@ -46,8 +47,8 @@ REFUSED: list[tuple[str, tuple[str, ...], str]] = [
     ("useSSL=true", ALL, REQUIRED),
     ("useSSL=false", ALL, "Write holdfast_tls=off"),
     ("tls=true", ALL, REQUIRED),
-    ("ssl=true", ALL, REQUIRED),
-    ('ssl={"rejectUnauthorized":true}', ALL, IDENTITY),
+    ("ssl=true", ("pymysql", "mysqlconnector"), REQUIRED),
+    ('ssl={"rejectUnauthorized":true}', ("pymysql", "mysqlconnector"), IDENTITY),
     ("ssl_disabled=false", ("pymysql", "mysqlconnector"), "switches ssl_disabled on"),
     ("ssl_disabled=false", ("mysqldb",), REQUIRED),
     ("ssl-ca=/x", ALL, "Write ssl_ca=... in its place"),
@@ -192,6 +193,17 @@ def test_autocommit_false_really_switches_it_on(server: Server, stock: EngineFac
         with engine.connect() as connection:
             on = connection.exec_driver_sql("SELECT @@autocommit").scalar()
         assert bool(on) is (driver != "mysqlconnector"), driver
+
+
+def test_what_mysqlclient_takes_and_makes_nothing_of_is_told_and_not_refused(
+    server: Server, held: EngineFactory, log: Callable[[], list[str]]
+) -> None:
+    """A site with ``ssl=true`` in its URL runs today, without TLS. It goes on to run, and is told."""
+    url = server.url("mysqldb", query={"ssl": "true"})
+    (finding,) = [finding.text for finding in urls.examine(url) if finding.wrong]
+    assert REQUIRED in finding
+    assert read(held(url)) == 1
+    assert [line for line in log() if "TLS was asked for with ssl, and a connection is less" in line]
 
 
 def test_a_word_that_nobody_knows_is_wrong_and_may_yet_be_taken(server: Server, held: EngineFactory) -> None:

@@ -36,6 +36,7 @@ from ..reporting import Reporter
 from ..server.faults import ACCESS_DENIED, error_number
 from ..settings import Settings
 from .asking import OneAsks, sleep
+from .checking import unavailable
 from .command import from_command
 from .password import Password
 from .sources import from_file, from_function
@@ -130,12 +131,17 @@ class Passwords:
         return connect_with_password
 
     def _connect(self, connect: Connect, patience: float) -> Any:
-        attempts, refused = _Attempts(self, patience), None
+        attempts, refused, sendable = _Attempts(self, patience), None, True
         try:
             while (given := attempts.next()) is not None:
                 began = self.clock()
                 try:
                     connection = connect(password=given.value)
+                except UnicodeEncodeError as error:
+                    if error.object != given.value:
+                        raise
+                    sendable = False  # raised below: that error has the password, and must not be this one's context
+                    break
                 except Exception as error:
                     if error_number(error) != ACCESS_DENIED:
                         raise
@@ -145,6 +151,12 @@ class Passwords:
                 else:
                     self.note_success(given, began, after_refusal=refused is not None)
                     return connection
+            if not sendable:
+                raise unavailable(
+                    self.setting,
+                    "the password has a character that the driver cannot send (PyMySQL sends no others than Latin-1)",
+                    "Give the account a password of ASCII characters.",
+                )
             assert refused is not None
             raise refused
         finally:

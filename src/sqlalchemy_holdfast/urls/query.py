@@ -139,8 +139,8 @@ class _Asked:
         :param name_it: whether a word that nobody knows may be repeated.
         """
         own = _what_it_does_not_do(key, value, self.driver)
-        if own:
-            return Problem(own)
+        if own:  # mysqlclient takes any text for ssl and goes on as without: that is said when it has connected
+            return Problem(own, certain=key != "ssl" or refuses(self.driver, key, value) is not None)
         try:
             arguments = self.dialect.create_connect_args(self.bare.set(query={key: value}))[1]
         except (ValueError, TypeError):
