@@ -62,6 +62,7 @@ class ConnectionState:
         "is_unix_socket",
         "isolation_level",
         "judged",
+        "level_is_set",
         "nested_calls",
         "never_returned",
         "nothing_to_roll_back",
@@ -203,6 +204,9 @@ class ConnectionState:
         """What the driver's object and the pool's record held when all connect listeners had run."""
         self.isolation_level: Any = None
         """The isolation level that SQLAlchemy last set for it."""
+        self.level_is_set = False
+        """One was set, or was about to be, in a checkout, and was not put back. SQLAlchemy does that when the
+        connection is returned, but not when an exception from outside came before it took note of it."""
         self.connection: weakref.ref[Any] | None = None
         self.driver_class: Any = None
         """The connection's own class, before it was held."""

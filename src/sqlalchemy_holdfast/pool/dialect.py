@@ -62,6 +62,8 @@ def _noting(set_isolation_level: Any, replacer: Replacer) -> Any:
         if session is not None and session.connecting:
             session = None
         try:
+            if state is not None and state.checkout is not None:
+                state.level_is_set = True
             if session is not None:
                 session.paused = session.level_changed = True
             with _leaving_clean(state):
@@ -87,6 +89,8 @@ def _giving_up(reset_isolation_level: Any, replacer: Replacer) -> Any:
         try:
             with _leaving_clean(state):
                 reset_isolation_level(dbapi_connection)
+            if state is not None:
+                state.level_is_set = False
             if state is not None and state.session is not None:
                 state.session.level_changed = False
         except BaseException as error:

@@ -217,6 +217,8 @@ class Listeners:
                 cause = self.reset.put_back(dbapi_connection, state)  # a listener to the pool's events has changed it
                 if cause is not None:
                     self._replace(state, cause, now - state.idle_since)
+            if state.level_is_set and state.one_user_at_a_time:
+                self._put_level_back(dbapi_connection, state, now)
             self._reporter.counters.checkouts += 1
             self.leaks.begin(state, now)
             return
@@ -227,6 +229,14 @@ class Listeners:
         if cause is Cause.SILENT:
             self._replacer.suspect_others(silent=True)
         self._replace(state, cause, now - state.idle_since)
+
+    def _put_level_back(self, dbapi_connection: Any, state: ConnectionState, now: float) -> None:
+        """Put an isolation level back that the last user has set: in AUTOCOMMIT, what this one writes would stay."""
+        engine = self._engine()
+        if engine is not None:
+            engine.dialect.reset_isolation_level(dbapi_connection)
+            if state.unusable_because is not None:
+                self._replace(state, state.unusable_because, now - state.idle_since)
 
     def _replace(self, state: ConnectionState, cause: Cause, idle: float) -> NoReturn:
         """Have the pool replace a connection that it is about to hand out."""

@@ -110,6 +110,7 @@ class Resets:
                 raise
             state.unusable_because = state.unusable_because or Cause.RESET_REFUSED
             return state.unusable_because
+        state.level_is_set = False
         self._reporter.session_reset()
         return None
 
