@@ -41,7 +41,7 @@ class HoldfastPlugin(CreateEnginePlugin):
         self.named = {key: value for key, value in url.query.items() if key == "plugin" or key.startswith(PREFIX)}
         self.settings = Settings.take(url.query, kwargs)
         self.own_connect = all(kwargs.get(name) is None for name in ("creator", "pool", "module"))
-        given = {*url.query, *kwargs.get("connect_args", ())}
+        given = {*url.query, *(kwargs.get("connect_args") or ())}
         # With one of these, SQLAlchemy's SET NAMES is not the same as the one before it.
         self.charset_once = self.own_connect and not given & _OWN_CHARSET
         ours = url.get_backend_name() in _OURS

@@ -240,6 +240,20 @@ def test_where_something_else_connects_the_query_is_its_own() -> None:
     assert holdfast.status(engine).active
 
 
+@pytest.mark.parametrize("host", ["{host}", "$HOST", "my host"])
+def test_where_something_else_connects_the_host_is_its_own(server: Server, driver: str, host: str) -> None:
+    made = sqlalchemy.create_engine(server.url(driver))
+    arguments = made.dialect.create_connect_args(server.url(driver))[1]
+    engine = holdfast.create_engine(
+        f"mysql+{driver}://me@{host}/shop", creator=lambda: made.dialect.connect(**arguments), poolclass=NullPool
+    )
+    assert read(engine) == 1
+
+
+def test_no_arguments_of_the_drivers_are_as_good_as_none(server: Server, driver: str, held: EngineFactory) -> None:
+    assert read(held(server.url(driver), connect_args=None)) == 1
+
+
 def test_no_piece_of_an_unescaped_password_is_repeated_as_a_word_of_the_query() -> None:
     for driver, password in itertools.product(DRIVERS, ("Kx7q@a?Zv9w=1&b", "Kx7q@a?b=1&Zv9w=2")):
         found = urls.examine(f"mysql+{driver}://me:{password}@h/d")

@@ -58,13 +58,13 @@ def check(url: URL, *, ours: bool, own_connect: bool = True) -> None:
 
     :param url: the URL as SQLAlchemy parsed it.
     :param ours: whether it is for MySQL or MariaDB.
-    :param own_connect: whether the URL's query goes to the driver, and not a ``creator`` or a ``pool`` connects.
+    :param own_connect: whether the URL's host and query go to the driver, and not a ``creator`` or a ``pool`` connects.
     :raises DatabaseURLError: when the password was not escaped; when the host is no host name; when SQLAlchemy has no
         such driver; when a PythonAnywhere database lacks its ``username$``; when a word behind the ``?`` or its value
         is none that the driver takes, or a file that it names is not there; or when ``holdfast_*`` settings stand in
         the URL of another database, where they can have no effect.
     """
-    problem = next(impossible(url) if ours else _foreign(url), "")
+    problem = next(impossible(url, own_connect=own_connect) if ours else _foreign(url), "")
     if not problem and ours:
         found = query.problems(url) if own_connect else query.misspelt_plugins(url)
         problem = next((problem.text for problem in found if problem.certain), "")
@@ -189,8 +189,11 @@ def _unknown(url: URL) -> Iterator[str]:
         pass
 
 
-def impossible(url: URL) -> Iterator[str]:
-    """What cannot work, whatever else is given to create_engine."""
+def impossible(url: URL, *, own_connect: bool = True) -> Iterator[str]:
+    """What cannot work, whatever else is given to create_engine.
+
+    :param own_connect: as :func:`check` takes it: where something else connects, the URL may name any host.
+    """
     host, database = url.host or "", url.database or ""
     # A database may have an @ in its name; with a / as well it is the rest of a password, and a host.
     if "@" in host or ("@" in database and "/" in database) or re.search(r"[@/?:]", "".join(url.query)):
@@ -199,6 +202,8 @@ def impossible(url: URL) -> Iterator[str]:
             + ESCAPING
         )
     yield from _no_such_driver(url)
+    if not own_connect:
+        return
     if "unix_socket" not in url.query:
         if re.search(r"[{}<>$()]", host):
             yield (
