@@ -94,6 +94,16 @@ def test_a_token_with_holdfasts_own_words_for_tls(
     assert thief.status("Access_denied_errors") == before
 
 
+@pytest.mark.parametrize("mode", ["preferred", "required"])
+def test_what_is_advised_for_a_token_goes_with_holdfasts_own_words_for_tls(
+    thief: Server, driver: str, held: EngineFactory, mode: str
+) -> None:
+    """The drivers' words for TLS are refused beside holdfast_tls."""
+    with pytest.raises((DBAPIError, HoldfastError)) as caught:
+        read(held(url(thief, driver, None), holdfast_password=lambda: TOKEN, holdfast_tls=mode))
+    assert not any(word in str(caught.value) for word in ("ssl_mode", "ssl_ca="))
+
+
 def test_a_token_that_has_run_out_is_asked_for_again(cloud: Server, driver: str, held: EngineFactory) -> None:
     tokens = [TOKEN, TOKEN[:-1] + "!"]
     engine = held(url(cloud, driver, cloud.tls_ca), holdfast_password=lambda: Password(tokens.pop(), 900))

@@ -112,8 +112,8 @@ def refuse_clear_text(connect: Callable[..., Any]) -> Callable[..., Any]:
             raise MySQLdb.OperationalError(
                 CR.AUTH_PLUGIN_ERR,
                 "holdfast: a password of this length is a token, which a server asks for in clear text, and "
-                "mysqlclient would send it without TLS as well. It was not sent. Add ssl_mode=VERIFY_IDENTITY and "
-                "ssl_ca=<the server's CA file> to the URL",
+                "mysqlclient would send it without TLS as well. It was not sent. Set holdfast_tls=verify-identity and "
+                "holdfast_tls_ca=<the server's CA file>",
             )
         return connect(*positional, **arguments)
 

@@ -23,7 +23,7 @@ class _OnlyOverTLS:
             raise err.OperationalError(
                 CR.CR_AUTH_PLUGIN_ERR,
                 "holdfast: the server asks for the password in clear text, and the connection has no TLS, so the "
-                "password was not sent. Use TLS: with PyMySQL, ssl_ca=<the server's CA file> in the URL",
+                "password was not sent. Set holdfast_tls=verify-identity and holdfast_tls_ca=<the server's CA file>",
             )
         self._connection = connection
 
