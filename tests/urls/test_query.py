@@ -251,6 +251,10 @@ def test_where_something_else_connects_the_host_is_its_own(server: Server, drive
 
 
 def test_no_arguments_of_the_drivers_are_as_good_as_none(server: Server, driver: str, held: EngineFactory) -> None:
+    try:
+        sqlalchemy.create_engine(server.url(driver), connect_args=None)
+    except TypeError:
+        pytest.skip("this SQLAlchemy takes no None")
     assert read(held(server.url(driver), connect_args=None)) == 1
 
 
