@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import pymysql
 import pytest
 from sqlalchemy import Engine, event, text
 from sqlalchemy.exc import DBAPIError
@@ -311,3 +312,26 @@ def test_pymysql_finds_tls_when_a_server_comes_to_require_it(server: Server, hel
         engine.dispose()
         proxy._target = lambda: (secure.host, secure.port)
         assert read(engine, 2) == 2
+
+
+class _KeepsWhatIsSet:
+    """A tracer's proxy that hands reading on, and keeps what is set on it."""
+
+    def __init__(self, connection: Any) -> None:
+        self.__wrapped__ = connection
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__wrapped__, name)
+
+
+def test_the_limit_of_a_handshake_does_not_stay_below_a_tracers_proxy(
+    server: Server, held: EngineFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would end each statement that takes longer."""
+    connect = pymysql.connect
+    monkeypatch.setattr(pymysql, "connect", lambda *args, **kwargs: _KeepsWhatIsSet(connect(*args, **kwargs)))
+    engine = held(server.url("pymysql"))
+    with engine.connect() as connection:
+        proxy: Any = connection.connection.dbapi_connection
+        assert proxy.__wrapped__._read_timeout is None
+        assert proxy.__wrapped__._sock.gettimeout() is None
