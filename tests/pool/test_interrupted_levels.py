@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
-from sqlalchemy_holdfast.lab import Server
+from sqlalchemy_holdfast.lab import Proxy, Server
 from tests.conftest import EngineFactory, connection_id
 
 ONE: dict[str, Any] = {"pool_size": 1, "max_overflow": 0}
@@ -60,3 +60,19 @@ def test_a_level_that_was_put_back_costs_nothing_more(server: Server, driver: st
     for _ in range(3):
         autocommit(engine)
     assert sent == [0, 0, 0], "nothing, when it is handed out"
+
+
+def test_a_level_that_the_applications_listener_sets_is_left_to_it(
+    server: Server, proxy: Proxy, driver: str, held: EngineFactory
+) -> None:
+    engine = held(server.url(driver, host=proxy.host, port=proxy.port), **ONE)
+
+    @event.listens_for(engine, "checkout")
+    def set_level(dbapi_connection: Any, *rest: Any) -> None:
+        engine.dialect.set_isolation_level(dbapi_connection, "READ COMMITTED")
+
+    for _ in range(2):
+        engine.connect().close()
+    proxy.reset_counts()
+    engine.connect().close()
+    assert sum("ISOLATION LEVEL" in statement for statement in proxy.statements) == 1, proxy.statements

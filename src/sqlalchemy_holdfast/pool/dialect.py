@@ -6,6 +6,7 @@ holdfast wraps them for one engine. Each wrapper does what the dialect's own met
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -62,7 +63,7 @@ def _noting(set_isolation_level: Any, replacer: Replacer) -> Any:
         if session is not None and session.connecting:
             session = None
         try:
-            if state is not None and state.checkout is not None:
+            if state is not None and state.checkout is not None and _is_called_by_sqlalchemy():
                 state.level_is_set = True
             if session is not None:
                 session.paused = session.level_changed = True
@@ -75,6 +76,11 @@ def _noting(set_isolation_level: Any, replacer: Replacer) -> Any:
             state.isolation_level = level
 
     return set_and_note
+
+
+def _is_called_by_sqlalchemy() -> bool:
+    """Say whether it is SQLAlchemy that sets a level, and so will put it back: not an application's own listener."""
+    return str(sys._getframe(2).f_globals.get("__name__", "")).partition(".")[0] == "sqlalchemy"
 
 
 def _giving_up(reset_isolation_level: Any, replacer: Replacer) -> Any:
