@@ -134,7 +134,8 @@ def test_threads_that_wait_for_the_answer_get_the_same_error(waiting: threading.
 
     def slow() -> Password:
         asked.append(1)
-        assert waiting.acquire(timeout=30)
+        if len(asked) == 1:  # a thread that comes later asks by itself
+            assert waiting.acquire(timeout=30)
         raise RuntimeError("sealed")
 
     one = OneAsks(lambda: holdfast_error(slow), lambda: 0.0)
