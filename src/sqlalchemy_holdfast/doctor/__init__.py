@@ -8,7 +8,7 @@ gathered (:class:`~.examined.Examined`). A check makes findings, and a report ha
 
 from __future__ import annotations
 
-from .applications import NoApplication, examine_application, examine_running
+from .applications import NoApplication, NoDatabase, examine_application, examine_running
 from .check import Check, Seen, check
 from .examination import choose, examine
 from .examined import Examined
@@ -22,6 +22,7 @@ __all__ = [
     "Finding",
     "Hosting",
     "NoApplication",
+    "NoDatabase",
     "NotSeen",
     "Report",
     "Seen",

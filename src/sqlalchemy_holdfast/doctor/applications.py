@@ -15,7 +15,7 @@ from .examination import choose, examine
 from .facts import Hosting
 from .report import Report
 
-__all__ = ["NoApplication", "examine_application", "examine_running"]
+__all__ = ["NoApplication", "NoDatabase", "examine_application", "examine_running"]
 
 _OF_APPLICATION = frozenset({"prefork", "application"})
 _OURS = ("mysql", "mariadb")
@@ -23,6 +23,11 @@ _OURS = ("mysql", "mariadb")
 
 class NoApplication(ValueError):
     """Raised when a name leads to no application. Its text says why, and how it is written."""
+
+
+class NoDatabase(ValueError):
+    """Raised when an application has engines, and none of them is for MySQL or MariaDB. Its text says what they are
+    for."""
 
 
 def examine_application(
@@ -44,6 +49,7 @@ def examine_application(
     :param ignore: ids or groups of the checks that shall not run.
     :return: a report for the application and its first database, and one for each other database.
     :raises NoApplication: when there is no such application.
+    :raises NoDatabase: when none of its engines leads to MySQL or MariaDB.
     :raises ValueError: for an id or a group that does not exist.
     """
     choose(only, ignore)
@@ -75,6 +81,7 @@ def examine_running(
     :param flask_engines: the engines that Flask-SQLAlchemy has made, for all binds.
     :param hosting: as the other arguments, for :func:`examine_application`.
     :return: as :func:`examine_application` does.
+    :raises NoDatabase: when none of its engines leads to MySQL or MariaDB.
     :raises ValueError: for an id or a group that does not exist.
     """
     choose(only, ignore)
@@ -94,10 +101,17 @@ def _reports(
     only: Collection[str],
     ignore: Collection[str],
 ) -> tuple[Report, ...]:
+    if facts.engines and not facts.ours and facts.failure is None:
+        others = ", ".join(dict.fromkeys(engine.driver.partition("+")[0] for engine in facts.engines))
+        raise NoDatabase(
+            f"No engine leads to MySQL or MariaDB, which are what the doctor examines: {facts.target} uses {others}. "
+            "If your site uses MySQL, its settings are not in force here: is $DATABASE_URL (or your own variable) set?"
+        )
     first = examine(engines[0] if engines else None, application=facts, hosting=hosting, only=only, ignore=ignore)
     where = f"{facts.target}, {first.where}" if engines else facts.target
-    others = [engine for engine in engines[1:] if choose(only, {*ignore, *_OF_APPLICATION})]
+    ignore = {*ignore, *_OF_APPLICATION}  # what is said of the application is said once
+    rest = engines[1:] if choose(only, ignore) else ()
     return (
         replace(first, where=where),
-        *(examine(engine, hosting=hosting, only=only, ignore={*ignore, *_OF_APPLICATION}) for engine in others),
+        *(examine(engine, application=facts, hosting=hosting, only=only, ignore=ignore) for engine in rest),
     )

@@ -7,7 +7,7 @@ import ipaddress
 import re
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
 from .. import drivers, urls
-from ..errors import HoldfastError
+from ..errors import HoldfastError, PasswordUnavailable
 from ..plugin import create_engine
 from ..pool.queue_pool import most_connections, recycles_after
 from ..pool.status import describe, status
@@ -68,6 +68,7 @@ def _of_url(given: str | URL, application: ApplicationFacts | None, hosting: Hos
     said = tuple(urls.examine(given))
     try:
         url = make_url(given)
+        said = _without_advice_to_hold(url, said)
         settings = Settings.take(url.query, {})
         # A piece of a password that was not escaped may be anywhere in it: nothing of it is shown, or sent to anybody.
         urls.check(url, ours=urls.is_ours(url))
@@ -113,9 +114,27 @@ def _of_engine(engine: Engine, application: ApplicationFacts | None, hosting: Ho
         problem = _problem(error, url)
     pool = _pool(engine)
     examined = Examined(
-        _safe(url), tuple(urls.examine(url)), known.settings, pool, connect, problem, server, application, hosting
+        _safe(url),
+        _without_advice_to_hold(url, urls.examine(url)),
+        known.settings,
+        pool,
+        connect,
+        problem,
+        server,
+        application,
+        hosting,
     )
     return examined, describe(engine)
+
+
+def _without_advice_to_hold(url: URL, said: Iterable[urls.Finding]) -> tuple[urls.Finding, ...]:
+    """Leave out what is said only because the URL does not name the plugin. Whether the engine is held does not depend
+    on that alone, and the checks say it, in the words that fit the application."""
+    if not urls.is_ours(url) or "plugin" in url.query:
+        return tuple(said)
+    named = urls.examine(url.update_query_dict({"plugin": "holdfast"}))
+    unnamed = {found for found in urls.examine(url) if not found.wrong and found not in named}
+    return tuple(found for found in said if found not in unnamed)
 
 
 def _doctors_engine(url: URL) -> Engine:
@@ -246,14 +265,18 @@ def _between(url: URL, server: ServerFacts) -> str:
 def _problem(error: Exception, url: URL) -> ConnectProblem:
     orig = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     hints = tuple(error.detail) if isinstance(error, DBAPIError) else ()
-    words = f"{type(orig).__name__}: {orig}"
+    words = str(orig)
     for secret in filter(None, (url.password, quote(url.password or "", safe=""), quote_plus(url.password or ""))):
         words = words.replace(secret, "***")
-    return ConnectProblem(error_number(orig), words, hints, _kind(orig, url))
+    return ConnectProblem(error_number(orig), f"{type(orig).__name__}: {words}", hints, _kind(orig, url))
 
 
 def _kind(error: BaseException, url: URL) -> str:
     number, judged, words = error_number(error), judge(error, connected=False), str(error).lower()
+    if isinstance(error, PasswordUnavailable):
+        return "password"
+    if isinstance(error, ModuleNotFoundError):
+        return "missing"
     if number in (1044, 1049):
         return "database"
     if number in _TLS or "certificate" in words or re.search(r"\b(ssl|tls)\b", words):

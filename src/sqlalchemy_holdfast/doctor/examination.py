@@ -11,7 +11,7 @@ from .check import GROUPS, Check
 from .checks import CHECKS
 from .connecting import gather
 from .examined import Examined
-from .facts import Hosting, NotSeen
+from .facts import Hosting, NotGiven, NotSeen
 from .finding import Finding, Severity
 from .report import Report, Skipped
 
@@ -20,7 +20,7 @@ __all__ = ["choose", "examine", "look"]
 _MISSING = {
     "url": "there is no URL or engine",
     "server": "there is no connection to a server",
-    "application": "no application was watched (--app)",
+    "application": "no application was given (--app)",
 }
 
 
@@ -50,19 +50,24 @@ def examine(
 
 
 def choose(only: Collection[str] = (), ignore: Collection[str] = ()) -> tuple[Check, ...]:
-    """Return the checks that shall run, ordered by id.
+    """Return the checks that shall run, ordered by id. Capital and small letters are the same in their names.
 
     :raises ValueError: for an id or a group that does not exist.
     """
-    known = {name for check in CHECKS for name in (check.id, check.group)} | set(GROUPS)
-    for name in (*only, *ignore):
-        if name not in known:
-            raise ValueError(f"there is no check or group called {name}; the groups are {', '.join(GROUPS)}")
+    wanted, unwanted = _known(only), _known(ignore)
     return tuple(
         check
         for check in CHECKS
-        if (not only or {check.id, check.group} & set(only)) and not {check.id, check.group} & set(ignore)
+        if (not only or {check.id, check.group} & wanted) and not {check.id, check.group} & unwanted
     )
+
+
+def _known(names: Collection[str]) -> set[str]:
+    known = {name.lower(): name for check in CHECKS for name in (check.id, check.group)} | {one: one for one in GROUPS}
+    for name in names:
+        if name.lower() not in known:
+            raise ValueError(f"there is no check or group called {name}; the groups are {', '.join(GROUPS)}")
+    return {known[name.lower()] for name in names}
 
 
 def look(examined: Examined, checks: Collection[Check], where: str = "") -> Report:
@@ -73,10 +78,12 @@ def look(examined: Examined, checks: Collection[Check], where: str = "") -> Repo
     for check in checks:
         missing = [need for need in sorted(check.needs) if not examined.has(need)]
         if missing:
-            skipped.append(Skipped(check, _MISSING[missing[0]]))
+            skipped.append(Skipped(check, _MISSING[missing[0]], not_given=missing == ["application"]))
             continue
         try:
             findings += check.findings(examined)
+        except NotGiven as error:
+            skipped.append(Skipped(check, f"not known: {error}", not_given=True))
         except NotSeen as error:
             skipped.append(Skipped(check, f"not seen: {error}"))
         except Exception as error:  # whatever is wrong with one check, the others shall run; its text may hold anything

@@ -6,13 +6,38 @@ import ipaddress
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-__all__ = ["ConnectFacts", "ConnectProblem", "Hosting", "NotSeen", "PoolFacts", "TlsFacts", "counted", "seen"]
+__all__ = [
+    "ConnectFacts",
+    "ConnectProblem",
+    "Hosting",
+    "NotGiven",
+    "NotSeen",
+    "PoolFacts",
+    "TlsFacts",
+    "counted",
+    "given",
+    "seen",
+]
 
 T = TypeVar("T")
 
 
 class NotSeen(Exception):
     """Raised when a check needs something that could not be seen. Its text says what."""
+
+
+class NotGiven(NotSeen):
+    """Raised when a check needs something that only the site's owner can tell, and did not. Its text says what."""
+
+
+def given(value: T | None, what: str) -> T:
+    """Return what the site's owner has told, or say that it was not told.
+
+    :raises NotGiven: when the value is ``None``.
+    """
+    if value is None:
+        raise NotGiven(what)
+    return value
 
 
 def seen(value: T | None, what: str) -> T:
@@ -126,4 +151,5 @@ class ConnectProblem:
     hints: tuple[str, ...] = field(default=())
     """What holdfast says about it: the cause and the cure."""
     kind: str = ""
-    """What it is about: ``host``, ``away``, ``account``, ``database``, ``full``, ``tls``, or something else: empty."""
+    """What it is about: ``host``, ``away``, ``account``, ``database``, ``full``, ``tls``, ``password`` (none was
+    found to connect with), ``missing`` (a package), or something else: empty."""

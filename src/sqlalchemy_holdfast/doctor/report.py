@@ -18,6 +18,8 @@ class Skipped:
     """The check."""
     reason: str
     """Why."""
+    not_given: bool = False
+    """Whether it only lacks what was not given: an application, or an option such as ``--processes``."""
 
 
 @dataclass(frozen=True)

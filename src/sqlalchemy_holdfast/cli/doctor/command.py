@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 from sqlalchemy.engine import make_url
@@ -12,11 +14,11 @@ from sqlalchemy.exc import ArgumentError
 
 from sqlalchemy_holdfast import doctor as examiner
 from sqlalchemy_holdfast import urls
-from sqlalchemy_holdfast.doctor import Hosting, NoApplication, Report, examine_application
+from sqlalchemy_holdfast.doctor import Hosting, NoApplication, NoDatabase, Report, examine_application
 from sqlalchemy_holdfast.doctor.application.watching import SECONDS
 from sqlalchemy_holdfast.doctor.checks import CHECKS
 
-from .options import Configured, CouldNotRun, end, examining_options, showing_options
+from .options import TIME, Configured, CouldNotRun, end, examining_options, showing_options
 from .shown import explain, list_checks
 
 __all__ = ["doctor"]
@@ -30,7 +32,7 @@ _STDIN = "-"
 @click.option("--app", metavar="MODULE:APP", help="Import an application and examine it, and the engines it makes.")
 @click.option(
     "--app-timeout",
-    type=click.FloatRange(0.1),
+    type=TIME,
     default=SECONDS,
     show_default=True,
     metavar="SECONDS",
@@ -85,6 +87,8 @@ def doctor(
             raise CouldNotRun("Give a URL or --app, not both: the application has its own URL.")
         reports: Sequence[Report] = _examine_application(app, app_timeout, hosting, only, ignore)
     else:
+        if url is not None:
+            _refuse_application(url)
         given = _read() if url == _STDIN else url or os.environ.get("DATABASE_URL") or _read()
         _refuse_others(given)
         reports = [examiner.examine(given, hosting=hosting, only=only, ignore=ignore)]
@@ -111,6 +115,22 @@ def _read() -> str:
     return given
 
 
+def _refuse_application(given: str) -> None:
+    """End the command for an application that was given in a URL's place. Other words than its name are not repeated:
+    they may be a part of a password."""
+    found = re.fullmatch(r"([\w./]+?)(\.py)?(:[\w.]+(\(.*\))?)?", given)
+    if found is None:
+        return
+    place = found[1] if found[2] or "/" in found[1] else found[1].replace(".", "/")
+    if Path(f"{place}.py").is_file() or (not found[2] and Path(place, "__init__.py").is_file()):
+        raise CouldNotRun(f"This is no URL. Did you mean --app {given}?")
+    if found[2] or re.fullmatch(r"[a-z_][\w.]*:[a-z_]\w*(\(.*\))?", given):
+        raise CouldNotRun(
+            "This is no URL: it has no ://. If it is an application, write --app in front of it, as in --app shop:app; "
+            "but there is no such file here."
+        )
+
+
 def _refuse_others(given: str) -> None:
     """End the command for a URL that is well written, and that the doctor knows nothing about."""
     try:
@@ -132,5 +152,5 @@ def _examine_application(
 ) -> Sequence[Report]:
     try:
         return examine_application(app, seconds=seconds, hosting=hosting, only=only, ignore=ignore)
-    except NoApplication as error:
+    except (NoApplication, NoDatabase) as error:
         raise CouldNotRun(str(error)) from None

@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from sqlalchemy_holdfast.doctor import choose
+
 __all__ = ["configured"]
 
 _FILE = "pyproject.toml"
@@ -48,8 +50,22 @@ def configured(parameters: Sequence[click.Parameter], elsewhere: Sequence[str] =
                 raise ValueError(f"{path}: {key} under {_TABLE} is a list of ids and groups, such as ['HF401', 'tls'].")
         elif isinstance(value, (list, dict)):
             raise ValueError(f"{path}: {key} under {_TABLE} takes one value.")
+        _check(option, value, f"{path}: {key} under {_TABLE}")
         defaults[option.name or ""] = value
     return defaults
+
+
+def _check(option: click.Option, value: Any, where: str) -> None:
+    """Refuse a value that the option cannot have, and say where it stands: nobody has typed that option in."""
+    try:
+        if option.multiple:
+            choose([name.strip() for item in value for name in item.split(",") if name.strip()])
+        else:
+            option.type.convert(value, option, None)
+    except click.BadParameter as error:
+        raise ValueError(f"{where} has a value that it cannot have: {error.message}") from None
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}. holdfast doctor --list lists the checks.") from None
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import click
 from flask import current_app
 from flask.cli import with_appcontext
 
-from sqlalchemy_holdfast.doctor import Hosting, examine_running
+from sqlalchemy_holdfast.doctor import Hosting, NoDatabase, examine_running
 
 from .options import Configured, CouldNotRun, end, examining_options, showing_options
 
@@ -49,6 +49,8 @@ def doctor(
             only=only,
             ignore=ignore,
         )
+    except NoDatabase as error:
+        raise CouldNotRun(str(error)) from None
     except ValueError as error:
         raise CouldNotRun(f"{error}. holdfast doctor --list lists the checks.") from None
     end(reports, form, fail_level, verbose=verbose)

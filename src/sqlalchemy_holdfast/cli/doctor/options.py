@@ -15,7 +15,7 @@ from sqlalchemy_holdfast.doctor import Report, Severity
 from .configuration import configured
 from .formats import FORMATS
 
-__all__ = ["FAIL_LEVELS", "Configured", "CouldNotRun", "end", "examining_options", "fails", "showing_options"]
+__all__ = ["FAIL_LEVELS", "TIME", "Configured", "CouldNotRun", "end", "examining_options", "fails", "showing_options"]
 
 FAIL_LEVELS = ("error", "warning", "note", "never")
 """From which severity on a finding makes the exit status 1."""
@@ -32,6 +32,30 @@ class CouldNotRun(click.ClickException):
 def _names(context: click.Context, parameter: click.Parameter, given: Any) -> tuple[str, ...]:
     """Split what was given: an option may be repeated, and may have several with commas in between."""
     return tuple(name.strip() for value in given for name in value.split(",") if name.strip())
+
+
+class _Count(click.IntRange):
+    """A whole number, refused in plain words."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"{value!r} is not a whole number from {self.min} on. Give one, such as 4.", param, ctx)
+
+
+class _Time(click.FloatRange):
+    """A number of seconds, refused in plain words."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"{value!r} is not a number of seconds from {self.min} on. Give one, such as 30.", param, ctx)
+
+
+TIME = _Time(0.1)
+"""What an option takes that is a time."""
 
 
 class Configured(click.Command):
@@ -60,11 +84,9 @@ def _all(*options: Callable[[_F], _F]) -> Callable[[_F], _F]:
 
 
 examining_options = _all(
-    click.option("--processes", type=click.IntRange(1), metavar="N", help="How many processes serve the site."),
-    click.option("--threads", type=click.IntRange(1), metavar="N", help="How many threads each of them has."),
-    click.option(
-        "--web-timeout", type=click.FloatRange(0.1), metavar="SECONDS", help="When the web server ends a request."
-    ),
+    click.option("--processes", type=_Count(1), metavar="N", help="How many processes serve the site."),
+    click.option("--threads", type=_Count(1), metavar="N", help="How many threads each of them has."),
+    click.option("--web-timeout", type=TIME, metavar="SECONDS", help="When the web server ends a request."),
     click.option(
         "--only", multiple=True, callback=_names, metavar="IDS", help="Run these checks or groups: HF401,limits."
     ),

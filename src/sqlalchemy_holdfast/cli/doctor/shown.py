@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sqlalchemy_holdfast.doctor import Check, Report, Severity
+from sqlalchemy_holdfast.doctor import Check, Finding, Report, Severity
+
+from .wording import COLUMNS, counted, in_lines, paragraphs, summary
 
 __all__ = ["explain", "list_checks", "show_report"]
 
-_COLUMNS = 80
 _STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.NOTE: "cyan"}
-_PLURALS = {Severity.ERROR: "errors", Severity.WARNING: "warnings", Severity.NOTE: "notes"}
+_INDENT = " " * 18
 
 
 def _console() -> Console:
     console = Console(highlight=False)
-    console.width = min(console.width, _COLUMNS) if console.is_terminal else _COLUMNS
+    console.width = min(console.width, COLUMNS) if console.is_terminal else COLUMNS
     return console
 
 
@@ -35,16 +34,11 @@ def show_report(reports: Sequence[Report], *, verbose: bool) -> None:
 def _show(console: Console, report: Report, *, verbose: bool) -> None:
     console.print(Text.assemble(("Examined ", "bold"), report.where, f", {report.server}" if report.server else ""))
     console.print()
-    if report.findings:
-        table = _table()
-        for finding in report.findings:
-            what = Text.assemble(
-                (finding.title, "bold"), "\n", finding.evidence, "\n", (f"Cure: {finding.cure}", "green")
-            )
-            table.add_row(Text(finding.severity.value, style=_STYLES[finding.severity]), finding.id, what)
-        console.print(table)
-        console.print()
-    console.print(_summary(report))
+    for finding in report.findings:
+        _show_finding(console, finding)
+    found = list(counted(report))
+    words = ", ".join(words for _, words in found) or "Nothing was found"
+    console.print(Text.assemble((words, _STYLES[found[0][0]] if found else "bold green"), f". {summary(report)}"))
     if report.findings:
         console.print(Text("holdfast doctor --explain ID says why a finding matters.", style="dim"))
     if verbose:
@@ -52,24 +46,13 @@ def _show(console: Console, report: Report, *, verbose: bool) -> None:
     console.print()
 
 
-def _table() -> Table:
-    table = Table(box=box.SIMPLE, show_header=False, show_edge=False, pad_edge=False, show_lines=True)
-    table.add_column(width=7, no_wrap=True)
-    table.add_column(width=5, no_wrap=True)
-    table.add_column(overflow="fold")
-    return table
-
-
-def _summary(report: Report) -> Text:
-    counted = Counter(finding.severity for finding in report.findings)
-    found = [f"{counted[s]} {s.value if counted[s] == 1 else _PLURALS[s]}" for s in Severity if counted[s]]
-    worst = next((_STYLES[s] for s in Severity if counted[s]), "bold green")
-    words = f". {len(report.checks)} checks have run"
-    if report.skipped:
-        words += f", {len(report.skipped)} could not"
-    if report.statements:
-        words += f"; {report.statements} statements, {report.seconds:.2f} s"
-    return Text.assemble((", ".join(found) or "Nothing was found", worst), f"{words}.")
+def _show_finding(console: Console, finding: Finding) -> None:
+    severity = (f"{finding.severity.value:<10}", _STYLES[finding.severity])
+    console.print(Text.assemble(severity, f"{finding.id}   ", (finding.title, "bold")), soft_wrap=True)
+    for paragraph, style in zip(paragraphs(finding), ("", "green"), strict=True):
+        for line in in_lines(paragraph, _INDENT):
+            console.print(Text(line, style=style), soft_wrap=True)  # an address may be longer than a line
+    console.print()
 
 
 def _show_skipped(console: Console, report: Report) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError
 
+from ...errors import DatabaseURLError, HoldfastError
 from ...server.faults import error_number
 from .ending import entries
 from .facts import Failure
@@ -15,6 +16,11 @@ from .places import application_frame, shown
 __all__ = ["failure_of"]
 
 _LONGEST_TEXT = 300
+_REPAIR = "Repair this first: with the same environment, the application does not start under a web server either."
+_CURES: dict[type[BaseException], str] = {
+    DatabaseURLError: "Correct the database URL in the application's settings; holdfast url builds one, and takes the "
+    "password as it is.",
+}
 
 
 def failure_of(error: BaseException, directory: Path) -> Failure:
@@ -43,10 +49,10 @@ def failure_of(error: BaseException, directory: Path) -> Failure:
             f"The import uses the database{where}, and that failed: {_database_error(error)}",
             "Run holdfast doctor with the database URL: it says what is wrong with the connection.",
         )
-    return Failure(
-        f"The import failed: {_described(error)}{where}.",
-        "Mend that first; the application does not start under a web server either, if it has the same environment.",
-    )
+    if isinstance(error, HoldfastError):  # its text says what to do, and ends with a page's address: nothing is cut
+        words = " ".join(str(error).split())
+        return Failure(f"The import failed{where}: {type(error).__name__}: {words}", _CURES.get(type(error), _REPAIR))
+    return Failure(f"The import failed: {_described(error)}{where}.", _REPAIR)
 
 
 def _exit_code(error: SystemExit) -> str:

@@ -12,6 +12,7 @@ from ..check import Seen, check
 from ..examined import Examined
 from ..facts import seen
 from ..finding import Severity
+from .holding import by_stock_extension, how_to_hold
 
 __all__: list[str] = []
 
@@ -26,7 +27,7 @@ def _facts(examined: Examined) -> ApplicationFacts:
     title="The application could not be imported",
     severity=Severity.ERROR,
     needs={"application"},
-    cure="Mend what the text names; then run the doctor again.",
+    cure="Repair what the text names; then run the doctor again.",
     explanation="""
         The doctor imports the application in a process of its own, with the directory in which the command runs first
         on its path, as gunicorn does. It makes no request. When the import fails, only what it has done until then can
@@ -53,13 +54,15 @@ def not_imported(examined: Examined) -> Iterator[Seen]:
         fails on it, and what a prefork server does to it is your own affair.
     """,
 )
-def not_held(examined: Examined) -> Iterator[str]:
+def not_held(examined: Examined) -> Iterator[Seen]:
     """Engines for MySQL that holdfast could hold, and for whose being as they are no other check has a reason."""
     facts = _facts(examined)
     for engine in facts.ours:
         loose = not (engine.held or engine.asyncio or engine.switched_off)
-        if loose and _rebuilt_from(engine, facts) is None and not _by_stock_extension(engine, facts):
-            yield f"{engine.name} is not held: {engine.why_not.partition(' (')[0]}."
+        if loose and _rebuilt_from(engine, facts) is None and not by_stock_extension(engine, facts):
+            hold = how_to_hold(facts, engine)
+            cure = None if "plugin" in hold else f"{hold}."  # else the check's own, which says more
+            yield Seen(f"{engine.name} is not held: {engine.why_not.partition(' (')[0]}.", cure=cure)
 
 
 @check(
@@ -145,12 +148,8 @@ def stock_extension(examined: Examined) -> Iterator[str]:
     facts = _facts(examined)
     for engine in facts.ours:
         loose = not (engine.held or engine.switched_off or engine.asyncio)
-        if loose and _by_stock_extension(engine, facts) and _rebuilt_from(engine, facts) is None:
+        if loose and by_stock_extension(engine, facts) and _rebuilt_from(engine, facts) is None:
             yield f"flask_sqlalchemy.SQLAlchemy has made {engine.name}, which is not held."
-
-
-def _by_stock_extension(engine: EngineFacts, facts: ApplicationFacts) -> bool:
-    return engine.by_flask and facts.flask is not None and facts.flask.extension == "flask_sqlalchemy"
 
 
 @check(
@@ -159,17 +158,22 @@ def _by_stock_extension(engine: EngineFacts, facts: ApplicationFacts) -> bool:
     title="Settings of an older Flask-SQLAlchemy are ignored",
     severity=Severity.WARNING,
     needs={"application"},
-    cure="Write SQLALCHEMY_ENGINE_OPTIONS = {'pool_size': ...}, or use sqlalchemy_holdfast.flask.SQLAlchemy.",
+    cure="Write them into SQLALCHEMY_ENGINE_OPTIONS, or import SQLAlchemy from sqlalchemy_holdfast.flask.",
     explanation="""
         Flask-SQLAlchemy 3 ignores SQLALCHEMY_POOL_SIZE, SQLALCHEMY_POOL_TIMEOUT, SQLALCHEMY_POOL_RECYCLE and
         SQLALCHEMY_MAX_OVERFLOW without a word: the pool has SQLAlchemy's defaults. holdfast's class uses them.
     """,
 )
-def old_settings(examined: Examined) -> Iterator[str]:
+def old_settings(examined: Examined) -> Iterator[Seen]:
     """Old settings, where the extension is not holdfast's."""
     flask = _facts(examined).flask
     if flask is not None and flask.extension == "flask_sqlalchemy" and flask.old_settings:
-        yield f"The configuration has {', '.join(flask.old_settings)}."
+        options = ", ".join(f"'{name.removeprefix('SQLALCHEMY_').lower()}': ..." for name in flask.old_settings)
+        yield Seen(
+            f"The configuration has {', '.join(flask.old_settings)}.",
+            cure=f"Import SQLAlchemy from sqlalchemy_holdfast.flask, which uses the old names; or write "
+            f"SQLALCHEMY_ENGINE_OPTIONS = {{{options}}}.",
+        )
 
 
 @check(

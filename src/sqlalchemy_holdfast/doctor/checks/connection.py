@@ -6,10 +6,12 @@ from collections.abc import Iterator
 
 from ..check import Seen, check
 from ..examined import Examined
-from ..facts import seen
+from ..facts import ConnectProblem, seen
 from ..finding import Severity
 
 _SLOW_CONNECT = 1.0
+_FOR_THEMSELVES = ("away", "full")
+"""Failures of the server's, which no mistake in the URL brings about."""
 _ADMINISTRATOR = (
     "ALL PRIVILEGES",
     "SUPER",
@@ -44,20 +46,47 @@ def url_is_wrong(examined: Examined) -> Iterator[str | Seen]:
     severity=Severity.NOTE,
     needs={"url"},
     cure="Change the URL as the evidence says.",
-    explanation="""The URL works, and may not do what you think. The most important case: without plugin=holdfast in
-    the URL (or sqlalchemy_holdfast.create_engine) the connections are not held.""",
+    explanation="""The URL works, and may not do what you think. The most important case: an engine that SQLAlchemy's
+    own create_engine makes is held only with plugin=holdfast in its URL. A Flask site that imports SQLAlchemy from
+    sqlalchemy_holdfast.flask does not need that.""",
 )
 def url_could_be_better(examined: Examined) -> Iterator[str | Seen]:
     for finding in examined.url_findings:
         if not finding.wrong:
             yield finding.text
+    url, pool = examined.url, examined.pool
+    if examined.application is not None or url is None or pool is None:
+        return  # where the application is known, other checks say of each engine whether it is held, and why not
+    if not pool.held and "plugin" not in url.query and examined.settings.enabled:
+        yield Seen(
+            "plugin=holdfast is not in the URL. A site that imports SQLAlchemy from sqlalchemy_holdfast.flask, or "
+            "makes its engine with sqlalchemy_holdfast.create_engine(), does not need it: holdfast holds its connections.",
+            cure="For any other engine, add ?plugin=holdfast, or &plugin=holdfast behind another setting.",
+        )
 
 
 def _problem(examined: Examined, kind: str) -> Iterator[str | Seen]:
     problem = examined.problem
-    if problem is not None and problem.kind == kind:
-        hint = " ".join(" ".join(problem.hints).split()).partition(": ")[2]
-        yield Seen(problem.text, cure=hint[:1].upper() + hint[1:] if hint else None)
+    if problem is None or problem.kind != kind:
+        return
+    if kind not in _FOR_THEMSELVES and any(finding.wrong for finding in examined.url_findings):
+        return  # it may be a consequence of the URL's mistake, which HF101 tells
+    hint = " ".join(" ".join(problem.hints).split()).partition(": ")[2]
+    yield Seen("\n".join(filter(None, (problem.text, hint[:1].upper() + hint[1:]))), cure=_cure_of(problem))
+
+
+def _cure_of(problem: ConnectProblem) -> str | None:
+    """What to do about a failure for which its check's own cure does not fit."""
+    words = problem.text.lower()
+    if problem.number == 1226 and "max_user_connections" not in words:
+        return "Wait until the hour is over; ALTER USER … WITH MAX_CONNECTIONS_PER_HOUR 0 lifts such a limit."
+    if problem.kind == "tls" and "certificate" not in words:
+        return "Write holdfast_tls=required where the server wants TLS, and holdfast_tls=off where it has none."
+    if problem.kind == "password":
+        return "Put the password where the setting says that it is, or correct that setting in the URL."
+    if problem.kind == "missing":
+        return "Install it in the Python that runs the site: pip install, and the package's name."
+    return None
 
 
 @check(
@@ -151,12 +180,13 @@ def tls_failed(examined: Examined) -> Iterator[str | Seen]:
     title="Connecting failed",
     severity=Severity.ERROR,
     needs={"url"},
-    cure="Read what the driver says; holdfast url --check --connect tries the URL again.",
+    cure="Change what these words name; then try the URL again with holdfast url --check --connect.",
     explanation="""The connection failed for a reason that has no check of its own. The driver's words say what it
     is.""",
 )
 def connecting_failed(examined: Examined) -> Iterator[str | Seen]:
-    yield from _problem(examined, "")
+    for kind in ("", "password", "missing"):
+        yield from _problem(examined, kind)
 
 
 @check(
@@ -222,7 +252,11 @@ def old_authentication(examined: Examined) -> Iterator[str | Seen]:
     plugin = seen(seen(server.account, "the account").plugin, "how the account's password is checked")
     old = ("mysql_old_password",) if server.flavour == "MariaDB" else ("mysql_old_password", "mysql_native_password")
     if plugin in old:
-        yield f"{server.account_name} logs in with {plugin}, on {server.flavour} {server.version}."
+        mariadb = "ALTER USER … IDENTIFIED VIA mysql_native_password USING PASSWORD('<password>')."
+        yield Seen(
+            f"{server.account_name} logs in with {plugin}, on {server.flavour} {server.version}.",
+            cure=mariadb if server.flavour == "MariaDB" else None,
+        )
 
 
 @check(

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 from ..check import Seen, check
 from ..examined import Examined
-from ..facts import counted, seen
+from ..facts import counted, given, seen
 from ..finding import Severity
 from ..server_facts import ServerFacts
+from .holding import how_to_hold
 
 _SHORT_IDLE = 60
 _NEARLY = 0.8
@@ -45,7 +46,11 @@ def pool_keeps_longer(examined: Examined) -> Iterator[str | Seen]:
         return
     if pool.recycle is None or pool.recycle >= idle:
         kept = "for ever" if pool.recycle is None else f"for {pool.recycle:g} s"
-        yield f"wait_timeout is {idle} s, and the pool keeps a connection {kept}; it is not held ({pool.reason})."
+        yield Seen(
+            f"wait_timeout is {idle} s, and the pool keeps a connection {kept}; it is not held ({pool.reason}).",
+            cure=f"{how_to_hold(examined.application)}. Without holdfast: pool_recycle below wait_timeout, and "
+            "pool_pre_ping=True.",
+        )
 
 
 @check(
@@ -113,7 +118,7 @@ def own_idle_limit(examined: Examined) -> Iterator[str | Seen]:
 )
 def too_many_wanted(examined: Examined) -> Iterator[str | Seen]:
     server, pool = seen(examined.server, "the server"), seen(examined.pool, "the engine")
-    processes = seen(examined.hosting.processes, "how many processes there are (--processes)")
+    processes = given(examined.hosting.processes, "how many processes there are (--processes)")
     allowed, name = _allowed(server)
     each = seen(pool.most, "how many connections the pool may have")
     wanted = processes * each
@@ -122,9 +127,15 @@ def too_many_wanted(examined: Examined) -> Iterator[str | Seen]:
     if not pool.held and wanted > allowed:
         yield Seen(words, severity=Severity.ERROR)
     elif pool.held and examined.settings.budget is None and wanted > allowed:
-        yield f"{words} They do not share them (holdfast_budget=off)."
+        yield Seen(
+            f"{words} They do not share them (holdfast_budget=off).",
+            cure="Remove holdfast_budget=off, or use fewer processes or a smaller pool (pool_size, max_overflow).",
+        )
     elif processes > allowed - examined.settings.headroom:
-        yield f"{words} {examined.settings.headroom} is left for your own console: not each process can have one."
+        yield Seen(
+            f"{words} {examined.settings.headroom} is left for your own console: not each process can have one.",
+            cure=f"Use fewer processes (threads need less), or let the account have more connections ({name}).",
+        )
 
 
 @check(
@@ -212,7 +223,11 @@ def limited_by_the_hour(examined: Examined) -> Iterator[str | Seen]:
     per_hour = seen(server.account, "the account").per_hour
     if per_hour:
         limits = ", ".join(f"{name} {number}" for name, number in per_hour.items())
-        yield f"{server.account_name} has {limits}."
+        without = " ".join(f"{name} 0" for name in per_hour)
+        yield Seen(
+            f"{server.account_name} has {limits}.",
+            cure=f"ALTER USER … WITH {without} takes the limit away; or ask the host for another plan.",
+        )
 
 
 @check(
@@ -246,7 +261,7 @@ def was_full(examined: Examined) -> Iterator[str | Seen]:
     (30 s) it gets "QueuePool limit of size … reached".""",
 )
 def more_threads(examined: Examined) -> Iterator[str | Seen]:
-    threads = seen(examined.hosting.threads, "how many threads there are (--threads)")
+    threads = given(examined.hosting.threads, "how many threads there are (--threads)")
     pool = seen(examined.pool, "the engine")
     most = seen(pool.most, "how many connections the pool may have")
     if threads > most:

@@ -37,7 +37,7 @@ def middlebox(examined: Examined) -> Iterator[str | Seen]:
     title="A relay is between the site and its server",
     severity=Severity.NOTE,
     needs={"server"},
-    cure="Know its idle limit: holdfast_keepalive_idle must be below it (60 s unless you changed it).",
+    cure="Find its idle limit, in seconds, and keep holdfast_keepalive_idle below that (60 s unless you changed it).",
     explanation="""The port that the site connects to is not the server's own, so something passes the bytes on:
     HAProxy, an SSH tunnel, a container's published port, a load balancer. It may close idle connections by a rule of
     its own, and to the server every client may seem to come from the relay's address.""",
@@ -71,7 +71,7 @@ def pipeline_forced(examined: Examined) -> Iterator[str | Seen]:
     title="A lost connection may stay unnoticed for long",
     severity=Severity.WARNING,
     needs={"url", "server"},
-    cure="Leave holdfast_keepalive_idle and holdfast_tcp_user_timeout at their defaults (60 s each).",
+    cure="Remove holdfast_keepalive_idle and holdfast_tcp_user_timeout: their defaults are 60 s each.",
     explanation="""Firewalls, load balancers and address translation forget a connection that was idle for some minutes
     (350 s in AWS, 240 s in Azure), and say nothing. Keepalive, sent more often than that, keeps it alive. Without
     tcp_user_timeout, a statement that nobody receives waits for about fifteen minutes.""",
@@ -84,7 +84,13 @@ def keepalive(examined: Examined) -> Iterator[str | Seen]:
         return
     idle, settings = examined.settings.keepalive_idle, examined.settings
     if idle is None or idle > _SILENT:
-        yield f"holdfast_keepalive_idle is {'off' if idle is None else f'{idle:g} s'}."
+        yield _default("holdfast_keepalive_idle", idle)
     if settings.tcp_user_timeout is None or settings.tcp_user_timeout > _SILENT:
-        given = settings.tcp_user_timeout
-        yield f"holdfast_tcp_user_timeout is {'off' if given is None else f'{given:g} s'}."
+        yield _default("holdfast_tcp_user_timeout", settings.tcp_user_timeout)
+
+
+def _default(name: str, seconds: float | None) -> Seen:
+    value = "off" if seconds is None else f"{seconds:g} s"
+    return Seen(
+        f"{name} is {value}.", cure=f"Remove {name}, or give it a value below {_SILENT} s: its default is 60 s."
+    )

@@ -9,6 +9,7 @@ from ..check import Seen, check
 from ..examined import Examined
 from ..facts import seen
 from ..finding import Severity
+from .holding import how_to_hold
 
 __all__: list[str] = []
 
@@ -43,10 +44,13 @@ def opened_before_fork(examined: Examined) -> Iterator[str | Seen]:
     for engine in facts.ours:
         if engine.open and not engine.held:
             what = f"{engine.name} has {_connections(engine.open)} when the import ends, opened {_places(engine.open)}."
+            cure = f"{how_to_hold(facts, engine)}: each worker then gets connections of its own."
+            if engine.asyncio:
+                cure = "Connect in each worker, not during the import; or end it with: await engine.dispose()"
             if facts.preforked is not None:
-                yield f"{what} {facts.preforked.because} forks its workers after that."
+                yield Seen(f"{what} {facts.preforked.because} forks its workers after that.", cure=cure)
             else:
-                yield Seen(f"{what} No settings of a web server were found here.", Severity.WARNING)
+                yield Seen(f"{what} No settings of a web server were found here.", Severity.WARNING, cure)
 
 
 def _never_forks(facts: ApplicationFacts) -> bool:
@@ -85,11 +89,13 @@ def hook_closes(examined: Examined) -> Iterator[str | Seen]:
     for hook in facts.fork_hooks if loose and not _never_forks(facts) else ():
         if hook.closes and _runs(hook, facts):
             what = f"{hook.kind} runs a function that calls dispose() without close=False ({hook.place})"
+            hold = how_to_hold(facts, loose[0])
+            cure = f"Write engine.dispose(close=False) in the hook. Or: {hold}, and remove the hook."
             opened = [engine for engine in loose if engine.open]
             if opened:
-                yield f"{what}, and {opened[0].name} has {_connections(opened[0].open)} at that moment."
+                yield Seen(f"{what}, and {opened[0].name} has {_connections(opened[0].open)} then.", cure=cure)
             else:
-                yield Seen(f"{what}. The import opens no connection at present.", Severity.WARNING)
+                yield Seen(f"{what}. The import opens no connection at present.", Severity.WARNING, cure)
 
 
 @check(

@@ -99,7 +99,13 @@ def read_only(examined: Examined) -> Iterator[str | Seen]:
     on = [name for name in ("read_only", "super_read_only", "innodb_read_only") if server.is_on(name)]
     modern = (server.session or {}).get("read_only", "").upper() in ("NO_LOCK", "NO_LOCK_NO_ADMIN")  # MariaDB 12
     if on or modern:
-        yield f"{' and '.join(on or ['read_only'])} {'are' if len(on) > 1 else 'is'} on."
+        fixed = "innodb_read_only" in on
+        off = ", ".join(f"{name}=OFF" for name in reversed(on or ["read_only"]))
+        yield Seen(
+            f"{' and '.join(on or ['read_only'])} {'are' if len(on) > 1 else 'is'} on.",
+            cure="Use the primary server's address. Where this is the primary: "
+            + ("start it without innodb_read_only." if fixed else f"SET GLOBAL {off.replace(', ', ', GLOBAL ')}."),
+        )
 
 
 @check(

@@ -63,7 +63,7 @@ def autocommit(examined: Examined) -> Iterator[str | Seen]:
     title="The isolation level is unusual",
     severity=Severity.NOTE,
     needs={"server"},
-    cure="Leave the isolation level at REPEATABLE READ, or use READ COMMITTED.",
+    cure="Set REPEATABLE READ or READ COMMITTED where it was changed: isolation_level, init_command, or the server.",
     explanation="""With READ UNCOMMITTED a request sees what another one may yet roll back: it is a warning. With
     SERIALIZABLE each SELECT locks what it reads, and deadlocks (1213) become frequent.""",
 )
@@ -88,7 +88,11 @@ def isolation(examined: Examined) -> Iterator[str | Seen]:
 def connection_charset(examined: Examined) -> Iterator[str | Seen]:
     charset = _server(examined).variable("character_set_client")
     if charset.lower() != "utf8mb4":
-        yield f"The connection's character set is {charset}."
+        given = examined.url.query.get("charset") if examined.url is not None else None
+        yield Seen(
+            f"The connection's character set is {charset}.",
+            cure=f"Write charset=utf8mb4 in place of charset={given} in the URL." if isinstance(given, str) else None,
+        )
 
 
 @check(
@@ -116,7 +120,10 @@ def table_charset(examined: Examined) -> Iterator[str | Seen]:
     elif server.database is not None:
         charset = server.variable("character_set_database").lower()
         if charset not in ("utf8mb4", "binary"):
-            yield f"New tables of {server.database} are made in {charset}."
+            yield Seen(
+                f"New tables of {server.database} are made in {charset}.",
+                cure=f"ALTER DATABASE `{server.database}` CHARACTER SET utf8mb4: it counts for tables made after that.",
+            )
 
 
 @check(
@@ -144,7 +151,7 @@ def mixed_collations(examined: Examined) -> Iterator[str | Seen]:
     title="The session's time zone is not UTC",
     severity=Severity.NOTE,
     needs={"server"},
-    cure="init_command=SET time_zone='+00:00' in the URL, or UTC_TIMESTAMP() in place of NOW().",
+    cure="Add init_command=SET time_zone='%2B00:00' behind the URL's ?, or use UTC_TIMESTAMP() in place of NOW().",
     explanation="""NOW(), CURRENT_TIMESTAMP and func.now() are in the session's time zone, and so is what a TIMESTAMP
     column gives. Python's datetime.now(timezone.utc) is not. Where a time zone has summer time, an hour in autumn
     comes twice.""",
@@ -164,7 +171,7 @@ def time_zone(examined: Examined) -> Iterator[str | Seen]:
     title="Each new session runs a statement first",
     severity=Severity.NOTE,
     needs={"url"},
-    cure="Keep it short. Where it fails, no connection can be made.",
+    cure="Keep the statement short, or remove it where nobody needs it: when it fails, no connection can be made.",
     explanation="""init_command (in the URL) or init_connect (the server's) is run for each new connection. It takes
     time, and the connection is lost when it fails. The server does not run init_connect for administrators, so what
     works in your console may differ.""",
