@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from sqlalchemy_holdfast._pages import page
 from sqlalchemy_holdfast.cli.commands import cli
 from sqlalchemy_holdfast.doctor.checks import CHECKS
 from sqlalchemy_holdfast.lab import Server
@@ -90,11 +92,24 @@ def test_people_get_a_table_of_80_columns(run: Run, address: str) -> None:
 
 def test_the_summary_counts_and_verbose_says_what_was_not_looked_at(run: Run, address: str) -> None:
     short, verbose = run(address), run(address, "-v")
-    assert " checks have run, " in " ".join(short.output.split())
-    assert " statements, " in " ".join(short.output.split())
-    assert "HF205  not seen: how many processes there are (--processes)" in verbose.output
+    words = " ".join(short.output.split())
+    assert re.search(r"\d+ checks have run, \d+ need --app or other options; \d+ statements, ", words), words
+    assert "could not" not in words, "nothing is wrong with the server"
+    assert "HF205  not known: how many processes there are (--processes)" in verbose.output
     assert "HF205" not in short.output
     assert "HF205" not in run(address, "-v", "--processes", "2").output
+
+
+def test_an_address_is_one_line_and_whole(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    for hidden in (False, True):
+        with monkeypatch.context() as patched:
+            if hidden:
+                patched.setitem(sys.modules, "rich", None)
+                patched.delitem(sys.modules, "sqlalchemy_holdfast.cli.doctor.shown", raising=False)
+            lines = run("mysql+pymysql://me:word@127.0.0.1:1/shop?plugin=holdfast").output.splitlines()
+        (address,) = [line.strip() for line in lines if "://" in line and "Examined" not in line]
+        assert address == page("errors/2003")
+        assert [line for line in lines if len(line.rstrip()) > 80 and "://" not in line] == []
 
 
 def test_programs_get_json(run: Run, address: str) -> None:
@@ -181,6 +196,11 @@ def test_a_wrong_url_is_a_finding_and_shows_no_password(run: Run, url: str, form
     [
         (("sqlite:///here.db",), "This is the URL of a sqlite database."),
         (("mysql+aiomysql://me@h/d",), "mysql+aiomysql is an asyncio driver"),
+        (("shop:app",), "This is no URL: it has no ://. If it is an application, write --app in front of it"),
+        (("here:app",), "This is no URL. Did you mean --app here:app?"),
+        (("here.py",), "This is no URL. Did you mean --app here.py?"),
+        (("--processes", "many"), "'many' is not a whole number from 1 on. Give one, such as 4."),
+        (("--web-timeout", "0"), "'0' is not a number of seconds from 0.1 on."),
         (("--only", "sesion"), "there is no check or group called sesion"),
         (("--ignore", "HF999"), "there is no check or group called HF999"),
         (("--explain", "HF999"), "There is no check 'HF999'"),
@@ -189,6 +209,7 @@ def test_a_wrong_url_is_a_finding_and_shows_no_password(run: Run, url: str, form
     ],
 )
 def test_what_cannot_run_has_status_2(run: Run, arguments: tuple[str, ...], words: str) -> None:
+    Path("here.py").write_text("raise SystemExit('it is not to be imported')")
     done = run(*arguments)
     assert done.exit_code == 2, done.output
     assert words in done.output
@@ -219,6 +240,7 @@ def test_checks_and_groups_are_chosen(run: Run, address: str) -> None:
         return {*examined["checks"], *(skipped["id"] for skipped in examined["skipped"])}
 
     assert checks("--only", "HF401,HF505") == checks("--only", "HF401", "--only", "HF505") == {"HF401", "HF505"}
+    assert checks("--only", "hf401,Hf505") == {"HF401", "HF505"}
     session = {check.id for check in CHECKS if check.group == "session"}
     assert checks("--only", "session", "--ignore", "HF401") == session - {"HF401"}
 
@@ -242,7 +264,15 @@ def test_options_may_stand_in_pyproject(
         ("[tool.holdfast.doctor]\nfail_levl = 'error'\n", "Did you mean fail-level?"),
         (f"[tool.holdfast.doctor]\nurl = 'mysql://me:{CANARY}@h/d'\n", "does not belong into a file like this"),
         ("[tool.holdfast.doctor]\nonly = 3\n", "is a list of ids and groups"),
-        ("[tool.holdfast.doctor]\nformat = 'yaml'\n", "'yaml' is not one of"),
+        (
+            "[tool.holdfast.doctor]\nfail-level = 'eror'\n",
+            "fail-level under [tool.holdfast.doctor] has a value that it cannot have: 'eror' is not one of",
+        ),
+        ("[tool.holdfast.doctor]\nprocesses = 'many'\n", "'many' is not a whole number from 1 on"),
+        (
+            "[tool.holdfast.doctor]\nonly = ['HF401,HF9']\n",
+            "only under [tool.holdfast.doctor]: there is",
+        ),
         ("[tool.holdfast.doctor\n", "cannot be read"),
     ],
 )
@@ -250,6 +280,7 @@ def test_a_mistake_in_pyproject_is_explained(run: Run, text: str, words: str) ->
     configure(text)
     done = run("--list")
     assert done.exit_code == 2, done.output
+    assert "--fail-level" not in done.output, "nobody has typed it in"
     assert words in " ".join(done.output.split())
 
 

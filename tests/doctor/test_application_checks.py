@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from sqlalchemy_holdfast.doctor.application.facts import EngineFacts, from_plain, to_plain
+from sqlalchemy_holdfast.doctor.application.facts import EngineFacts, OpenConnection, from_plain, to_plain
 from sqlalchemy_holdfast.doctor.checks import CHECKS
 from tests.doctor.application_findings import evidence, found, severities
 from tests.doctor.conftest import Watched
@@ -72,6 +72,34 @@ def test_each_check_has_a_site_in_which_it_finds_something() -> None:
 )
 def test_the_evidence_names_the_line_and_the_figure(watched: Watched, site: str, check: str, says: str) -> None:
     assert says in evidence(watched(site), check)
+
+
+@pytest.mark.slow
+def test_a_site_with_flask_sqlalchemy_gets_one_advice(watched: Watched) -> None:
+    facts = watched("flask_stock")
+    (engine,) = facts.engines
+    opened = dataclasses.replace(engine, open=(OpenConnection(None, out=False),), connects=1)
+    findings = found(dataclasses.replace(facts, engines=(opened,)))
+    assert severities(findings) == {"HF301": "warning", "HF706": "warning", "HF707": "warning"}
+    for finding in findings:
+        assert "sqlalchemy_holdfast.flask" in finding.cure
+        assert "plugin=holdfast" not in finding.cure
+    cure = next(finding.cure for finding in findings if finding.id == "HF707")
+    assert "{'pool_recycle': ...}" in cure
+
+
+@pytest.mark.slow
+def test_the_advice_fits_why_an_engine_is_not_held(watched: Watched) -> None:
+    facts = watched("touched")
+    for change, words in (
+        ({}, "Add ?plugin=holdfast"),
+        ({"why_not": "the driver oursql is not one that holdfast knows"}, "Use a driver that holdfast knows"),
+        ({"switched_off": True}, "Remove holdfast_enabled=false"),
+        ({"asyncio": True}, "Connect in each worker"),
+    ):
+        engines = tuple(dataclasses.replace(engine, **change) for engine in facts.engines)
+        findings = found(dataclasses.replace(facts, engines=engines))
+        assert next(one.cure for one in findings if one.id == "HF301").startswith(words)
 
 
 @pytest.mark.slow

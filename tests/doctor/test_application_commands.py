@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from sqlalchemy_holdfast._pages import page
 from sqlalchemy_holdfast.cli.commands import cli
 from sqlalchemy_holdfast.lab import Server
+from sqlalchemy_holdfast.urls import EXAMPLE
 from tests.doctor.conftest import SITES, environment
 
 pytestmark = pytest.mark.slow
@@ -111,9 +113,32 @@ def test_an_import_that_fails_is_a_finding_with_what_it_wrote(holdfast: Callable
     assert CANARY not in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("url", ["mysql+pymysql://me:p@ss@127.0.0.1/shop", " "])
+def test_a_wrong_url_is_told_with_its_page_and_what_one_looks_like(holdfast: Callable[..., Result], url: str) -> None:
+    done = holdfast("doctor", "--app", "flask_held", "--only", "HF701", DATABASE_URL=url)
+    words = " ".join(done.stdout.split())
+    assert f" {page('errors/database-url-error')} " in words
+    assert "Cure: Correct the database URL" in words
+    assert "..." not in words
+    if not url.strip():
+        assert EXAMPLE in words
+    assert "p@ss" not in words
+
+
+def test_an_application_without_mysql_is_not_examined(holdfast: Callable[..., Result], server: Server) -> None:
+    words = "No engine leads to MySQL or MariaDB"
+    done = holdfast("doctor", "--app", "flask_held", DATABASE_URL="sqlite://")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert words in done.stderr
+    in_flask = run(server, "flask", "--app", "flask_held", "holdfast", "doctor", DATABASE_URL="sqlite://")
+    assert (in_flask.returncode, in_flask.stdout) == (2, "")
+    assert words in in_flask.stderr
+
+
 def test_flasks_command_examines_the_applications_own_engines(server: Server, canary: str) -> None:
     done = run(server, "flask", "--app", "flask_stock", "holdfast", "doctor", "--format", "json", DATABASE_URL=canary)
     assert findings(done, "application") == {"HF706", "HF707"}
+    assert "plugin=holdfast" not in done.stdout, "one advice, everywhere"
     assert "HF401" in json.loads(done.stdout)["examined"][0]["checks"]
     assert CANARY not in done.stdout + done.stderr
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -37,7 +39,7 @@ def failure(facts: ApplicationFacts) -> Failure:
     [
         ("exit", "ends the process: it calls sys.exit() (failing.py line 45), with code 3", "must not exit"),
         ("hard exit", "os._exit() or the like (exit code 4)", "must not exit"),
-        ("error", "RuntimeError: no such account: *** (failing.py line 49)", "Mend that first"),
+        ("error", "RuntimeError: no such account: *** (failing.py line 49)", "Repair this first"),
         (
             "module",
             "imports no_such_module_at_all (failing.py line 51), which is not installed",
@@ -111,11 +113,8 @@ def test_nothing_of_it_lives_on(server: Server, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("target", "directory", "file"),
     [
-        ("packaged.web:application", SITES, "packaged/database.py"),
         ("packaged/web.py:application", SITES, "packaged/database.py"),
-        ("flask_held:create_app", SITES, "flask_held.py"),
         ("flask_held:create_app(3, debug=False)", SITES, "flask_held.py"),
-        ("flask_held.py", SITES, "flask_held.py"),
         (f"{SITES / 'held.py'}:app", SITE, "tests/doctor/sites/held.py"),
     ],
 )
@@ -129,19 +128,44 @@ def test_the_spellings_of_web_servers_are_understood(server: Server, target: str
         assert engine.pool.size == 3
 
 
-@pytest.mark.parametrize(
-    ("target", "says"),
-    [
-        ("hold:app", "There is no module hold in"),
-        ("held:ap", "The module held has no ap. Did you mean held:app?"),
-        ("packaged.wep:application", "There is no module packaged.wep"),
-        ("held.app", "There is no module held.app. Did you mean held:app?"),
-    ],
-)
-def test_what_is_not_there_is_named(server: Server, target: str, says: str) -> None:
-    facts = watch(target, directory=SITES, environ=environment(server)).facts
-    assert says in failure(facts).happened
-    assert failure(facts).cure
+_LOADS = """
+import sys
+from pathlib import Path
+from sqlalchemy_holdfast.doctor.application.importing import NotThere, Target, load
+for text in sys.argv[1:]:
+    try:
+        loaded = load(Target(text), Path.cwd(), lambda: None)
+        print(type(loaded).__name__)
+    except NotThere as error:
+        print(error.happened, "|", error.cure)
+"""
+
+
+def test_names_are_understood_and_what_is_not_there_is_named(server: Server) -> None:
+    """All in one process: what an import leaves behind is of no account here."""
+    expected = {
+        "packaged.web:application": "function",
+        "flask_held:create_app": "Flask",
+        "flask_held.py": "Flask",
+        "hold:app": "There is no module hold in",
+        "packaged.wep:application": "There is no module packaged.wep",
+        "held.app": "There is no module held.app. Did you mean held:app?",
+        "held:ap": "The module held has no ap. Did you mean held:app?",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", _LOADS, *expected],
+        cwd=SITES,
+        env=environment(server),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    lines = done.stdout.splitlines()
+    assert len(lines) == len(expected), done.stdout
+    for line, says in zip(lines, expected.values(), strict=True):
+        assert line.startswith(says)
+        assert "|" not in line or line.partition("|")[2].strip(), "and says what to do"
 
 
 def test_a_target_is_read_without_importing_it() -> None:

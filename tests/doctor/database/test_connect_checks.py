@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 import socket
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
 
+from sqlalchemy_holdfast._pages import page
 from sqlalchemy_holdfast.doctor import Severity
+from sqlalchemy_holdfast.doctor.checks import CHECKS
 from sqlalchemy_holdfast.lab import Proxy, Server
 from tests.conftest import DRIVERS
 from tests.doctor.database.examining import account, examine, facts_of, found, held_url, look_at, silent, with_connect
@@ -41,7 +44,9 @@ def test_a_url_that_cannot_be_read() -> None:
 
 
 def test_a_url_that_could_be_better(patient: Server, held: Make) -> None:
-    found("HF102", examine(patient.url()), "plugin=holdfast is not in the URL")
+    finding = found("HF102", examine(patient.url()), "plugin=holdfast is not in the URL")
+    assert "not held" not in finding.evidence, "it is the right URL for a site that uses holdfast's class for Flask"
+    assert "sqlalchemy_holdfast.flask" in finding.evidence
     silent("HF102", examine(held_url(patient)))
     silent("HF102", examine(held(patient.url())))
 
@@ -82,9 +87,33 @@ def test_encryption_that_fails(mariadb: Server, ailing: Server) -> None:
         found("HF108", examine(held_url(mariadb, query=query)), "certificate")
 
 
-def test_a_failure_of_another_kind(patient: Server) -> None:
-    report = examine(held_url(patient, query={"no_such_option": "1"}))
-    found("HF109", report, "no_such_option")
+def test_a_failure_of_another_kind(mariadb: Server, tmp_path: Path) -> None:
+    query = f"plugin=holdfast&holdfast_password_file={tmp_path / 'none'}"
+    url = f"mysql+pymysql://app@127.0.0.1:{mariadb.port}/test?{query}"
+    finding = found("HF109", examine(url), "PasswordUnavailable", "holdfast_password_file: there is no file")
+    assert "Put the password where the setting says" in finding.cure
+    silent("HF101", examine(url))
+
+
+def test_a_mistake_in_the_url_is_one_finding(mariadb: Server) -> None:
+    """And not a second one for what it brings about."""
+    report = examine(held_url(mariadb, query={"no_such_option": "1"}))
+    found("HF101", report, "no_such_option")
+    assert [finding.id for finding in report.findings] == ["HF101"]
+
+
+def test_what_was_said_is_evidence_and_the_cure_is_something_to_do(mariadb: Server) -> None:
+    checks = {check.id: check for check in CHECKS}
+    report = examine(held_url(mariadb, password="zyxwvq"))
+    finding = found("HF105", report, "1045", "\n", page("errors/1045"))
+    assert finding.cure == checks["HF105"].cure
+    with account(mariadb) as url:
+        mariadb.execute("ALTER USER patient WITH MAX_CONNECTIONS_PER_HOUR 1")
+        for _ in range(3):
+            report = examine(url)
+    (spent,) = [finding for finding in report.findings if finding.severity is Severity.ERROR]
+    assert "1226" in spent.evidence
+    assert spent.cure.startswith("Wait until the hour is over")
 
 
 def test_a_driver_that_is_not_installed(patient: Server) -> None:

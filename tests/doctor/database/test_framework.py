@@ -53,8 +53,9 @@ def test_a_check_that_cannot_see_what_it_needs_finds_nothing() -> None:
     assert [skipped.reason for skipped in report.skipped] == [
         "not seen: the moon",
         "there is no connection to a server",
-        "no application was watched (--app)",
+        "no application was given (--app)",
     ]
+    assert [skipped.not_given for skipped in report.skipped] == [False, False, True]
     with pytest.raises(NotSeen, match="the moon"):
         seen(None, "the moon")
 
@@ -76,6 +77,7 @@ def test_a_check_that_does_not_fit_is_refused(id: str, group: str, needs: set[st
 
 def test_checks_are_chosen_by_id_and_group() -> None:
     assert choose() == CHECKS
+    assert choose(["hf401"], ["LIMITS"]) == choose(["HF401"], ["limits"])
     assert [found.id for found in choose(["HF401"], [])] == ["HF401"]
     assert choose(["session"], ["session"]) == ()
     with pytest.raises(ValueError, match="no check or group called nobody"):

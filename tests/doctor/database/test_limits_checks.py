@@ -134,7 +134,8 @@ def test_connections_that_are_idle_for_long_as_mariadb_tells_it(mariadb: Server)
 def test_an_account_with_limits_for_an_hour(patient: Server) -> None:
     with account(patient) as url:
         patient.execute("ALTER USER patient WITH MAX_QUERIES_PER_HOUR 5000 MAX_CONNECTIONS_PER_HOUR 600")
-        found("HF209", examine(url), "MAX_QUERIES_PER_HOUR 5000, MAX_CONNECTIONS_PER_HOUR 600")
+        finding = found("HF209", examine(url), "MAX_QUERIES_PER_HOUR 5000, MAX_CONNECTIONS_PER_HOUR 600")
+        assert "MAX_QUERIES_PER_HOUR 0 MAX_CONNECTIONS_PER_HOUR 0" in finding.cure
 
 
 def test_more_threads_than_connections(patient: Server, held: Make) -> None:
@@ -147,5 +148,6 @@ def test_the_account_is_used_up_while_the_doctor_comes(patient: Server) -> None:
     """It waits for no connection: what it has to say is that there is none."""
     with account(patient, max_connections=1) as url, connected(patient):
         report = examine(url)
-        found("HF107", report, "max_user_connections")
+        finding = found("HF107", report, "max_user_connections")
+        assert finding.cure.startswith("Close what else uses the account")
         assert report.statements == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -9,7 +10,7 @@ from sqlalchemy import Engine
 
 from sqlalchemy_holdfast.doctor import Severity
 from sqlalchemy_holdfast.lab import Server
-from tests.doctor.database.examining import database, examine, found, held_url, set_global
+from tests.doctor.database.examining import database, examine, found, held_url, set_global, silent
 
 pytestmark = pytest.mark.slow
 
@@ -37,7 +38,8 @@ def test_an_unusual_isolation_level(patient: Server, level: str, severity: Sever
 
 
 def test_a_connection_in_latin1(patient: Server) -> None:
-    found("HF404", examine(held_url(patient, query={"charset": "latin1"})), "latin1")
+    finding = found("HF404", examine(held_url(patient, query={"charset": "latin1"})), "latin1")
+    assert finding.cure == "Write charset=utf8mb4 in place of charset=latin1 in the URL."
 
 
 def test_columns_that_cannot_store_everything(patient: Server) -> None:
@@ -47,7 +49,8 @@ def test_columns_that_cannot_store_everything(patient: Server) -> None:
 
 def test_a_database_whose_tables_cannot_store_everything(patient: Server) -> None:
     with database(patient, "ALTER DATABASE examined CHARACTER SET latin1") as url:
-        found("HF405", examine(url), "New tables of examined are made in latin1")
+        finding = found("HF405", examine(url), "New tables of examined are made in latin1")
+        assert finding.cure.startswith("ALTER DATABASE `examined` CHARACTER SET utf8mb4")
 
 
 def test_columns_of_two_collations(patient: Server) -> None:
@@ -62,7 +65,10 @@ def test_columns_of_two_collations(patient: Server) -> None:
 
 def test_a_time_zone(patient: Server) -> None:
     with set_global(patient, time_zone="+05:30"):
-        found("HF407", examine(held_url(patient)), "+05:30", "+5.5 h")
+        finding = found("HF407", examine(held_url(patient)), "+05:30", "+5.5 h")
+        (setting,) = re.findall(r"init_command=\S+ \S+'", finding.cure)
+        url = f"{held_url(patient).render_as_string(hide_password=False)}&{setting}"
+        silent("HF407", examine(url))  # the cure is one, as it is written
 
 
 def test_a_statement_that_runs_first(patient: Server) -> None:

@@ -46,7 +46,7 @@ def counted(report: Report) -> Iterator[tuple[Severity, str]]:
 
 def summary(report: Report) -> str:
     """Say how many checks have run, how many lack something that was not given, and how many could not run."""
-    words = [f"{len(report.checks)} checks have run"]
+    words = [f"{len(report.checks)} checks have run" if len(report.checks) != 1 else "1 check has run"]
     lacking = [skipped for skipped in report.skipped if skipped.not_given]
     if lacking:
         app = "--app or " if any("application" in skipped.check.needs for skipped in lacking) else ""

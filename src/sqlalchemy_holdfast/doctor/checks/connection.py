@@ -60,7 +60,7 @@ def url_could_be_better(examined: Examined) -> Iterator[str | Seen]:
     if not pool.held and "plugin" not in url.query and examined.settings.enabled:
         yield Seen(
             "plugin=holdfast is not in the URL. A site that imports SQLAlchemy from sqlalchemy_holdfast.flask, or "
-            "makes its engine with sqlalchemy_holdfast.create_engine(), does not need it: holdfast holds its connections.",
+            "makes its engine with sqlalchemy_holdfast.create_engine(), does not need it: its connections are held.",
             cure="For any other engine, add ?plugin=holdfast, or &plugin=holdfast behind another setting.",
         )
 

@@ -20,7 +20,7 @@ _SHA2 = ("caching_sha2_password", "sha256_password")
     title="The connection goes through a network in clear",
     severity=Severity.WARNING,
     needs={"server"},
-    cure="holdfast_tls=verify-identity in the URL, with holdfast_tls_ca=<your host's CA file> if it has one.",
+    cure="Add holdfast_tls=verify-identity to the URL, and holdfast_tls_ca=<your host's CA file> if it has one.",
     explanation="""Everybody on the way can read what the site reads and writes, and can change it. In a network of
     private addresses that may be what you want, so it is a note there. On one machine there is nothing to
     encrypt.""",
@@ -41,7 +41,7 @@ def in_clear(examined: Examined) -> Iterator[str | Seen]:
     title="The server's certificate is not checked",
     severity=Severity.WARNING,
     needs={"server"},
-    cure="holdfast_tls=verify-identity in the URL, with holdfast_tls_ca=<your host's CA file> if it has one.",
+    cure="Add holdfast_tls=verify-identity to the URL, and holdfast_tls_ca=<your host's CA file> if it has one.",
     explanation="""The connection is encrypted, but the driver takes any certificate. Somebody on the way can stand in
     the server's place and read everything, the password among it. On one machine, nobody is on the way.""",
 )
@@ -80,7 +80,7 @@ def certificate_ends(examined: Examined) -> Iterator[str | Seen]:
     title="Logging in may fail after the server was restarted",
     severity=Severity.WARNING,
     needs={"server"},
-    cure="Use TLS: holdfast_tls=required in the URL, or more. For PyMySQL, pip install cryptography will do.",
+    cure="Add holdfast_tls=required to the URL. For PyMySQL, pip install cryptography will do as well.",
     explanation="""With caching_sha2_password the server remembers who has logged in. After a restart, FLUSH PRIVILEGES
     or a change of the password it has forgotten, and wants the password itself, which not every driver sends without
     TLS. The site then gets 1045 or 2061, although nothing is wrong with its password.""",
