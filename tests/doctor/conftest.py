@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections.abc import Callable
@@ -33,11 +34,11 @@ def watched(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Watched
 
     def of(site: str, driver: str = "pymysql") -> ApplicationFacts:
         known = folder / f"watched-{site}-{driver}.json"
-        if not known.exists():
-            facts = watch(site, directory=SITES, environ=environment(server, driver)).facts
-            mine = known.with_suffix(f".{os.getpid()}")
-            mine.write_text(json.dumps(to_plain(facts)))
-            mine.replace(known)
+        with known.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # whoever comes second waits, and has it for nothing
+            if not known.exists():
+                facts = watch(site, directory=SITES, environ=environment(server, driver)).facts
+                known.write_text(json.dumps(to_plain(facts)))
         return from_plain(ApplicationFacts, json.loads(known.read_text()))
 
     return of

@@ -37,17 +37,9 @@ def failure(facts: ApplicationFacts) -> Failure:
 @pytest.mark.parametrize(
     ("ends", "says", "cure"),
     [
-        ("exit", "ends the process: it calls sys.exit() (failing.py line 45), with code 3", "must not exit"),
         ("hard exit", "os._exit() or the like (exit code 4)", "must not exit"),
         ("error", "RuntimeError: no such account: *** (failing.py line 49)", "Repair this first"),
-        (
-            "module",
-            "imports no_such_module_at_all (failing.py line 51), which is not installed",
-            "the Python, and in the",
-        ),
-        ("uwsgi", "imports uwsgi (failing.py line 53)", "except ImportError"),
         ("signal", "ended by the signal SIGKILL", "a library of C code"),
-        ("database", "uses the database (failing.py line 39), and that failed: OperationalError", "holdfast doctor"),
     ],
 )
 def test_an_import_that_fails_is_told_in_plain_words(server: Server, ends: str, says: str, cure: str) -> None:
@@ -57,6 +49,45 @@ def test_an_import_that_fails_is_told_in_plain_words(server: Server, ends: str, 
     assert failure(facts).output[0] == "starting with ***"
     assert CANARY not in repr(facts)
     assert "canary" not in repr(facts)
+
+
+_FAILS = """
+import os, sys
+from pathlib import Path
+from sqlalchemy_holdfast.doctor.application.importing import Target, load
+from sqlalchemy_holdfast.doctor.application.wording import failure_of
+for os.environ["SITE_ENDS"] in sys.argv[1:]:
+    try:
+        load(Target("failing"), Path.cwd(), lambda: None)
+    except BaseException as error:
+        failure = failure_of(error, Path(os.path.realpath(os.getcwd())))
+        print("FAILED", failure.happened, "|", failure.cure)
+    sys.modules.pop("failing", None)
+"""
+
+
+def test_each_kind_of_failure_has_its_words(server: Server) -> None:
+    """All in one process: what is raised is caught there."""
+    expected = {
+        "exit": ("ends the process: it calls sys.exit() (failing.py line 45), with code 3", "must not exit"),
+        "module": ("imports no_such_module_at_all (failing.py line 51), which is not installed", "the Python, and in"),
+        "uwsgi": ("imports uwsgi (failing.py line 53)", "except ImportError"),
+        "database": ("uses the database (failing.py line 39), and that failed: OperationalError", "holdfast doctor"),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", _FAILS, *expected],
+        cwd=SITES,
+        env=environment(server, SITE_WORD=CANARY, SITE_PORT=str(server.port)),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    lines = [line for line in done.stdout.splitlines() if line.startswith("FAILED ")]
+    for line, (says, cure) in zip(lines, expected.values(), strict=True):
+        assert says in line.partition("|")[0]
+        assert cure in line.partition("|")[2]
+        assert CANARY not in line
 
 
 @pytest.mark.parametrize(("ends", "line"), [("server", 20), ("asgi server", 27)])
@@ -144,7 +175,7 @@ for text in sys.argv[1:]:
 def test_names_are_understood_and_what_is_not_there_is_named(server: Server) -> None:
     """All in one process: what an import leaves behind is of no account here."""
     expected = {
-        "packaged.web:application": "function",
+        "packaged.web:application": "Engine",
         "flask_held:create_app": "Flask",
         "flask_held.py": "Flask",
         "hold:app": "There is no module hold in",

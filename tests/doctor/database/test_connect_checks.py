@@ -122,10 +122,10 @@ def test_a_driver_that_is_not_installed(patient: Server) -> None:
     assert {finding.id for finding in report.findings} & {"HF104", "HF109"}
 
 
-def test_connecting_that_takes_long(patient: Server) -> None:
-    with Proxy.for_server(patient) as proxy:
+def test_connecting_that_takes_long(mariadb: Server) -> None:
+    with Proxy.for_server(mariadb) as proxy:
         proxy.delay = 0.15
-        report = examine(held_url(patient, port=proxy.port))
+        report = examine(held_url(mariadb, port=proxy.port))
         found("HF114", report, "Connecting took", "a round trip takes")
         found("HF512", report, severity=Severity.WARNING)
         proxy.delay = 0
