@@ -16,7 +16,8 @@ from sqlalchemy.engine import Engine as AnyEngine
 from sqlalchemy_holdfast.doctor import Hosting, Report
 from sqlalchemy_holdfast.lab import Proxy, Server
 from sqlalchemy_holdfast.transactions import create_commit_table
-from tests.conftest import eventually
+from tests._long import LONG
+from tests.conftest import DRIVERS, eventually
 from tests.doctor.database.examining import IDS, OURS, examine, found, held_url, silent
 from tests.examples.running import EXAMPLES, environment, run
 
@@ -27,6 +28,8 @@ Make = Callable[..., Engine]
 HOSTING = Hosting(processes=2, threads=4, web_timeout=60)
 SLOW_HERE = {"HF114", "HF512", "HF511"}
 """What the load of the machine that runs the tests can bring about. It is given three chances."""
+OTHER_DRIVERS_TOO = pytest.mark.parametrize("driver", DRIVERS if LONG else ["pymysql"])
+"""Where what is sent and found is the same with each driver; the first test has them all, always."""
 YOUNG = {"HF510"}
 """A test's server was started just now."""
 
@@ -60,6 +63,7 @@ def test_a_clean_server_has_no_findings(patient: Server, driver: str, capsys: py
     assert report.seconds < 2
 
 
+@OTHER_DRIVERS_TOO
 def test_an_engine_on_a_clean_server_has_no_findings(patient: Server, driver: str, held: Make) -> None:
     engine = held(patient.url(driver))
     create_commit_table(engine)
@@ -80,6 +84,7 @@ def test_an_engine_on_a_clean_server_has_no_findings(patient: Server, driver: st
         patient.execute("DROP TABLE holdfast_commits", database="test")
 
 
+@OTHER_DRIVERS_TOO
 def test_everything_that_is_asked_reads_and_nothing_is_left_behind(patient: Server, driver: str) -> None:
     sent: list[str] = []
 
