@@ -10,7 +10,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["Place"]
+__all__ = ["WHO_HAS_THEM", "Place"]
+
+WHO_HAS_THEM = (
+    "On the server, SHOW PROCESSLIST shows who has the connections. Close that program, or use fewer processes or "
+    "threads."
+)
+"""What to do when no connection is left."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +31,7 @@ class Place:
     has_user: bool = True
     has_password: bool = True
     needs_escaping: bool = False
-    """The password has a character that must be escaped in a URL."""
+    """The password has a character that is to be escaped in a URL. Whether it was cannot be told any more."""
     asks_for_tls: bool = False
     who_answers: Callable[[], str] = str
     """Asks, once more, what is at this host and port: says what it is, behind "it", or nothing."""
@@ -44,8 +50,9 @@ def _to_accounts(user: str) -> str:
 # -- the account -----------------------------------------------------------------------------------------------------
 
 _ESCAPE = (
-    " It has a character that must be escaped in a URL: each of @ : / ? # % must be written as %40 %3A %2F %3F %23 "
-    "%25. sqlalchemy_holdfast.url() and the command holdfast url do it."
+    " If it stands in a URL unescaped, the server may have got another one: in a URL, each @ : / ? # % of it is "
+    "written as %40 %3A %2F %3F %23 %25 (sqlalchemy_holdfast.url() and the command holdfast url do it). If it is "
+    "escaped there, or does not come from a URL, it is another reason."
 )
 
 
@@ -61,9 +68,9 @@ def access_denied(place: Place, said: str) -> str:
     )
     return (
         f"the server refused the account or its password: {account}, which is the user name and where the server sees "
-        f"you come from.{taken} It does not say which of three things is wrong. 1. The password.{escape} 2. The host: "
-        f"an account is a user name and a host, and this one may not exist for {host or 'your host'}. On the server: "
-        f"{_to_accounts(user)}. 3. {third}"
+        f"you come from.{taken} It does not say which of three things is wrong:\n1. The password.{escape}\n2. The "
+        f"host: an account is a user name and a host, and this one may not exist for {host or 'your host'}. On the "
+        f"server: {_to_accounts(user)}.\n3. {third}\n"
     )
 
 
@@ -210,18 +217,19 @@ FIRST_STATEMENT = (
 
 # -- no connection left ----------------------------------------------------------------------------------------------
 
-_SHARED = "Processes of this machine share them out (holdfast_budget); other machines and programs use them, too."
+_SERVERS_OWN = "Or, if the server is yours, raise max_connections."
 SERVER_FULL = (
-    "the server has as many connections as it accepts (max_connections), and none became free within pool_timeout. Who "
-    "holds them? SHOW PROCESSLIST tells. Use fewer processes or threads, or raise max_connections."
+    "the server has as many connections as it accepts from everybody together (max_connections), and none became free "
+    f"in time. {WHO_HAS_THEM} {_SERVERS_OWN}"
 )
 ACCOUNT_FULL = (
-    "the account has as many connections as its max_user_connections allows, and none became free within "
-    f"pool_timeout. {_SHARED}"
+    "the account has as many connections as it may have (max_user_connections), and none became free in time. The "
+    "processes of this machine share them out among themselves (holdfast_budget), so others may have them: another "
+    f"machine, a console, a program without holdfast. {WHO_HAS_THEM}"
 )
 HOUR_USED_UP = (
-    "the account has used up what it may do within an hour. SHOW CREATE USER tells its limits; it can be used again "
-    "when the hour is over."
+    "the account has used up what it may do within an hour. On the server, SHOW CREATE USER shows its limits. It can "
+    "be used again when the hour is over."
 )
 
 # -- nobody answered -------------------------------------------------------------------------------------------------

@@ -113,7 +113,8 @@ def hint_for(error: BaseException, place: Place) -> str:
     if hint is None:
         return ""
     words = hint.words if isinstance(hint.words, str) else hint.words(place, said)
-    return f"{words} {page(hint.page)}".rstrip()
+    between = "" if words.endswith("\n") else " "
+    return f"{words}{between}{page(hint.page)}".rstrip()
 
 
 def explain_other_error(error: Exception, place: Place) -> None:

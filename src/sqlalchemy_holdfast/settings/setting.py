@@ -143,9 +143,9 @@ class Setting:
     def _function(self, value: object) -> Callable[[], Any]:
         if not callable(value):
             raise SettingError(
-                f"{self.key} takes {self.accepts}; what was given is none, and is not shown here. The function returns "
-                "the password. A password itself belongs into the URL, into a file (holdfast_password_file), or comes "
-                "from a command (holdfast_password_command)."
+                f"{self.key} takes {self.accepts}; what was given is not a function (it is not shown here). The "
+                "function returns the password. A password itself belongs in the URL or in a file "
+                "(holdfast_password_file), or comes from a command (holdfast_password_command)."
             )
         if inspect.iscoroutinefunction(value):
             raise SettingError(f"{self.key} takes {self.accepts}: an ordinary one, not one that is defined as async.")
@@ -160,8 +160,8 @@ class Setting:
             parts = []
         if not parts or not isinstance(value, str) or "\0" in value:
             raise SettingError(
-                f"{self.key} takes {self.accepts} (or a list of its parts); what was given is none, or has a quotation "
-                "mark without the other one, and is not shown here."
+                f"{self.key} takes {self.accepts} (or a list of its parts); what was given is not a command line, or "
+                "has a quotation mark without the other one (it is not shown here)."
             )
         if found := _NEEDS_SHELL.intersection(parts):
             raise SettingError(
