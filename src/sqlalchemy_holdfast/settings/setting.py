@@ -56,6 +56,9 @@ class Setting:
     none_means: str = "off"
     """What it means when nothing is given, where the default is ``None``."""
 
+    yes_means: str = ""
+    """Which of the choices is meant by who gives yes, true or on. It is not accepted, and an error names it."""
+
     @property
     def key(self) -> str:
         """The name as it is written in a URL or a keyword argument."""
@@ -171,10 +174,12 @@ class Setting:
         return value
 
     def _refused(self, value: object) -> SettingError:
-        default = self.none_means if self.default is None else f"{self.default}".lower()
-        return SettingError(
-            f"{self.key}={shown(value)} is not accepted: {self.key} takes {self.accepts} (default {default})."
-        )
+        default = f" (default {self.none_means if self.default is None else f'{self.default}'.lower()})."
+        if self.default is None and self.none_means != "off":
+            default = f". Without it, {self.none_means}."
+        if self.yes_means and (value is True or f"{value}".strip().lower() in _TRUE):
+            default += f" For {shown(value)}, write {self.yes_means}."
+        return SettingError(f"{self.key}={shown(value)} is not accepted: {self.key} takes {self.accepts}{default}")
 
 
 def shown(value: object) -> str:
