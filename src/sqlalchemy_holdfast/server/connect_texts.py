@@ -27,6 +27,14 @@ class Place:
     """The driver, as pip calls it."""
     host: str = ""
     port: int = 3306
+    socket: str = ""
+    """The path of the server's Unix socket, where the URL has one."""
+    is_localhost: bool = False
+    """The URL names localhost, or no host."""
+    one_attempt: str = "30 s, or as long as the driver's connect_timeout says"
+    """How long one attempt waits for a server's greeting, in words."""
+    tries_for: float = 0.0
+    """For how many seconds it is tried again (``holdfast_wait_for_server``)."""
     database: str = ""
     has_user: bool = True
     has_password: bool = True
@@ -215,6 +223,20 @@ FIRST_STATEMENT = (
     "connect_args. Try the same statement with the command mysql."
 )
 
+
+def unknown_option(place: Place, said: str) -> str:
+    name = _last_name(said) or "a word"
+    return (
+        f"{name} is no option of {place.driver or 'the driver'}. It stands behind the ? of the URL, or in "
+        "connect_args: remove it there."
+    )
+
+
+NO_DATABASE = (
+    "the URL names no database, so every statement would have to name it (database.table). Write /name behind the "
+    "host and the port: ...@host:3306/name."
+)
+
 # -- no connection left ----------------------------------------------------------------------------------------------
 
 _SERVERS_OWN = "Or, if the server is yours, raise max_connections."
@@ -256,11 +278,16 @@ def no_such_name(place: Place, said: str) -> str:
 
 
 def socket_missing(place: Place, said: str) -> str:
+    file = f" (no file {place.socket}: unix_socket in the URL)" if place.socket else ""
     local = " To mysqlclient, localhost means the socket." if place.driver == "mysqlclient" else ""
+    right = "Then write the host's name" + " and leave unix_socket out" * bool(place.socket)
+    if place.is_localhost:
+        right = f"{local} Then write 127.0.0.1, or the host's name, in place of localhost".lstrip()
+        right += ", and leave unix_socket out" * bool(place.socket)
     return (
-        f"nothing answers there: the server's socket file is not there. Is the server running? Is it on another "
-        f"machine, or in a container?{local} Then write 127.0.0.1, or the host's name, in place of localhost. Where "
-        "the socket is: SHOW VARIABLES LIKE 'socket'; write it as unix_socket=<path>."
+        f"nothing answers there: the server's socket file is not there{file}. Is the server running? Is it on another "
+        f"machine, or in a container? {right}. Where the socket is, the server says: SHOW VARIABLES LIKE 'socket'; "
+        "write it as unix_socket=<path>."
     )
 
 
@@ -340,7 +367,15 @@ def silent(place: Place, said: str) -> str:
         f"something accepts connections at {_address(place)}, and then says nothing. A MySQL server greets first, so "
         f"either this is not a MySQL server (a web server, Redis, PostgreSQL and a TLS port all wait like that)."
         f"{_whose(place)} Or it is one that is stopped or badly overloaded, or something in between swallows packets. "
-        "Is the port right? How long holdfast waits: 30 s, or the driver's connect_timeout."
+        f"Is the port right? One attempt waits for {place.one_attempt}{_again(place)}."
+    )
+
+
+def _again(place: Place) -> str:
+    return (
+        f"; holdfast begins another one until {place.tries_for:g} s are over (holdfast_wait_for_server)"
+        if place.tries_for
+        else ""
     )
 
 
