@@ -26,6 +26,8 @@ from typing import Any
 
 from sqlalchemy import exc
 
+from ._pages import page
+
 __all__ = [
     "BudgetUnavailable",
     "CheckoutTimeout",
@@ -62,7 +64,16 @@ class HoldfastError(Exception):
 
 
 class SettingError(HoldfastError, exc.ArgumentError):
-    """Raised when a ``holdfast_*`` setting is unknown, malformed, out of range or contradicts another."""
+    """Raised when a ``holdfast_*`` setting is unknown, malformed, out of range or contradicts another.
+
+    :param message: what is wrong. The address of the page about it is put behind.
+    """
+
+    def __init__(self, message: str, *rest: Any, **more: Any) -> None:
+        address = page("errors/setting-error")
+        if not message.endswith(address):  # when it is unpickled, it does
+            message = f"{message} {address}"
+        super().__init__(message, *rest, **more)
 
 
 class DatabaseURLError(HoldfastError, exc.ArgumentError):

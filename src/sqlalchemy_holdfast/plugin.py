@@ -110,7 +110,10 @@ def create_engine(url: str | URL, **kwargs: Any) -> Engine:
     urls.check_plugins(parsed)
     plugins = list(kwargs.pop("plugins", ()))
     named = parsed.query.get("plugin", ())
-    if "holdfast" not in plugins and "holdfast" not in ((named,) if isinstance(named, str) else named):
+    every = {*plugins, *((named,) if isinstance(named, str) else named)}
+    if not every - {"holdfast"}:  # another plugin may change the URL
+        urls.check_dialect(parsed)
+    if "holdfast" not in every:
         plugins.append("holdfast")
     return sqlalchemy.create_engine(parsed, plugins=plugins, **kwargs)
 
@@ -191,6 +194,12 @@ def _require_one_password(settings: Settings, url: URL, options: Mapping[str, An
     """Refuse a password that stands beside a setting that says where it comes from."""
     name = next((name for name in ("password", "password_file", "password_command") if getattr(settings, name)), None)
     if name is None:
+        if settings.password_ttl is not None:
+            raise SettingError(
+                "holdfast_password_ttl has no effect alone: it says how long a password is kept that comes from "
+                "holdfast_password, holdfast_password_file or holdfast_password_command. Set one of these, or remove "
+                "it."
+            )
         return
     key = PREFIX + name
     arguments = options.get("connect_args") or {}

@@ -503,10 +503,11 @@ class Reporter:
         self._tell(
             pool,
             logging.WARNING,
-            "%s: a connection %s %s (more than holdfast_leak_warning=%g s).",
+            "%s: a connection %s %s (more than holdfast_leak_warning=%g s). %s",
             what,
             who,
             threshold,
+            page("errors/checkout-timeout"),
             event="out_too_long",
         )
 
@@ -526,8 +527,9 @@ class Reporter:
         self._tell(
             pool,
             logging.WARNING,
-            "%s: a connection was never returned; the garbage collector returned it. It was held %s.",
+            "%s: a connection was never returned; the garbage collector returned it. It was held %s. %s",
             who,
+            page("errors/checkout-timeout"),
             event="not_returned",
         )
 
@@ -545,7 +547,7 @@ class Reporter:
             logging.WARNING,
             "%s: %s, sent by %s,%s was rolled back: the session or connection was closed without commit(). To keep "
             "what is written, call commit() first. If nothing is to be kept, call rollback(), and this warning does "
-            "not come. (holdfast_uncommitted_warning) %s",
+            "not come. Switch it off: holdfast_uncommitted_warning=false. %s",
             statement,
             where or "nobody known",
             more,

@@ -86,5 +86,12 @@ def tell(error: BaseException, method: str, path: str, seconds: int) -> None:
     first = now - _last_said.get(kind, -_A_ROW) >= _A_ROW
     if first:
         _last_said[kind] = now
-    why = str(error) if isinstance(error, (ServerAway, CheckoutTimeout)) else said(error)
-    reporting.request_turned_away(method, path, seconds, why, first=first)
+    reporting.request_turned_away(method, path, seconds, _why(error), first=first)
+
+
+def _why(error: BaseException) -> str:
+    """Say why there is no connection: the driver's words, and what holdfast has added to them."""
+    if isinstance(error, (ServerAway, CheckoutTimeout)):
+        return str(error)
+    added = [line for line in getattr(error, "detail", ()) if line.startswith("holdfast")]  # only ours: no values
+    return "\n".join((said(error), *added))

@@ -12,7 +12,6 @@ pages be.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -53,5 +52,5 @@ class HoldfastMiddleware:
             answer = answer_to(error, environ["REQUEST_METHOD"], path, environ.get("HTTP_ACCEPT", ""))
             if answer is None:
                 raise
-            start_response("503 Service Unavailable", answer.headers, sys.exc_info())
+            start_response("503 Service Unavailable", answer.headers)  # no exc_info: nothing has begun
             return [] if environ["REQUEST_METHOD"] == "HEAD" else [answer.body]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from click.testing import CliRunner, Result
 
+from sqlalchemy_holdfast._pages import page
 from sqlalchemy_holdfast.cli.commands import cli
 from sqlalchemy_holdfast.lab import Server
 
@@ -49,4 +50,5 @@ def test_what_goes_wrong_is_said_without_a_traceback_and_without_the_password(se
         done = run(*arguments)
         assert done.exit_code == 1
         assert "s3cret" not in done.output
+        assert page("errors/1045") in done.output or "database-url-error" in done.output, "what to do is said"
         assert "Traceback" not in done.output

@@ -63,7 +63,7 @@ def test_a_host_that_does_not_follow_is_asked_for(run: Run) -> None:
 
 def test_a_wrong_provider_ends_it_before_it_asks(run: Run) -> None:
     done = run("--at", "pythonanwhere")
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert "Did you mean pythonanywhere?" in done.stderr
     assert "User name" not in done.stderr
 
@@ -87,7 +87,7 @@ def test_the_parts_may_come_from_the_environment(run: Run) -> None:
         "plugin": "holdfast",
     }
     nothing = run("--environ")
-    assert nothing.exit_code == 1
+    assert nothing.exit_code == 2
     assert "the environment has none of DATABASE_URL" in nothing.stderr
 
 
@@ -97,8 +97,15 @@ def test_the_parts_may_come_from_an_option_file(run: Run, tmp_path: Path) -> Non
     done = run("--my-cnf", str(file), "--group", "shop", "--driver", "mysqldb")
     assert done.stdout == f"mysql+mysqldb://me:{ESCAPED}@localhost/shop?plugin=holdfast\n"
     missing = run("--my-cnf", str(file), "--group", "shpo")
-    assert missing.exit_code == 1
+    assert missing.exit_code == 2
     assert "has no group [shpo]. It has [client], [shop]." in missing.stderr
+
+
+def test_a_wrong_use_of_the_command_is_2(run: Run) -> None:
+    for wrong in (("--driver", "psycopg", "-u", "me", "--host", "h", "-d", "d"), ("--my-cnf", "/nofile")):
+        done = run(*wrong, typed=f"{SECRET}\n")
+        assert done.exit_code == 2, wrong
+        assert SECRET not in done.stderr
 
 
 @pytest.mark.parametrize("pair", ["charset", "holdfast_pipelne=1"])

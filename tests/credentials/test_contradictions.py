@@ -35,6 +35,12 @@ def test_two_sources(other: str) -> None:
     assert f"holdfast_password and holdfast_password_{other} contradict each other" in said
 
 
+def test_how_long_to_keep_a_password_that_comes_from_nowhere() -> None:
+    assert "holdfast_password_ttl has no effect alone" in refused(holdfast_password_ttl=60)
+    create_engine(f"{NOWHERE}&holdfast_password_ttl=60", holdfast_password=ask)
+    create_engine("sqlite://?plugin=holdfast", holdfast_password_ttl=60)
+
+
 def test_a_password_in_the_url() -> None:
     said = refused(f"mysql+pymysql://app:{SECRET}@127.0.0.1:1/test?plugin=holdfast", holdfast_password=ask)
     assert "the URL has one, too" in said

@@ -100,8 +100,17 @@ def test_the_error_says_where_the_password_came_from(logs_in: Make, account: Acc
     secret.write_text("wrong")
     with pytest.raises(DBAPIError) as caught:
         read(logs_in(holdfast_password_file=secret))
-    assert "the password came from holdfast_password_file, which was asked once more" in str(caught.value)
-    assert page("passwords") in str(caught.value)
+    assert "the password came from holdfast_password_file, which was asked once more" in caught.value.detail[0]
+    assert page("passwords") in caught.value.detail[0]
+    assert "space" not in caught.value.detail[0]
+
+
+def test_a_space_around_the_password_is_named(logs_in: Make, account: Account, secret: Path) -> None:
+    secret.write_text("wrong \n")
+    with pytest.raises(DBAPIError) as caught:
+        read(logs_in(holdfast_password_file=secret))
+    assert "begins or ends with a space" in caught.value.detail[0]
+    assert "wrong" not in caught.value.detail[0]
 
 
 def test_a_wrong_password_that_was_corrected_meanwhile_is_tried(logs_in: Make, account: Account) -> None:

@@ -105,6 +105,8 @@ NO_DATABASE = [
     ("", DatabaseURLError, "SQLALCHEMY_DATABASE_URI: The database URL is empty"),
     ("  \n", DatabaseURLError, "SQLALCHEMY_DATABASE_URI: The database URL is empty"),
     ("jdbc:mysql://h/d", DatabaseURLError, "which is Java's way to write it"),
+    ("MySQL+PyMySQL://me:Kx7qZv9w@h/d", DatabaseURLError, "SQLALCHEMY_DATABASE_URI: SQLAlchemy knows no database"),
+    ("postgres://me:Kx7qZv9w@h/d", DatabaseURLError, "write postgresql://"),
     ("h/d", DatabaseURLError, "it has no ://"),
     (5, DatabaseURLError, "A database URL is a text or a sqlalchemy.URL, not int"),
     ("mysql+pymysql://me:Kx7qZv9w@h/d?plugins=holdfast", DatabaseURLError, "Write plugin=holdfast."),

@@ -16,6 +16,7 @@ from werkzeug.test import TestResponse
 
 import sqlalchemy_holdfast as holdfast
 from sqlalchemy_holdfast import unavailable
+from sqlalchemy_holdfast._pages import page as page_of
 from sqlalchemy_holdfast.flask import SQLAlchemy
 from sqlalchemy_holdfast.lab import Proxy, Server
 from tests.flask.conftest import uri
@@ -80,6 +81,9 @@ def test_nothing_answers(port: int, driver: str, caplog: pytest.LogCaptureFixtur
     said = line.getMessage()
     assert said.startswith("GET / is answered with 503")
     assert f"127.0.0.1:{port}" in said or "127.0.0.1" in said
+    assert "nothing answers there: the machine is reached" in said
+    assert "are host and port right?" in said
+    assert said.endswith(page_of("errors/2003"))
     assert "secret" not in said
     assert SECRET not in said
     assert line.exc_info is None, "no traceback"
@@ -134,6 +138,31 @@ def test_the_applications_page_for_500_is_shown_with_the_right_status(port: int)
     answer = app.test_client().get("/")
     assert_unavailable(answer)
     assert answer.text == "ours for OperationalError"
+
+
+@pytest.mark.parametrize("what", [503, 500, HTTPException])
+def test_a_handler_that_returns_a_text_alone_answers_503(port: int, what: int | type[Exception]) -> None:
+    """Flask gives such a page the status 200."""
+    app, seen = site(port), []
+    app.register_error_handler(what, lambda error: "ours")
+
+    @app.after_request
+    def note(response: Response) -> Response:
+        seen.append(response.status_code)
+        return response
+
+    answer = app.test_client().get("/")
+    assert_unavailable(answer)
+    assert answer.text == "ours"
+    assert seen == [503], "what runs after each request sees it, too"
+
+
+def test_a_handler_that_names_another_status_keeps_it(port: int) -> None:
+    app = site(port)
+    app.register_error_handler(503, lambda error: ("over there", 302, {"Location": "/status"}))
+    answer = app.test_client().get("/")
+    assert (answer.status_code, answer.text) == (302, "over there")
+    assert "Retry-After" not in answer.headers
 
 
 def test_a_page_for_500_that_needs_the_database_is_not_needed(port: int) -> None:

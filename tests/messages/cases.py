@@ -79,7 +79,7 @@ REFUSED = [
     Case(
         "a wrong password that needs escaping",
         (1045,),
-        (*THREE, "It has a character that must be escaped in a URL", "%40 %3A %2F %3F %23 %25"),
+        (*THREE, "If it stands in a URL unescaped", "%40 %3A %2F %3F %23 %25", "If it is escaped there"),
         "errors/1045",
         url=account("app", password=f"{SECRET}@#"),
     ),

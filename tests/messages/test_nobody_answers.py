@@ -20,6 +20,7 @@ from sqlalchemy import URL
 import sqlalchemy_holdfast as holdfast
 from sqlalchemy_holdfast._pages import page
 from sqlalchemy_holdfast.lab import Server
+from sqlalchemy_holdfast.server.hints import Place, hint_for
 from tests.conftest import DRIVERS, EngineFactory
 from tests.messages.cases import SECRET
 from tests.messages.conftest import Message
@@ -56,9 +57,17 @@ def test_a_socket_that_is_not_there(driver: str, message: Message, tmp_path: Pat
     said = message(url, holdfast_wait_for_server=None)
     gc.collect()  # PyMySQL does not close a unix socket that it could not connect
     assert "the server's socket file is not there" in said
+    assert f"(no file {tmp_path}/s: unix_socket in the URL)" in " ".join(said.split())
     assert "write 127.0.0.1" in said
     assert ("To mysqlclient, localhost means the socket" in said) is (driver == "mysqldb")
     assert page("errors/2002") in said
+
+
+def test_a_socket_that_is_not_there_is_not_localhost_where_the_url_has_another_host() -> None:
+    place = Place(driver="mysqlclient", socket="/nofile.sock")
+    said = hint_for(ConnectionError(2002, "Can't connect through socket '/nofile.sock' (2)"), place)
+    assert "no file /nofile.sock" in said
+    assert "localhost" not in said
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may use every socket")
@@ -184,6 +193,8 @@ def silent_port(request: pytest.FixtureRequest, tls_server: Server) -> Iterator[
 def test_a_port_that_says_nothing(driver: str, message: Message, silent_port: int, short: None) -> None:
     began = time.monotonic()
     said = message(at(driver, silent_port), pool_timeout=1)
+    option = "read_timeout (or a longer connect_timeout)" if driver == "pymysql" else "connect_timeout"
+    assert f"as long as {option} in connect_args says; holdfast begins another one until 10 s are over" in said
     assert 0.9 < time.monotonic() - began < 20
     assert f"something accepts connections at 127.0.0.1:{silent_port}, and then says nothing" in said
     assert "this is not a MySQL server" in said

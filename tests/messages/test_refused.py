@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import DBAPIError
 
 from sqlalchemy_holdfast._pages import page
 from sqlalchemy_holdfast.lab import Server
-from tests.conftest import MYSQLD
+from tests.conftest import MYSQLD, EngineFactory
 from tests.messages.cases import REFUSED, TLS_ONLY, Case
 from tests.messages.conftest import Message, check, prepared
 
@@ -73,6 +74,27 @@ def test_a_host_that_no_account_may_come_from(driver: str, message: Message) -> 
         said = message(server.url(driver))
     assert "the server has no account at all for where you come from" in said
     assert "127.0.0.1" in said
+
+
+def test_a_statement_without_a_database_is_told_where_its_name_belongs(
+    server: Server, driver: str, held: EngineFactory
+) -> None:
+    for database, told in (("", True), ("test", False)):
+        engine = held(server.url(driver, database=database))
+        with engine.connect() as connection, pytest.raises(DBAPIError) as caught:
+            connection.exec_driver_sql("SELECT * FROM nosuch")
+        words = str(caught.value)
+        assert ("1046" in words) is ("the URL names no database" in words) is told
+        assert (page("errors/1045#databases") in words) is told
+
+
+def test_an_option_that_the_driver_does_not_have_is_named(server: Server, driver: str, held: EngineFactory) -> None:
+    engine = held(server.url(driver, query={"foo": "Kx7qZv9w"}))
+    with pytest.raises((TypeError, AttributeError)) as caught:  # the driver's own
+        engine.connect()
+    assert "foo is no option of" in str(caught.value)
+    assert page("errors/database-url-error") in str(caught.value)
+    assert "Kx7qZv9w" not in str(caught.value)
 
 
 @pytest.mark.mysql

@@ -14,9 +14,11 @@ from fastapi.responses import PlainTextResponse, StreamingResponse
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine, make_url
 from sqlalchemy.exc import OperationalError
+from werkzeug.test import Client
 
 import sqlalchemy_holdfast as holdfast
 from sqlalchemy_holdfast import asgi, unavailable, wsgi
+from sqlalchemy_holdfast._pages import page
 from tests.conftest import EngineFactory, read
 
 
@@ -39,7 +41,7 @@ def site(engine: Engine, **options: Any) -> FastAPI:
     app.add_middleware(asgi.HoldfastMiddleware)
 
     @app.get("/")
-    def page() -> str:
+    def index() -> str:
         return str(read(engine))
 
     @app.get("/bug")
@@ -75,6 +77,8 @@ def test_fastapi_answers_503(away: Engine, caplog: pytest.LogCaptureFixture) -> 
     lines = [record.getMessage() for record in caplog.records if record.name == "holdfast.web"]
     assert len(lines) == 1, "once in a row"
     assert "Kx7qZv9w" not in lines[0]
+    assert "nothing answers there: the machine is reached" in lines[0]
+    assert lines[0].endswith(page("errors/2003"))
 
 
 def test_another_error_goes_on(away: Engine) -> None:
@@ -142,6 +146,13 @@ def test_a_wsgi_application_answers_503(away: Engine) -> None:
     assert "database" in json.loads(call(app, HTTP_ACCEPT="application/json")[2])["detail"]
     with pytest.raises(OperationalError):
         call(app, PATH_INFO="/begun")
+
+
+def test_a_wsgi_application_answers_503_under_werkzeugs_test_client(away: Engine) -> None:
+    """It raises what start_response is told of as exc_info."""
+    answer = Client(wsgi.HoldfastMiddleware(lambda environ, start: [str(read(away)).encode()])).get("/")
+    assert answer.status_code == 503
+    assert int(answer.headers["Retry-After"]) >= 1
 
 
 def test_a_wsgi_application_that_works_is_left_alone() -> None:

@@ -27,7 +27,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("fork",),
     ("reporting",),
     ("server", "settings", "counters", "_application"),
-    ("errors", "_clock", "_outside", "_pages", "_registry", "_words", "_version"),
+    ("errors", "_clock", "_outside", "_registry", "_words", "_version"),
+    ("_pages",),
 )
 """The core, the highest floor first."""
 

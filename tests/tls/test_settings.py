@@ -36,12 +36,14 @@ def test_each_mode_is_accepted_in_any_case_and_off_as_false(secure: Server) -> N
     assert holdfast.status(make(holdfast_tls=None, holdfast_tls_ca=None)).settings.tls is None
 
 
-@pytest.mark.parametrize("wrong", ["true", "require", "verify_ca", "verify-full", "REQUIRED;", 1, True, ["off"]])
+@pytest.mark.parametrize("wrong", ["true", "yes", "require", "verify_ca", "verify-full", "REQUIRED;", 1, True, ["off"]])
 def test_another_word_is_refused_with_all_of_them(wrong: Any) -> None:
     said = refusal(holdfast_tls=wrong)
     assert (
-        "holdfast_tls takes off, preferred, required, verify-ca or verify-identity (default as the driver does)" in said
+        "holdfast_tls takes off, preferred, required, verify-ca or verify-identity. Without it, the driver decides."
+        in said
     )
+    assert ("write required." in said) is (wrong in ("true", "yes", 1, True))
 
 
 @pytest.mark.parametrize("mode", [None, "off", "preferred", "required"])

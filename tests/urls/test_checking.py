@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import URL, make_url
 
+import sqlalchemy_holdfast as holdfast
 from sqlalchemy_holdfast import DatabaseURLError, urls
+from sqlalchemy_holdfast._pages import page
 from tests.urls.helpers import LATER_THAN_20, SECRET, assert_kept_secret, said
 
 
@@ -39,7 +41,12 @@ WRONG = [
     (f"mysql-pymysql://me:{SECRET}@h/db", "what stands before :// is not a database"),
     (f"mysql+mysqlclient://me:{SECRET}@h/db", "Did you mean mysql+mysqldb://?"),
     (f"mysql+pymsql://me:{SECRET}@h/db", "Did you mean mysql+pymysql://?"),
-    (f"mysql+PyMySQL://me:{SECRET}@h/db", "Did you mean mysql+pymysql://?"),
+    (f"mysql+PyMySQL://me:{SECRET}@h/db", "Write it in small letters: mysql+pymysql://."),
+    (f"MySQL+PyMySQL://me:{SECRET}@h/db", "Write it in small letters: mysql+pymysql://."),
+    (f"MYSQL://me:{SECRET}@h/db", "Write it in small letters: mysql://."),
+    (f"SQLite:///{SECRET}", "Write it in small letters: sqlite://."),
+    (f"postgres://me:{SECRET}@h/db", "write postgresql://"),
+    (f"https://me:{SECRET}@h/db", "the address of a web page"),
     (f"mysql+mysql_connector://me:{SECRET}@h/db", "Did you mean mysql+mysqlconnector://?"),
     (f"mysq+pymysql://me:{SECRET}@h/db", "Did you mean mysql+pymysql://?"),
     (f"mysqli://me:{SECRET}@h/db", "Did you mean mysql://?"),
@@ -63,6 +70,7 @@ WRONG = [
     (f"mysql+pymysql://me:{SECRET}@h/db;charset=utf8", "has a ; or a & in it"),
     (f"mysql+pymysql://me:{SECRET}@h/3306/db", "Is that the port?"),
     ("", "is empty"),
+    ("None", "the word None: the variable that it was read from is not set"),
     (SECRET, "it has no ://"),
 ]
 
@@ -78,6 +86,7 @@ ADVICE = [
     (f"mysql://me:{SECRET}@h/db", "means mysql+mysqldb://"),
     (f"mysql+mysqldb://me:{SECRET}@h", "names no database"),
     ("mysql+mysqldb://h/db", "has no user name"),
+    ("mysql+mysqldb://YOUR_USERNAME:[PASSWORD]@h/shop", "The user name and password in the URL look like the words"),
     ("mysql+mysqldb://me:***@h/db", "copied from a log"),
     (f"mysql+mysqldb://me:{SECRET}#@h/db", "reads it all the same"),
     (f"mysql+mysqldb://me:{SECRET}100%@h/db", "reads it all the same"),
@@ -129,6 +138,14 @@ def test_a_good_url_is_left_in_peace(url: str) -> None:
 def test_the_plugin_names_the_mistake_too(url: str, sentence: str) -> None:
     with pytest.raises(DatabaseURLError, match=sentence) as caught:
         sqlalchemy.create_engine(url, plugins=["holdfast"])
+    assert_kept_secret(SECRET, *said(caught.value))
+
+
+@pytest.mark.parametrize("url", ["MySQL+PyMySQL", "MYSQL", "postgres", "http", "mysqll"])
+def test_a_database_that_sqlalchemy_does_not_know_is_explained(url: str) -> None:
+    with pytest.raises(DatabaseURLError, match="SQLAlchemy knows no database") as caught:
+        holdfast.create_engine(f"{url}://me:{SECRET}@h/db")
+    assert page("errors/database-url-error") in str(caught.value)
     assert_kept_secret(SECRET, *said(caught.value))
 
 

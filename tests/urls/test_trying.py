@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from sqlalchemy import make_url
+from sqlalchemy import create_engine, make_url
 
 import sqlalchemy_holdfast as holdfast
 from sqlalchemy_holdfast.lab import Proxy, Server
@@ -24,6 +24,18 @@ def test_the_server_is_asked_who_it_is(server: Server, driver: str) -> None:
     no_database = attempt(server.url(driver, database=""), holdfast.create_engine).server
     assert no_database is not None
     assert no_database.database is None
+
+
+def test_a_full_account_is_waited_for_a_second_at_most(server: Server) -> None:
+    server.execute("CREATE OR REPLACE USER 'one'@'%' IDENTIFIED BY 'one' WITH MAX_USER_CONNECTIONS 1")
+    url = server.url(user="one", password="one", database="")
+    engine = create_engine(url)
+    with engine.connect():
+        began = time.monotonic()
+        found = attempt(url, holdfast.create_engine)
+        assert time.monotonic() - began < 10, "and not for pool_timeout"
+    engine.dispose()
+    assert "SHOW PROCESSLIST" in " ".join((found.problem, *found.hints))
 
 
 def test_another_database_answers_without_a_name() -> None:

@@ -30,7 +30,7 @@ def create(url: str) -> None:
     try:
         create_commit_table(_engine(url))
     except DBAPIError as error:
-        raise click.ClickException(str(error.orig)) from None
+        raise click.ClickException("\n".join((str(error.orig), *error.detail))) from None
     click.echo("The table holdfast_commits is there.")
 
 
@@ -46,7 +46,7 @@ def prune(url: str, older_than: str) -> None:
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--older-than") from None
     except DBAPIError as error:
-        raise click.ClickException(str(error.orig)) from None
+        raise click.ClickException("\n".join((str(error.orig), *error.detail))) from None
     click.echo(f"{deleted} rows deleted.")
 
 

@@ -136,7 +136,7 @@ def _known(at: str | None) -> providers.Provider | None:
     try:
         return None if at is None else providers.by_name(at)
     except holdfast.DatabaseURLError as error:
-        raise click.ClickException(str(error)) from None
+        raise click.UsageError(str(error)) from None
 
 
 def _build(parts: dict[str, Any], pairs: tuple[str, ...], **sources: Any) -> str:
@@ -150,7 +150,7 @@ def _build(parts: dict[str, Any], pairs: tuple[str, ...], **sources: Any) -> str
     try:
         return holdfast.url(**parts, **sources, query=query, **settings)
     except holdfast.HoldfastError as error:
-        raise click.ClickException(str(error)) from None
+        raise click.UsageError(str(error)) from None
 
 
 def _report(say: Console, given: str) -> tuple[bool, int]:

@@ -166,10 +166,17 @@ class Passwords:
         """Add to an error of a connect that the server has refused where the password came from."""
         error, shown = context.original_exception, context.sqlalchemy_exception
         if context.connection is None and shown is not None and error_number(error) == ACCESS_DENIED:
-            shown.add_detail(
-                f"holdfast: the password came from {self.setting}, which was asked once more. Is it this account's "
-                f"password on this server? {page('passwords')}".rstrip()
+            space = "It begins or ends with a space, which counts. " if self._has_space_around() else ""
+            words = (
+                f"holdfast: the password came from {self.setting}, which was asked once more. {space}Is it this "
+                f"account's password on this server? {page('passwords')}".rstrip()
             )
+            shown.detail.insert(0, words)  # the reason that is likely goes before what else it may be
+
+    def _has_space_around(self) -> bool:
+        """Say whether the password that was refused last begins or ends with a space."""
+        last = next(reversed(tuple(self._refused)), None)
+        return last is not None and last.value != last.value.strip()
 
     # -- asking --------------------------------------------------------------------------------------------------
 

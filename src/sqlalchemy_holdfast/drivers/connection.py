@@ -62,12 +62,12 @@ _LONG = 100_000
 _INHERITED = (
     "MySQL server has gone away (holdfast: this connection and its transaction belong to the parent process {parent}, "
     "which goes on with them; process {child} was forked from it and cannot commit or read what was begun there. "
-    "Call rollback() or close() and begin anew: that is done on a connection of this process's own.)"
+    "Call rollback() or close() and begin anew: that is done on a connection of this process's own. {page})"
 )
 _PARENTS_PART = (
     "MySQL server has gone away (holdfast: the parent process began this transaction and may have changed something in "
     "it. Process {child} was forked from it and has only its own half, which must not be committed alone. Nothing of "
-    "it was committed. Call rollback() or close(), and begin anew.)"
+    "it was committed. Call rollback() or close(), and begin anew. {page})"
 )
 _TWO_THREADS = (
     "{second} used a connection while {first} was in the middle of a command on it. Nothing was sent. A connection, "
@@ -462,9 +462,11 @@ class HeldConnection:
         state = self._holdfast
         cause = state.unusable_because
         if cause is Cause.INHERITED and state.parents_part:
-            return self._holdfast_error(2006, _PARENTS_PART.format(child=getpid()))
+            text = _PARENTS_PART.format(child=getpid(), page=page("errors/parent-process"))
+            return self._holdfast_error(2006, text)
         if cause is Cause.INHERITED:
-            return self._holdfast_error(2006, _INHERITED.format(parent=abs(state.pid), child=getpid()))
+            about = page("errors/parent-process")
+            return self._holdfast_error(2006, _INHERITED.format(parent=abs(state.pid), child=getpid(), page=about))
         if state.taken_away is not None:
             return self._holdfast_error(2013, f"Lost connection to MySQL server (holdfast: {state.taken_away})")
         return self._holdfast_error(2006, f"MySQL server has gone away (holdfast: this connection was {cause})")

@@ -60,7 +60,8 @@ def look_at_uris(app: Flask, *, other_engines: bool = False) -> None:
 
     :param other_engines: whether ``SQLALCHEMY_BINDS`` or the engine options may well have the only one.
     :raises RuntimeError: when there is none (as Flask-SQLAlchemy does).
-    :raises DatabaseURLError: for one that is empty, or not a URL, or in which ``plugin=holdfast`` is misspelt.
+    :raises DatabaseURLError: for one that is empty, or not a URL, or in which ``plugin=holdfast`` is
+        misspelt, or for a database that SQLAlchemy does not know.
     """
     uri = app.config.get("SQLALCHEMY_DATABASE_URI")
     binds = app.config.get("SQLALCHEMY_BINDS") or {}
@@ -82,7 +83,10 @@ def look_at_uris(app: Flask, *, other_engines: bool = False) -> None:
                 raise DatabaseURLError(
                     f"A database URL is a text or a sqlalchemy.URL, not {type(value).__name__}. {_PAGE}"
                 )
-            urls.check_plugins(urls.parse(value) if isinstance(value, str) else value)
+            url = urls.parse(value) if isinstance(value, str) else value
+            urls.check_plugins(url)
+            if not url.query.get("plugin"):  # a plugin looks itself, or changes the URL
+                urls.check_dialect(url)
         except DatabaseURLError as error:
             raise DatabaseURLError(f"{name}: {error}") from None
 

@@ -16,9 +16,9 @@ def answer_unavailable(app: Flask) -> None:
     """Have an application answer such requests with 503.
 
     Flask comes here with what no error handler of the application's took. Then, in this order: its handler for 503 (or
-    for every ``HTTPException``) makes the page; or its handler for 500, whose page then gets the status 503; or the
-    page is a short one of our own. Where Flask passes errors on, as in debug mode, in tests and with
-    ``PROPAGATE_EXCEPTIONS``, it does so here too.
+    for every ``HTTPException``) makes the page; or its handler for 500 does; or the page is a short one of our own. The
+    answer has the status 503, unless the handler names another than 200 and 500. Where Flask passes errors on, as in
+    debug mode, in tests and with ``PROPAGATE_EXCEPTIONS``, it does so here too.
     """
     handle_exception: Any = app.handle_exception
 
@@ -33,15 +33,12 @@ def answer_unavailable(app: Flask) -> None:
         tell(error, request.method, request.path, seconds)
         finalize: Any = app.finalize_request
         try:
-            response = finalize(*context, _page(app, context, error, seconds), from_error_handler=True)
+            page = _unavailable(app, _page(app, context, error, seconds), seconds)
+            response = finalize(*context, page, from_error_handler=True)
         except Exception as again:  # a page that needs the database, too
             if retry_after(again) is None:
                 raise
             response = finalize(*context, _own_page(seconds), from_error_handler=True)
-        if response.status_code == 500:
-            response.status_code = 503
-        if response.status_code == 503:
-            response.headers.setdefault("Retry-After", str(seconds))
         return response
 
     handler: Any = handle
@@ -57,6 +54,16 @@ def _page(app: Flask, context: tuple[Any, ...], error: Exception, seconds: int) 
     stock: HTTPException = InternalServerError(original_exception=error)
     found = handle(*context, stock)
     return own if found is stock else found
+
+
+def _unavailable(app: Flask, page: Any, seconds: int) -> Response:
+    """Make the response of a page. Flask gives the status 200 to a page whose handler returns its text alone."""
+    response = app.make_response(page)
+    if response.status_code in (200, 500):
+        response.status_code = 503
+    if response.status_code == 503:
+        response.headers.setdefault("Retry-After", str(seconds))
+    return response
 
 
 def _own_page(seconds: int) -> ServiceUnavailable:

@@ -141,7 +141,7 @@ class HeldEngine(EngineStatus):
             self.also_tell_of_errors(self._passwords.explain_refusal)
         if own_connect:
             self._limit.share(engine.url)
-            self._listeners.place = place = place_of(engine.url, driver)
+            self._listeners.place = place = place_of(engine.url, driver, self.settings.wait_for_server or 0.0)
             self._connector.who_answers = place.who_answers
             if driver is not None:
                 if self._passwords is not None:  # innermost: it sees what holdfast_tls has asked the driver for

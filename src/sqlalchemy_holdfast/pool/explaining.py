@@ -43,8 +43,8 @@ _LIKELY = (
     "proxy's), or the network failed. The server's log tells."
 )
 _ROLL_BACK = (
-    "Before the same session or connection is used again, call its rollback(). A session for each job needs no such "
-    "call: with Session(engine) as session: ..."
+    "Before the same session or connection is used again, call its rollback(). In a Flask request that ends here, "
+    "nothing needs to be called. A session for each job needs no such call: with Session(engine) as session: ..."
 )
 _STILL_NOT = (
     "holdfast: it lost its database connection in an earlier statement. Call rollback() on the session or connection "

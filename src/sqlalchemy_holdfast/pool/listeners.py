@@ -301,6 +301,8 @@ class Listeners:
             hints.explain_connect_error(context, self._reporter.where, self.place)
             if context.sqlalchemy_exception is not None:
                 note_connecting(context.sqlalchemy_exception, self._connector.pausing)
+        else:
+            hints.explain_no_database(context, self.place)
         state, is_held = _state_of(context)
         if connected and not is_held:
             return  # a stranger among the engine's connections: nothing looks at the others before their next use

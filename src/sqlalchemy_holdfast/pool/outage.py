@@ -206,11 +206,12 @@ class Outages:
         self._say(outage, why or "an attempt to connect gets no answer", own)
         self._reporter.turned_away()
         away = now - outage.since
-        answer = f"It last said: {said_last}" if said_last else "It does not answer attempts to connect"
+        answer = f"The last error was: {said_last}" if said_last else "It does not answer attempts to connect"
+        since_when = f"has been away for {away:.1f} s" if away >= _WORTH_SAYING else "is away"
         limit = own.limit or 0
         threads = f"{limit} thread{'s' * (limit > 1)} of this process"
         return ServerAway(
-            f"{self._reporter.where} has been away for {away:.1f} s. {answer}.\n"
+            f"{self._reporter.where} {since_when}. {answer}.\n"
             f"{threads} wait{'s' * (limit == 1)} for it already, and no more may "
             f"(holdfast_max_waiting_for_server={self._settings.max_waiting_for_server}), so that the others can answer "
             "requests that need no database.\n"

@@ -29,11 +29,13 @@ from typing import Any, TypeVar
 
 from .. import fork
 from .._application import thread_name
+from .._pages import page
 from .._registry import Registry
 from ..budget import Slot
 from ..drivers import ConnectionState, from_outside, state_of, unwrap
 from ..errors import CheckoutTimeout, TooManyWaiting
 from ..reporting import Reporter
+from ..server.connect_texts import WHO_HAS_THEM
 from ..server.error_table import Refusal
 from ..server.faults import error_number, judge
 from ..settings import Settings
@@ -62,6 +64,12 @@ _KEPT = "_holdfast_kept"
 _TURN = 1.0
 """Seconds after which nobody waits any longer for a thread whose turn it is: it may be in a connect that nothing
 answers, in a signal's handler, or gone."""
+
+_IS_IT_THERE = (
+    "Is the server there, and can it be reached from here? The driver's connect_timeout limits one attempt to connect, "
+    "holdfast_wait_for_server limits how long holdfast tries again, and pool_timeout limits how long a checkout waits"
+)
+"""What to do when the server gave no connection and is not full."""
 
 
 def seconds(timeout: Any) -> float:
@@ -343,21 +351,22 @@ class Connector:
             reason = self.limit.limits.reason if self.limit.limits is not None else "the limit"
             if isinstance(self.settings.budget, int):
                 reason = "holdfast_budget"
+            taken = f"{share.taken} {'is' if share.taken == 1 else 'are'} taken by"
+            sharing = f"{share.processes} processes of this machine that share them"
+            if share.processes == 1:
+                sharing = "this process, the only one of this machine that uses holdfast for this account"
             text = (
-                f"{reason} allows {share.limit} connections. {share.taken} are taken by {share.processes} processes "
-                f"of this machine that share them, and none became free {within}. {own}"
+                f"{reason} allows {share.limit} connection{'s' * (share.limit != 1)}. {taken} {sharing}, and none "
+                f"became free {within}. {own}"
             )
             advice = "Return connections sooner (end the session before slow work), or use fewer processes or threads"
         asked = self._asked_the_server(wait)
         if asked:
-            account_full = account_full or self._last_answer[1] is Refusal.FULL
+            full = self._last_answer[1] is Refusal.FULL
+            account_full = account_full or full
             text += f"\n{asked}"
-            advice = (
-                "Is the server there, and can it be reached from here? The driver's connect_timeout limits one attempt "
-                "to connect, holdfast_wait_for_server limits how long holdfast tries again, and pool_timeout limits "
-                "how long a checkout waits"
-            )
-        error = CheckoutTimeout(f"{text}\n{advice}.")
+            advice = WHO_HAS_THEM.rstrip(".") if full else _IS_IT_THERE
+        error = CheckoutTimeout(f"{text}\n{advice}.\n{page('errors/checkout-timeout')}".rstrip())
         error.engine_key, error.account_full = self.engine_key, account_full
         return error
 
@@ -594,7 +603,8 @@ class Wait:
             connector.reporter.rejected()
             error = TooManyWaiting(
                 f"{limit} threads of this process are waiting for a connection already, as many as "
-                f"holdfast_max_waiting={limit} allows. This process holds:{connector.holders()}"
+                f"holdfast_max_waiting={limit} allows. This process holds:{connector.holders()}\n"
+                f"{page('errors/checkout-timeout')}".rstrip()
             )
             error.engine_key = connector.engine_key
             raise error

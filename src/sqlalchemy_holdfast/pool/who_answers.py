@@ -15,6 +15,7 @@ from collections.abc import Callable
 from sqlalchemy.engine import URL
 
 from .. import drivers
+from ..drivers.patience import greeting_limit
 from ..server.hints import Place
 
 __all__ = ["WhoAnswers", "place_of"]
@@ -30,8 +31,11 @@ _X_PROTOCOL = b"\x0b\x08\x05"
 _DEFAULT_PORT = 3306
 
 
-def place_of(url: URL, driver: drivers.Driver | None) -> Place:
-    """Return what a URL says of the place it leads to, without its password."""
+def place_of(url: URL, driver: drivers.Driver | None, tries_for: float = 0.0) -> Place:
+    """Return what a URL says of the place it leads to, without its password.
+
+    :param tries_for: for how many seconds it is tried again when nothing answers.
+    """
     by_socket = "unix_socket" in url.query
     host = "" if by_socket else url.host or "localhost"
     port = url.port or _DEFAULT_PORT
@@ -40,6 +44,10 @@ def place_of(url: URL, driver: drivers.Driver | None) -> Place:
         driver=driver.distribution if driver is not None else "",
         host=host,
         port=port,
+        socket=str(url.query.get("unix_socket", "")),
+        is_localhost=(url.host or "localhost") == "localhost",
+        one_attempt=greeting_limit(driver, url.query),
+        tries_for=tries_for,
         database=url.database or "",
         has_user=bool(url.username),
         has_password=bool(password),

@@ -10,7 +10,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["Place"]
+__all__ = ["WHO_HAS_THEM", "Place"]
+
+WHO_HAS_THEM = (
+    "On the server, SHOW PROCESSLIST shows who has the connections. Close that program, or use fewer processes or "
+    "threads."
+)
+"""What to do when no connection is left."""
 
 
 @dataclass(frozen=True)
@@ -21,11 +27,19 @@ class Place:
     """The driver, as pip calls it."""
     host: str = ""
     port: int = 3306
+    socket: str = ""
+    """The path of the server's Unix socket, where the URL has one."""
+    is_localhost: bool = False
+    """The URL names localhost, or no host."""
+    one_attempt: str = "30 s, or as long as the driver's connect_timeout says"
+    """How long one attempt waits for a server's greeting, in words."""
+    tries_for: float = 0.0
+    """For how many seconds it is tried again (``holdfast_wait_for_server``)."""
     database: str = ""
     has_user: bool = True
     has_password: bool = True
     needs_escaping: bool = False
-    """The password has a character that must be escaped in a URL."""
+    """The password has a character that is to be escaped in a URL. Whether it was cannot be told any more."""
     asks_for_tls: bool = False
     who_answers: Callable[[], str] = str
     """Asks, once more, what is at this host and port: says what it is, behind "it", or nothing."""
@@ -44,8 +58,9 @@ def _to_accounts(user: str) -> str:
 # -- the account -----------------------------------------------------------------------------------------------------
 
 _ESCAPE = (
-    " It has a character that must be escaped in a URL: each of @ : / ? # % must be written as %40 %3A %2F %3F %23 "
-    "%25. sqlalchemy_holdfast.url() and the command holdfast url do it."
+    " If it stands in a URL unescaped, the server may have got another one: in a URL, each @ : / ? # % of it is "
+    "written as %40 %3A %2F %3F %23 %25 (sqlalchemy_holdfast.url() and the command holdfast url do it). If it is "
+    "escaped there, or does not come from a URL, it is another reason."
 )
 
 
@@ -61,9 +76,9 @@ def access_denied(place: Place, said: str) -> str:
     )
     return (
         f"the server refused the account or its password: {account}, which is the user name and where the server sees "
-        f"you come from.{taken} It does not say which of three things is wrong. 1. The password.{escape} 2. The host: "
-        f"an account is a user name and a host, and this one may not exist for {host or 'your host'}. On the server: "
-        f"{_to_accounts(user)}. 3. {third}"
+        f"you come from.{taken} It does not say which of three things is wrong:\n1. The password.{escape}\n2. The "
+        f"host: an account is a user name and a host, and this one may not exist for {host or 'your host'}. On the "
+        f"server: {_to_accounts(user)}.\n3. {third}\n"
     )
 
 
@@ -208,20 +223,35 @@ FIRST_STATEMENT = (
     "connect_args. Try the same statement with the command mysql."
 )
 
+
+def unknown_option(place: Place, said: str) -> str:
+    name = _last_name(said) or "a word"
+    return (
+        f"{name} is no option of {place.driver or 'the driver'}. It stands behind the ? of the URL, or in "
+        "connect_args: remove it there."
+    )
+
+
+NO_DATABASE = (
+    "the URL names no database, so every statement would have to name it (database.table). Write /name behind the "
+    "host and the port: ...@host:3306/name."
+)
+
 # -- no connection left ----------------------------------------------------------------------------------------------
 
-_SHARED = "Processes of this machine share them out (holdfast_budget); other machines and programs use them, too."
+_SERVERS_OWN = "Or, if the server is yours, raise max_connections."
 SERVER_FULL = (
-    "the server has as many connections as it accepts (max_connections), and none became free within pool_timeout. Who "
-    "holds them? SHOW PROCESSLIST tells. Use fewer processes or threads, or raise max_connections."
+    "the server has as many connections as it accepts from everybody together (max_connections), and none became free "
+    f"in time. {WHO_HAS_THEM} {_SERVERS_OWN}"
 )
 ACCOUNT_FULL = (
-    "the account has as many connections as its max_user_connections allows, and none became free within "
-    f"pool_timeout. {_SHARED}"
+    "the account has as many connections as it may have (max_user_connections), and none became free in time. The "
+    "processes of this machine share them out among themselves (holdfast_budget), so others may have them: another "
+    f"machine, a console, a program without holdfast. {WHO_HAS_THEM}"
 )
 HOUR_USED_UP = (
-    "the account has used up what it may do within an hour. SHOW CREATE USER tells its limits; it can be used again "
-    "when the hour is over."
+    "the account has used up what it may do within an hour. On the server, SHOW CREATE USER shows its limits. It can "
+    "be used again when the hour is over."
 )
 
 # -- nobody answered -------------------------------------------------------------------------------------------------
@@ -248,11 +278,16 @@ def no_such_name(place: Place, said: str) -> str:
 
 
 def socket_missing(place: Place, said: str) -> str:
+    file = f" (no file {place.socket}: unix_socket in the URL)" if place.socket else ""
     local = " To mysqlclient, localhost means the socket." if place.driver == "mysqlclient" else ""
+    right = "Then write the host's name" + " and leave unix_socket out" * bool(place.socket)
+    if place.is_localhost:
+        right = f"{local} Then write 127.0.0.1, or the host's name, in place of localhost".lstrip()
+        right += ", and leave unix_socket out" * bool(place.socket)
     return (
-        f"nothing answers there: the server's socket file is not there. Is the server running? Is it on another "
-        f"machine, or in a container?{local} Then write 127.0.0.1, or the host's name, in place of localhost. Where "
-        "the socket is: SHOW VARIABLES LIKE 'socket'; write it as unix_socket=<path>."
+        f"nothing answers there: the server's socket file is not there{file}. Is the server running? Is it on another "
+        f"machine, or in a container? {right}. Where the socket is, the server says: SHOW VARIABLES LIKE 'socket'; "
+        "write it as unix_socket=<path>."
     )
 
 
@@ -332,7 +367,15 @@ def silent(place: Place, said: str) -> str:
         f"something accepts connections at {_address(place)}, and then says nothing. A MySQL server greets first, so "
         f"either this is not a MySQL server (a web server, Redis, PostgreSQL and a TLS port all wait like that)."
         f"{_whose(place)} Or it is one that is stopped or badly overloaded, or something in between swallows packets. "
-        "Is the port right? How long holdfast waits: 30 s, or the driver's connect_timeout."
+        f"Is the port right? One attempt waits for {place.one_attempt}{_again(place)}."
+    )
+
+
+def _again(place: Place) -> str:
+    return (
+        f"; holdfast begins another one until {place.tries_for:g} s are over (holdfast_wait_for_server)"
+        if place.tries_for
+        else ""
     )
 
 

@@ -19,7 +19,7 @@ from . import tls_errors
 from .connect_texts import Place
 from .faults import error_number
 
-__all__ = ["HINTS", "Hint", "Place", "explain_connect_error", "explain_other_error", "hint_for"]
+__all__ = ["HINTS", "Hint", "Place", "explain_connect_error", "explain_no_database", "explain_other_error", "hint_for"]
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,12 @@ HINTS: tuple[Hint, ...] = (
     Hint((2007, 2012, -1), texts.not_mysql, "errors/silent-port", r"protocol mismatch|handshake"),
     Hint((), texts.not_mysql, "errors/silent-port", r"packet sequence number wrong|unpack requires|out of range"),
     # -- not an error of the driver's own kind -------------------------------------------------------------------------
+    Hint(
+        (),
+        texts.unknown_option,
+        "errors/database-url-error",
+        r"unexpected keyword argument|invalid keyword argument|unsupported argument",
+    ),
     Hint((), texts.NEEDS_CRYPTOGRAPHY, "errors/1045#plugins", r"'cryptography' package is required"),
 )
 """The table; the first row that matches is the one."""
@@ -113,7 +119,8 @@ def hint_for(error: BaseException, place: Place) -> str:
     if hint is None:
         return ""
     words = hint.words if isinstance(hint.words, str) else hint.words(place, said)
-    return f"{words} {page(hint.page)}".rstrip()
+    between = "" if words.endswith("\n") else " "
+    return f"{words}{between}{page(hint.page)}".rstrip()
 
 
 def explain_other_error(error: Exception, place: Place) -> None:
@@ -124,6 +131,13 @@ def explain_other_error(error: Exception, place: Place) -> None:
     hint = hint_for(error, place)
     if hint and _MARK not in str(error):
         error.args = (f"{error}{_MARK}{hint}",)
+
+
+def explain_no_database(context: ExceptionContext, place: Place) -> None:
+    """Say where the database's name belongs, in the error of a statement for which none was chosen."""
+    shown = context.sqlalchemy_exception
+    if shown is not None and place.driver and not place.database and error_number(context.original_exception) == 1046:
+        shown.add_detail(f"holdfast: {texts.NO_DATABASE} {page('errors/1045#databases')}".rstrip())
 
 
 def explain_connect_error(context: ExceptionContext, where: str, place: Place) -> None:

@@ -72,9 +72,10 @@ CAUSES: tuple[Cause, ...] = (
             "unable to get issuer certificate",
             "unable to verify the first certificate",
         ),
-        "the server's certificate is signed by an authority that is not among the trusted ones. Give the certificate "
-        f"of the right one as {_CA}: the file that your host offers for download. If it is the one that you gave, ask "
-        "your host whether the authority was replaced. For a public authority, set holdfast_tls_ca=system.",
+        "the server's certificate is signed by an authority that is not among the trusted ones. If you gave "
+        "no file, those that the operating system trusts count, and your host has an authority of its own: give its "
+        f"certificate, which your host offers for download, as {_CA}. If you gave a file, it is another authority's: "
+        "ask your host whether the authority was replaced. For a public authority, set holdfast_tls_ca=system.",
     ),
     Cause(
         "the server's certificate is signed by itself",

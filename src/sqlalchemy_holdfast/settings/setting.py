@@ -56,6 +56,9 @@ class Setting:
     none_means: str = "off"
     """What it means when nothing is given, where the default is ``None``."""
 
+    yes_means: str = ""
+    """Which of the choices is meant by who gives yes, true or on. It is not accepted, and an error names it."""
+
     @property
     def key(self) -> str:
         """The name as it is written in a URL or a keyword argument."""
@@ -143,9 +146,9 @@ class Setting:
     def _function(self, value: object) -> Callable[[], Any]:
         if not callable(value):
             raise SettingError(
-                f"{self.key} takes {self.accepts}; what was given is none, and is not shown here. The function returns "
-                "the password. A password itself belongs into the URL, into a file (holdfast_password_file), or comes "
-                "from a command (holdfast_password_command)."
+                f"{self.key} takes {self.accepts}; what was given is not a function (it is not shown here). The "
+                "function returns the password. A password itself belongs in the URL or in a file "
+                "(holdfast_password_file), or comes from a command (holdfast_password_command)."
             )
         if inspect.iscoroutinefunction(value):
             raise SettingError(f"{self.key} takes {self.accepts}: an ordinary one, not one that is defined as async.")
@@ -160,8 +163,8 @@ class Setting:
             parts = []
         if not parts or not isinstance(value, str) or "\0" in value:
             raise SettingError(
-                f"{self.key} takes {self.accepts} (or a list of its parts); what was given is none, or has a quotation "
-                "mark without the other one, and is not shown here."
+                f"{self.key} takes {self.accepts} (or a list of its parts); what was given is not a command line, or "
+                "has a quotation mark without the other one (it is not shown here)."
             )
         if found := _NEEDS_SHELL.intersection(parts):
             raise SettingError(
@@ -171,10 +174,12 @@ class Setting:
         return value
 
     def _refused(self, value: object) -> SettingError:
-        default = self.none_means if self.default is None else f"{self.default}".lower()
-        return SettingError(
-            f"{self.key}={shown(value)} is not accepted: {self.key} takes {self.accepts} (default {default})."
-        )
+        default = f" (default {self.none_means if self.default is None else f'{self.default}'.lower()})."
+        if self.default is None and self.none_means != "off":
+            default = f". Without it, {self.none_means}."
+        if self.yes_means and (value is True or f"{value}".strip().lower() in _TRUE):
+            default += f" For {shown(value)}, write {self.yes_means}."
+        return SettingError(f"{self.key}={shown(value)} is not accepted: {self.key} takes {self.accepts}{default}")
 
 
 def shown(value: object) -> str:

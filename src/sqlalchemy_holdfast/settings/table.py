@@ -133,7 +133,8 @@ SETTINGS: tuple[Setting, ...] = (
         "the certificate is for the host in the URL. When this is not set, the driver decides, and a warning says when "
         "it did not do what its own arguments ask for.",
         choices=("off", "preferred", "required", "verify-ca", "verify-identity"),
-        none_means="as the driver does",
+        none_means="the driver decides",
+        yes_means="required",
     ),
     Setting(
         "tls_ca",
@@ -143,7 +144,7 @@ SETTINGS: tuple[Setting, ...] = (
         "operating system trusts.",
         unit="file",
         word="system",
-        none_means="system, for verify-identity",
+        none_means="verify-identity takes system",
     ),
     Setting(
         "wait_for_server",

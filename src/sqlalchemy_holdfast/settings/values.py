@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from .._pages import page
 from ..errors import SettingError
 from .setting import PREFIX, Setting, shown
 from .table import SETTINGS
@@ -121,8 +122,8 @@ def _known(key: str) -> Setting:
     if setting is None:
         names = [setting.name for setting in SETTINGS]
         near = difflib.get_close_matches(key[len(PREFIX) :], names, n=1, cutoff=0.6)
-        hint = f" Did you mean {PREFIX}{near[0]}?" if near else ""
-        raise SettingError(f"{key} is not a holdfast setting.{hint} The settings are: {', '.join(_BY_KEY)}.")
+        hint = f"Did you mean {PREFIX}{near[0]}?" if near else f"All of them: {page('settings')}"
+        raise SettingError(f"{key} is not a holdfast setting. {hint}".rstrip(": "))
     return setting
 
 

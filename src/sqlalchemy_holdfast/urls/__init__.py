@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from .building import url
-from .checking import Finding, check, check_plugins, examine, is_ours, parse
+from .checking import Finding, check, check_dialect, check_plugins, examine, is_ours, parse
 from .environment import URL_VARIABLES, VARIABLES
 from .words import ESCAPING, EXAMPLE
 
@@ -19,6 +19,7 @@ __all__ = [
     "VARIABLES",
     "Finding",
     "check",
+    "check_dialect",
     "check_plugins",
     "examine",
     "is_ours",

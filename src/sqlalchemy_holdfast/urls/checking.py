@@ -19,7 +19,7 @@ from ..settings import PREFIX, Settings
 from . import notes, providers, query
 from .words import ESCAPING, EXAMPLE, driver_names
 
-__all__ = ["Finding", "check", "check_plugins", "examine", "is_ours", "parse"]
+__all__ = ["Finding", "check", "check_dialect", "check_plugins", "examine", "is_ours", "parse"]
 
 _DRIVER_ALIASES = {
     "mysqlclient": "mysqldb",
@@ -27,6 +27,11 @@ _DRIVER_ALIASES = {
     "connector": "mysqlconnector",
     "mysqlconnectorpython": "mysqlconnector",
 }
+_NO_DATABASES = {
+    "postgres": "It calls that database postgresql: write postgresql://.",
+    **dict.fromkeys(("http", "https"), "That is how the address of a web page starts."),
+}
+"""What stands in front of :// and is no database to SQLAlchemy."""
 _PAGE = page("errors/database-url-error")
 _SYSTEM_DATABASES = frozenset({"information_schema", "performance_schema", "mysql", "sys"})
 
@@ -82,6 +87,17 @@ def check_plugins(url: URL) -> None:
         raise DatabaseURLError(f"{problem} {_PAGE}".rstrip())
 
 
+def check_dialect(url: URL) -> None:
+    """Refuse a URL of a database, or of a driver, that SQLAlchemy has no dialect for. (That of another database; for
+    MySQL's and MariaDB's own, :func:`check` does so.)
+
+    :raises DatabaseURLError: with what to write in its place, or what may be missing.
+    """
+    problem = "" if is_ours(url) else next(_nearly_ours(url), "") or next(_unknown(url), "")
+    if problem:
+        raise DatabaseURLError(f"{problem} {_PAGE}".rstrip())
+
+
 def examine(given: str | URL, *, here: bool = True) -> list[Finding]:
     """Say everything that is wrong with a URL or could be better, mistakes first.
 
@@ -127,6 +143,11 @@ def unreadable(text: str) -> str:
     scheme, separator, rest = text.partition("://")
     if not text.strip():
         return f"The database URL is empty. {EXAMPLE}"
+    if text.strip() == "None":
+        return (
+            "The database URL is the word None: the variable that it was read from is not set, and str() or an "
+            f"f-string made a text of that. {EXAMPLE}"
+        )
     if text[0].isspace():
         return f"The database URL starts with white space: remove it. {EXAMPLE}"
     if text[0] in "\"'`":
@@ -134,7 +155,7 @@ def unreadable(text: str) -> str:
     if separator and "=" in scheme:
         return f"The database URL has a variable's name and a = in front of it: give what is behind the =. {EXAMPLE}"
     if scheme.lower().startswith("jdbc:"):
-        return f"The database URL starts with jdbc:, which is Java's way to write it. {EXAMPLE} {ESCAPING}"
+        return f"The database URL starts with jdbc:, which is Java's way to write it. {EXAMPLE}"
     if re.search(r"@(tcp|unix)\(", text):
         return (
             "The database URL has the host in brackets, behind tcp or unix, which is Go's way to write it. Write the "
@@ -145,7 +166,7 @@ def unreadable(text: str) -> str:
     if re.search(r"@[^@:/]*:\d+:\d+", text):
         return f"The database URL has two ports behind the host: keep one. {EXAMPLE}"
     if not separator:
-        return f"The database URL cannot be parsed: it has no ://. {EXAMPLE} {ESCAPING}"
+        return f"The database URL cannot be parsed: it has no ://. {EXAMPLE}"
     if not re.fullmatch(r"[\w+]+", scheme):
         return (
             "The database URL cannot be parsed: what stands before :// is not a database and its driver, such as "
@@ -165,8 +186,7 @@ def unreadable(text: str) -> str:
 def _foreign(url: URL) -> Iterator[str]:
     """What is wrong with a URL that is not for MySQL."""
     backend = url.get_backend_name()
-    if difflib.get_close_matches(backend, ("mysql", "mariadb"), cutoff=0.7):
-        yield from _no_such_driver(url)
+    yield from _nearly_ours(url)
     mine = [key for key in url.query if key.startswith(PREFIX)]
     if mine:
         yield (
@@ -176,14 +196,26 @@ def _foreign(url: URL) -> Iterator[str]:
         )
 
 
+def _nearly_ours(url: URL) -> Iterator[str]:
+    """A URL that is meant for MySQL or MariaDB, as its misspelt name says."""
+    if difflib.get_close_matches(url.get_backend_name().lower(), ("mysql", "mariadb"), cutoff=0.7):
+        yield from _no_such_driver(url)
+
+
 def _unknown(url: URL) -> Iterator[str]:
-    """A database that SQLAlchemy has no dialect for. Its own error says so when an engine is made."""
+    """A database that SQLAlchemy has no dialect for."""
     try:
         url.get_dialect()
     except NoSuchModuleError:
+        backend = url.get_backend_name()
+        more = _NO_DATABASES.get(backend.lower()) or (
+            f"Write it in small letters: {url.drivername.lower()}://."
+            if url.drivername != url.drivername.lower()
+            else "Is the package that has its dialect installed?"
+        )
         yield (
-            f"SQLAlchemy knows no database called {url.drivername}. Is the package that has its dialect installed? A "
-            "MySQL or MariaDB URL starts with mysql or mariadb, and the driver: mysql+mysqldb://."
+            f"SQLAlchemy knows no database called {url.drivername}. {more} A MySQL or MariaDB URL starts with mysql or "
+            "mariadb, and the driver: mysql+mysqldb://."
         )
     except ImportError:  # the dialect is there and needs something that is not
         pass
@@ -258,7 +290,9 @@ def _no_such_driver(url: URL) -> Iterator[str]:
     near = near_driver(driver) if driver else ""
     right = f"{database}+{near}" if near else database if not driver else ""
     text = f"SQLAlchemy knows no database and driver called {url.drivername}."
-    if right:
+    if right == url.drivername.lower():
+        text += f" Write it in small letters: {right}://."
+    elif right:
         text += f" Did you mean {right}://?"
     yield f"{text} The drivers are {', '.join(f'mysql+{name}' for name in driver_names())}."
 

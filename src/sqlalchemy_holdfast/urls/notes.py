@@ -23,7 +23,7 @@ _EXAMPLES = {
 }
 """What stands in the examples of pages; each may be somebody's own."""
 _SURELY = re.compile(
-    r"your[_-]?\w+|change[_-]?(me|this|it)|placeholder|x{3,}|\.\.\.|(\w+\.)?example\.(com|org|net)", re.I
+    r"your[_-]?\w+|\[[a-z_ -]+\]|change[_-]?(me|this|it)|placeholder|x{3,}|\.\.\.|(\w+\.)?example\.(com|org|net)", re.I
 )
 """What hardly anybody calls anything."""
 
@@ -86,7 +86,8 @@ def notes(url: URL) -> Iterator[str]:
         yield (
             "plugin=holdfast is not in the URL: without it, and without plugins=['holdfast'] or "
             "sqlalchemy_holdfast.create_engine(), connections are not held. Add ?plugin=holdfast, or "
-            "&plugin=holdfast behind another setting."
+            "&plugin=holdfast behind another setting. (With sqlalchemy_holdfast.flask.SQLAlchemy they are held all the "
+            "same.)"
         )
 
 

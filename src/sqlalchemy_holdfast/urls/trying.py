@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Engine, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import QueuePool
 
 from .. import drivers
 from ..drivers.options import refuses
@@ -20,6 +20,9 @@ from .checking import is_ours
 __all__ = ["Answered", "Attempt", "attempt"]
 
 _CONNECT_SECONDS = 10
+_FULL_SECONDS = 1
+"""Seconds to wait when the account, or the server, has no connection left."""
+_WHO = text("SELECT VERSION(), CURRENT_USER(), DATABASE(), @@SESSION.wait_timeout")
 
 
 @dataclass(frozen=True)
@@ -58,11 +61,22 @@ def attempt(url: URL, create_engine: Callable[..., Engine]) -> Attempt:
         if url.get_dialect().is_async:
             return Attempt(f"The URL was not tried: {url.drivername} is an asyncio driver, which this cannot use.")
         once = url.difference_update_query(["holdfast_wait_for_server"])
-        engine = create_engine(once, poolclass=NullPool, connect_args=_patience(url), holdfast_wait_for_server=None)
-        with engine.connect() as connection:
-            if not is_ours(url):
-                return Attempt()
-            row = connection.execute(text("SELECT VERSION(), CURRENT_USER(), DATABASE(), @@SESSION.wait_timeout")).one()
+        engine = create_engine(
+            once,
+            poolclass=QueuePool,
+            pool_size=1,
+            max_overflow=0,
+            pool_timeout=_FULL_SECONDS,
+            connect_args=_patience(url),
+            holdfast_wait_for_server=None,
+        )
+        try:
+            with engine.connect() as connection:
+                if not is_ours(url):
+                    return Attempt()
+                row = connection.execute(_WHO).one()
+        finally:
+            engine.dispose()
     except DBAPIError as error:
         return Attempt(f"The connection failed: {error.orig}", tuple(error.detail))
     except (RuntimeError, struct.error) as error:  # PyMySQL's own, while connecting
