@@ -75,7 +75,7 @@ def test_a_quarter_of_a_web_servers_threads_stays_free(
 
 def asking(outages: Outages, number: int, since: float, thread: int) -> Asker:
     asker = Asker(number, 1, 10)
-    asker.since, asker.thread = since, thread
+    asker.since, asker.sent, asker.thread = since, since, thread
     return asker
 
 
