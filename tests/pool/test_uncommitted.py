@@ -126,7 +126,7 @@ def test_the_line_is_named_once(
     assert f", in {mistake.__name__}, was rolled back: the session or connection was closed without commit()." in line
     assert "call commit() first" in line
     assert "4711" not in line
-    assert "(holdfast_uncommitted_warning)" in line
+    assert "holdfast_uncommitted_warning=false" in line
     assert line.endswith(page("errors/uncommitted"))
 
 

@@ -27,6 +27,7 @@ TEXTS = (
     "Packet sequence number wrong - got 45 expected 0",
     "Character set 'utf9' unsupported",
     "'cryptography' package is required",
+    "Connection.__init__() got an unexpected keyword argument 'foo'",
     "",
     *(text for cause in CAUSES for text in cause.texts),
 )
