@@ -65,6 +65,7 @@ _ESCAPE = (
 
 
 def access_denied(place: Place, said: str) -> str:
+    """1045: three causes, in the order in which they are likely."""
     account, user, host = _account(said)
     escape = _ESCAPE if place.needs_escaping else ""
     taken = "" if place.has_user else f" The URL has no user name, so the driver took {user or 'none'}."
@@ -89,6 +90,7 @@ def _sha2(place: Place) -> str:
 
 
 def no_password_sent(place: Place, said: str) -> str:
+    """1045 without a password."""
     account, user, _ = _account(said)
     if not place.has_user:
         took = f"the driver took {user} for the name" if user else "no name was sent"
@@ -101,6 +103,7 @@ def no_password_sent(place: Place, said: str) -> str:
 
 
 def no_password_account(place: Place, said: str) -> str:
+    """1698: an account that is let in by the name of the operating system's user."""
     account, _, _ = _account(said)
     return (
         f"the server lets {account} in without a password, by the name of the operating system's user (unix_socket or "
@@ -110,6 +113,7 @@ def no_password_account(place: Place, said: str) -> str:
 
 
 def database_denied(place: Place, said: str) -> str:
+    """1044: the account may not use the database."""
     account, user, host = _account(said)
     name = _last_name(said) or place.database or "this database"
     also = f" {_PREFIX}" if _prefixed(place) else ""
@@ -121,6 +125,7 @@ def database_denied(place: Place, said: str) -> str:
 
 
 def unknown_database(place: Place, said: str) -> str:
+    """1049: there is no such database."""
     name = _last_name(said) or place.database
     also = f" {_PREFIX}" if _prefixed(place) else ""
     if re.search(r"/$|[;?&]", name):
@@ -149,6 +154,7 @@ def _last_name(said: str) -> str:
 
 
 def host_not_allowed(place: Place, said: str) -> str:
+    """1130: no account may come from this host."""
     found = re.search(r"host '([^']*)'", said, re.IGNORECASE)
     host = found[1] if found else "your host"
     return (
@@ -175,6 +181,7 @@ EXPIRED = (
 
 
 def plugin_not_loaded(place: Place, said: str) -> str:
+    """1524: the account's authentication plugin is not there."""
     name = _last_name(said)
     more = " MySQL 9 has no mysql_native_password any more." if name == "mysql_native_password" else ""
     return (
@@ -225,6 +232,7 @@ FIRST_STATEMENT = (
 
 
 def unknown_option(place: Place, said: str) -> str:
+    """A word behind the ? of the URL that the driver does not take."""
     name = _last_name(said) or "a word"
     return (
         f"{name} is no option of {place.driver or 'the driver'}. It stands behind the ? of the URL, or in "
@@ -262,6 +270,7 @@ def _address(place: Place) -> str:
 
 
 def name_away(place: Place, said: str) -> str:
+    """The name server did not answer."""
     return (
         f"the host name {place.host} could not be looked up at the moment: the name server (DNS) does not answer. "
         "holdfast has tried again for as long as holdfast_wait_for_server says. Is the network there? In a container, "
@@ -270,6 +279,7 @@ def name_away(place: Place, said: str) -> str:
 
 
 def no_such_name(place: Place, said: str) -> str:
+    """The host's name is in no name server."""
     return (
         f"there is no host called {place.host or 'so'}: this host name cannot be resolved. Is it spelt right? In "
         "containers it is the service's name, and both must be in one network; from the machine itself that name is "
@@ -278,6 +288,7 @@ def no_such_name(place: Place, said: str) -> str:
 
 
 def socket_missing(place: Place, said: str) -> str:
+    """The socket's file is not there."""
     file = f" (no file {place.socket}: unix_socket in the URL)" if place.socket else ""
     local = " To mysqlclient, localhost means the socket." if place.driver == "mysqlclient" else ""
     right = "Then write the host's name" + " and leave unix_socket out" * bool(place.socket)
@@ -292,6 +303,7 @@ def socket_missing(place: Place, said: str) -> str:
 
 
 def socket_forbidden(place: Place, said: str) -> str:
+    """The socket's file is not for this user."""
     return (
         "the server's socket file is there, and this program may not use it. Does the user that the program runs as "
         "have the right to the folder that it is in?"
@@ -299,6 +311,7 @@ def socket_forbidden(place: Place, said: str) -> str:
 
 
 def refused(place: Place, said: str) -> str:
+    """No server listens at the port."""
     docker = (
         " In a container, localhost and 127.0.0.1 are the container itself: the host is the database service's name."
         if place.host in ("localhost", "127.0.0.1", "::1")
@@ -313,6 +326,7 @@ def refused(place: Place, said: str) -> str:
 
 
 def unreachable(place: Place, said: str) -> str:
+    """There is no way to the host."""
     return (
         f"there is no way from here to {place.host or 'this host'}: the network says that it cannot be reached. Is the "
         "host right, is a VPN or an SSH tunnel missing, or has this machine no network?"
@@ -320,6 +334,7 @@ def unreachable(place: Place, said: str) -> str:
 
 
 def connect_timed_out(place: Place, said: str) -> str:
+    """Nothing has answered, not even with a refusal."""
     return (
         f"nothing answered at {_address(place)}, not even with a refusal. Usually a firewall swallows the packets (on "
         "cloud servers: the security group or the list of allowed addresses), or the address is wrong. The driver's "
@@ -353,6 +368,7 @@ def _whose(place: Place) -> str:
 
 
 def not_mysql(place: Place, said: str) -> str:
+    """Something else than a MySQL server has answered."""
     return (
         f"something answers at {_address(place)}, and this is not a MySQL server{_its_words(place)}.{_whose(place)} Is "
         "the port right? It stands behind the host in the URL: host:3306."
@@ -360,6 +376,7 @@ def not_mysql(place: Place, said: str) -> str:
 
 
 def silent(place: Place, said: str) -> str:
+    """Something accepts connections and says nothing."""
     words = place.who_answers()
     if words:
         return not_mysql(place, said)
@@ -380,6 +397,7 @@ def _again(place: Place) -> str:
 
 
 def hung_up(place: Place, said: str) -> str:
+    """Something accepts connections and hangs up."""
     words = place.who_answers()
     if words:
         return not_mysql(place, said)
