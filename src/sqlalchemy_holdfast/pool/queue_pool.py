@@ -12,7 +12,7 @@ A pool also gives up what it keeps idle: for another engine of this process that
 use it any more.
 
 The one module that uses what SQLAlchemy does not document: ``Pool._reset_on_return``, ``_recycle``,
-``QueuePool._pool``, ``_overflow_lock``, ``_overflow``, ``_max_overflow`` and its methods ``_do_get``,
+``_pre_ping``, ``QueuePool._pool``, ``_overflow_lock``, ``_overflow``, ``_max_overflow`` and its methods ``_do_get``,
 ``_do_return_conn``, ``_create_connection``, ``_inc_overflow``, ``_dec_overflow``, ``Queue.queue``,
 ``_ConnectionFairy._pool``, ``_ConnectionRecord.get_connection()``, the closure of ``create_engine``'s first_connect,
 the mutex of a pool's first connect event, ``Engine._has_events`` and ``Engine.dispatch``.
@@ -43,6 +43,7 @@ __all__ = [
     "make_wait",
     "most_connections",
     "on_dispose",
+    "pings",
     "reconnect",
     "recycles_after",
     "renew",

@@ -87,7 +87,7 @@ def pool_of_options(kind: type[Any], arguments: Mapping[str, Any]) -> PoolFacts:
         size=arguments.get("pool_size", 5) if queue else None,
         max_overflow=arguments.get("max_overflow", 10) if queue else None,
         timeout=arguments.get("timeout", 30.0) if queue else None,
-        recycle=int(arguments.get("recycle", -1) or 0) or -1,
+        recycle=_seconds_or_off(arguments.get("recycle")),
         pre_ping=bool(arguments.get("pre_ping")),
     )
 
@@ -96,16 +96,21 @@ def pool_of(engine: Engine) -> PoolFacts:
     """Describe a pool that exists."""
     pool = engine.pool
     if not isinstance(pool, QueuePool):
-        return PoolFacts(_kind(type(pool)), pre_ping=pings(pool), recycle=int(recycles_after(pool) or -1))
+        return PoolFacts(_kind(type(pool)), pre_ping=pings(pool), recycle=_seconds_or_off(recycles_after(pool)))
     most = most_connections(pool)
     return PoolFacts(
         _kind(type(pool)),
         size=pool.size(),
         max_overflow=-1 if most is None else most - pool.size(),
         timeout=pool.timeout(),
-        recycle=int(recycles_after(pool) or -1),
+        recycle=_seconds_or_off(recycles_after(pool)),
         pre_ping=pings(pool),
     )
+
+
+def _seconds_or_off(recycle: float | None) -> int:
+    """Return a ``pool_recycle``, -1 for off. With 0, every connection is made anew at its next checkout."""
+    return -1 if recycle is None else int(recycle)
 
 
 def _kind(pool: type[Any]) -> str:
